@@ -1,0 +1,100 @@
+"""The awaitable API.
+
+What runs processes is imported when it is first needed: application code that
+imports this package for `step` alone pays nothing for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ._calls import Target, parsed, repeated
+from ._loops import current_backend
+from ._options import current_options
+from ._project import uses_django
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ._calls import Call
+    from ._outcomes import Outcomes
+    from .databases.handoff import View
+
+T = TypeVar("T")
+
+
+async def call_concurrently(concurrency: int, function: Target, /, *args: Any, **kwargs: Any) -> Outcomes:
+    """Call `function` that many times at the same moment, each time in a process of its own.
+
+    No call begins before every process is ready and connected, so that start-up
+    does not put them in order.
+
+    Args:
+        concurrency: How many calls, at least 1.
+        function: A callable, plain or async, or "package.module:qualified.name".
+        *args: Passed on to `function`; must be picklable.
+        **kwargs: Passed on to `function`; must be picklable.
+
+    Returns:
+        One item per call, in order: what the call returned, or a `WrappedError`
+        that says why it did not.
+
+    Raises:
+        ValueError: `concurrency` is below 1, or a string target is malformed.
+        TypeError: `concurrency` is no integer, or `function` is not callable.
+        UnpicklableError: An argument or a changed setting cannot travel to another process.
+    """
+    return await _make(repeated(concurrency, function, args, kwargs))
+
+
+async def make_concurrent_calls(*calls: object) -> Outcomes:
+    """Make different calls at the same moment, each in a process of its own.
+
+    Args:
+        *calls: Each `(function, kwargs)`, `(function, args, kwargs)` or
+            `functools.partial(function, ...)`.
+
+    Returns:
+        One item per call, in order: what the call returned, or a `WrappedError`
+        that says why it did not.
+
+    Raises:
+        ValueError: There are no calls, or a string target is malformed.
+        TypeError: A call has none of these forms, or its target is not callable.
+        UnpicklableError: An argument or a changed setting cannot travel to another process.
+    """
+    return await _make(parsed(calls))
+
+
+
+
+async def _make(calls: Sequence[Call]) -> Outcomes:
+    options = current_options()
+    if options.start_method == "inline":
+        from ._inline import run_inline
+
+        return await _in_database_thread(run_inline, calls, options)
+    from ._race import run_race
+
+    return await run_race(calls, options, await _look())
+
+
+async def _look() -> list[View]:
+    """Look at the connections of this thread, and of the one in which the async ORM works."""
+    if not uses_django():
+        return []
+    from .databases.handoff import look
+
+    if current_backend() == "trio":  # Django has no async ORM there
+        return [look()]
+    return [look(), await _in_database_thread(look)]
+
+
+async def _in_database_thread(function: Callable[..., T], *args: Any) -> T:
+    if current_backend() == "trio":
+        import anyio.to_thread
+
+        return await anyio.to_thread.run_sync(function, *args)
+    from asgiref.sync import sync_to_async
+
+    return await sync_to_async(function)(*args)

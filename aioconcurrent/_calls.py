@@ -1,0 +1,152 @@
+"""Calls as users write them, checked and made ready to travel."""
+
+from __future__ import annotations
+
+import reprlib
+import sys
+from dataclasses import dataclass
+from functools import partial, reduce
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from . import _pickling
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+Target: TypeAlias = "Callable[..., Any] | str"
+
+_FORMS = "(function, kwargs), (function, args, kwargs), or functools.partial(function, ...)"
+_SHOWN = (int, float, bool, str, bytes, type(None))
+
+
+@dataclass(frozen=True)
+class Call:
+    """One function with its arguments, and its place among the calls of a race.
+
+    Attributes:
+        number: From 1 on.
+        total: How many calls the race has.
+    """
+
+    function: Target
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    number: int = 1
+    total: int = 1
+
+    @property
+    def name(self) -> str:
+        """The function's dotted name."""
+        return self.function.replace(":", ".") if isinstance(self.function, str) else _dotted(self.function)
+
+    def __str__(self) -> str:
+        shown = [_show(value) for value in self.args]
+        shown += [f"{name}={_show(value)}" for name, value in self.kwargs.items()]
+        return f"call {self.number} of {self.total}, {self.name}({', '.join(shown)})"
+
+    def pickle(self) -> tuple[str | None, bytes]:
+        """Return the name to import the function by, if it has one, and the pickled rest.
+
+        Raises:
+            UnpicklableError: An argument, or a function without a name, cannot be pickled.
+        """
+        name = import_name(self.function)
+        function = None if name else self.function
+        modules = by_value_modules([self.function, *self.args, *self.kwargs.values()])
+        return name, _pickling.dump_arguments((function, self.args, dict(self.kwargs)), modules, f"An argument of {self}")
+
+    @property
+    def module(self) -> str | None:
+        """The module that a process has to import to have the function by name."""
+        name = import_name(self.function)
+        return name.partition(":")[0] if name else None
+
+
+def repeated(concurrency: int, function: Target, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Call]:
+    """Return `concurrency` calls that are all the same.
+
+    Raises:
+        ValueError: `concurrency` is below 1, or a string target is malformed.
+        TypeError: `concurrency` is no integer, or the target is not callable.
+    """
+    if not isinstance(concurrency, int) or isinstance(concurrency, bool):
+        raise TypeError(
+            f"The first argument is how many calls to make, an integer of at least 1, not {concurrency!r}: "
+            "call_concurrently(5, function, ...)."
+        )
+    if concurrency < 1:
+        raise ValueError(f"Cannot make {concurrency} calls: concurrency must be at least 1.")
+    return _numbered([(function, args, kwargs)] * concurrency)
+
+
+def parsed(calls: Sequence[object]) -> list[Call]:
+    """Return the calls written as `(function, kwargs)`, `(function, args, kwargs)` or `functools.partial`.
+
+    Raises:
+        ValueError: There are none, or a string target is malformed.
+        TypeError: One has none of these forms, or its target is not callable.
+    """
+    if not calls:
+        raise ValueError(f"There are no calls to make: pass at least one of {_FORMS}.")
+    return _numbered([_parse(call, number) for number, call in enumerate(calls, 1)])
+
+
+def import_name(function: Target) -> str | None:
+    """Return "module:qualified.name" if a new process has this very function under that name, else None."""
+    if isinstance(function, str):
+        return function
+    module, path = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
+    if not module or not path or module not in sys.modules or not _pickling.is_importable(module):
+        return None
+    try:
+        found = reduce(getattr, path.split("."), sys.modules[module])
+    except AttributeError:
+        return None
+    return f"{module}:{path}" if found is function else None
+
+
+def by_value_modules(values: Iterable[object]) -> set[str]:
+    """The modules whose functions and classes a new process could not import."""
+    names = {getattr(value, "__module__", None) or type(value).__module__ for value in values}
+    return {name for name in names if name in sys.modules and not _pickling.is_importable(name)}
+
+
+def check_target(target: object, what: str) -> None:
+    """Raise TypeError or ValueError if `target` is nothing to call; the text begins with `what`."""
+    if isinstance(target, str):
+        module, colon, path = target.partition(":")
+        if not (colon and all(part.isidentifier() for part in (*module.split("."), *path.split(".")))):
+            raise ValueError(f'{what} is {target!r}; a string target has the form "package.module:function".')
+    elif not callable(target):
+        raise TypeError(f'{what} is {target!r}, which is not callable; pass a function or "package.module:function".')
+
+
+def _parse(call: object, number: int) -> tuple[Target, tuple[Any, ...], Mapping[str, Any]]:
+    match call:
+        case partial():
+            return call.func, call.args, call.keywords
+        case (function, dict() as kwargs):
+            return function, (), kwargs
+        case (function, (tuple() | list()) as args, dict() as kwargs):
+            return function, tuple(args), kwargs
+    raise TypeError(f"Call {number} is {call!r}; a call is {_FORMS}.")
+
+
+def _numbered(calls: Sequence[tuple[Target, tuple[Any, ...], Mapping[str, Any]]]) -> list[Call]:
+    for number, (function, _, kwargs) in enumerate(calls, 1):
+        check_target(function, f"The target of call {number} of {len(calls)}")
+        if not all(isinstance(name, str) for name in kwargs):
+            raise TypeError(f"The keyword arguments of call {number} must have strings as names: {dict(kwargs)!r}.")
+    return [Call(*call, number, len(calls)) for number, call in enumerate(calls, 1)]
+
+
+def _dotted(function: Any) -> str:
+    if isinstance(function, partial):
+        return _dotted(function.func)
+    name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    return f"{getattr(function, '__module__', None) or '?'}.{name}"
+
+
+def _show(value: object) -> str:
+    """Plain values only: the repr of a lazy object, such as a query set, may do things."""
+    return reprlib.repr(value) if type(value) in _SHOWN else f"<{type(value).__qualname__}>"

@@ -1,0 +1,238 @@
+"""What can be set about races, and where it can be set.
+
+`options(...)` comes before the environment, that before the Django setting
+`AIOCONCURRENT`, and that before the defaults.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ._calls import Target, check_target
+from ._project import uses_django
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import TracebackType
+
+    from typing import Self
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+START_METHODS = ("fork", "spawn", "inline")
+_UNSET: Any = object()
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How races are run.
+
+    Attributes:
+        timeout: How long a call may take, in seconds from the common start.
+        start_method: "fork", "spawn" or "inline".
+        prepare: What every wrapper runs before the barrier.
+        allow_real_databases: Whether calls may connect to what is no test database.
+    """
+
+    timeout: float = 30.0
+    start_method: str = "fork" if sys.platform == "linux" else "spawn"
+    prepare: Target | None = None
+    allow_real_databases: bool = False
+
+    @property
+    def start_up(self) -> float:
+        """How long it may take until all calls are ready to start, in seconds."""
+        return max(self.timeout, 30.0)
+
+
+_chosen: ContextVar[Mapping[str, Any]] = ContextVar("aioconcurrent options", default={})  # noqa: B039 - never changed in place
+
+
+class options:  # noqa: N801 - used like a function
+    """Set options for the races in a `with` block, or in a decorated function, plain or async.
+
+    Args:
+        timeout: How long a call may take, in seconds from the common start, before
+            its process group is terminated; starting up has 30 s, or `timeout` if
+            that is longer.
+        start_method: "fork" (each call in a fork of one process that has started
+            the project; the default on Linux), "spawn" (each call in an
+            interpreter of its own; the default elsewhere), or "inline" (for
+            debugging: one call after another in this very process).
+        prepare: A function without arguments, or "package.module:function", that
+            every process runs before the common start: the place for mocks and
+            frozen clocks.
+        allow_real_databases: Let calls connect to what is no test database.
+
+    Raises:
+        TypeError: A value has the wrong type.
+        ValueError: A value is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        timeout: float = _UNSET,
+        start_method: str = _UNSET,
+        prepare: Target | None = _UNSET,
+        allow_real_databases: bool = _UNSET,
+    ) -> None:
+        given = {
+            "timeout": timeout,
+            "start_method": start_method,
+            "prepare": prepare,
+            "allow_real_databases": allow_real_databases,
+        }
+        self._given = {name: value for name, value in given.items() if value is not _UNSET}
+        _check(self._given, "options()")
+        self._outer: list[Mapping[str, Any]] = []
+
+    def __enter__(self) -> Self:
+        self._outer.append(_chosen.get())
+        _chosen.set({**_chosen.get(), **self._given})
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _chosen.set(self._outer.pop())
+
+    def __call__(self, function: F) -> F:
+        """Decorate `function`: each of its runs has these options."""
+        again = functools.partial(options, **self._given)
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def run_async(*args: Any, **kwargs: Any) -> Any:
+                with again():
+                    return await function(*args, **kwargs)
+
+            return run_async  # type: ignore[return-value]
+
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with again():
+                return function(*args, **kwargs)
+
+        return run  # type: ignore[return-value]
+
+
+def current_options() -> Options:
+    """Return the options in force here.
+
+    Raises:
+        TypeError: A value in the environment or in the Django setting has the wrong type.
+        ValueError: One is out of range, or there is no such option.
+    """
+    from_settings, from_environment = _from_settings(), _from_environment()
+    _check(from_settings, "The setting AIOCONCURRENT")
+    _check(from_environment, "The environment (AIOCONCURRENT_...)")
+    return replace(Options(), **{**from_settings, **from_environment, **_chosen.get()})
+
+
+@contextmanager
+def override_environment(**variables: str | None) -> Iterator[None]:
+    """Set environment variables for a block, and so for the calls in it; None unsets one.
+
+    Raises:
+        TypeError: A value is neither a string nor None.
+    """
+    for name, value in variables.items():
+        if not isinstance(value, str | None):
+            raise TypeError(f"The environment variable {name} must be a string or None, not {value!r}.")
+    before = {name: os.environ.get(name) for name in variables}
+    try:
+        _set_environment(variables)
+        yield
+    finally:
+        _set_environment(before)
+
+
+def _set_environment(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def _from_settings() -> dict[str, Any]:
+    from django.conf import settings
+
+    value = getattr(settings, "AIOCONCURRENT", {}) if uses_django() else {}
+    if not isinstance(value, dict):
+        raise TypeError(f"The setting AIOCONCURRENT must be a dict of options, not {value!r}.")
+    return value
+
+
+def _from_environment() -> dict[str, Any]:
+    readers = {"timeout": _read_number, "allow_real_databases": _read_flag}
+    given = {}
+    for field in fields(Options):
+        variable = f"AIOCONCURRENT_{field.name.upper()}"
+        if text := os.environ.get(variable):
+            given[field.name] = readers.get(field.name, lambda _, text: text)(variable, text)
+    return given
+
+
+def _read_number(variable: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{variable} must be a number of seconds, not {text!r}.") from None
+
+
+def _read_flag(variable: str, text: str) -> bool:
+    if text.lower() not in _TRUE + _FALSE:
+        raise ValueError(f"{variable} must be 1 or 0, not {text!r}.")
+    return text.lower() in _TRUE
+
+
+def _check(given: Mapping[str, Any], where: str) -> None:
+    names = [field.name for field in fields(Options)]
+    for name, value in given.items():
+        if name not in names:
+            raise ValueError(f"{where} has no option {name!r}; there are {', '.join(names)}.")
+        _CHECKS[name](value, where)
+
+
+def _check_timeout(value: object, where: str) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{where}: timeout must be a number of seconds, not {value!r}.")
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{where}: timeout must be more than 0 seconds and finite, not {value!r}.")
+
+
+def _check_start_method(value: object, where: str) -> None:
+    if value not in START_METHODS:
+        raise ValueError(f"{where}: start_method must be one of {', '.join(START_METHODS)}, not {value!r}.")
+    if value == "fork" and not hasattr(os, "fork"):
+        raise ValueError(f"{where}: start_method 'fork' does not exist on this system; use 'spawn'.")
+
+
+def _check_prepare(value: object, where: str) -> None:
+    if value is not None:
+        check_target(value, f"{where}: prepare")
+    if inspect.iscoroutinefunction(value):
+        raise TypeError(f"{where}: prepare must be a plain function, not the coroutine function {value!r}.")
+
+
+def _check_flag(value: object, where: str) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{where}: allow_real_databases must be True or False, not {value!r}.")
+
+
+_CHECKS: Mapping[str, Callable[[object, str], None]] = {
+    "timeout": _check_timeout,
+    "start_method": _check_start_method,
+    "prepare": _check_prepare,
+    "allow_real_databases": _check_flag,
+}

@@ -1,0 +1,146 @@
+"""The only module that knows pickle.
+
+Three ways exist.  Plain data of ours goes through `dumps` and `loads`.  What a
+user passes to a call goes through `dump_arguments`, which carries by value what
+a new process could not import.  What a call raises goes through `dump_error`,
+with its traceback, cause, context and notes, and can always be loaded: where
+the exception itself cannot be rebuilt, a `RemoteError` tells all of it.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+import threading
+import traceback
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from .exceptions import RemoteError, UnpicklableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+loads = pickle.loads
+_by_value = threading.Lock()  # cloudpickle keeps the modules that go by value in a global
+
+
+def dumps(value: object, what: str = "An object of this library") -> bytes:
+    """Pickle `value`; by reference where that works, by value where it does not.
+
+    Raises:
+        UnpicklableError: Neither works; the text begins with `what`.
+    """
+    try:
+        return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+    except Exception:
+        return _dump_by_value(value, what)
+
+
+def dump_arguments(value: object, modules: Iterable[str], what: str) -> bytes:
+    """Pickle what goes to a call; functions and classes of `modules`, and of the main one, go by value.
+
+    Raises:
+        UnpicklableError: It cannot be pickled; the text begins with `what`.
+    """
+    with _going_by_value(modules):
+        return _dump_by_value(value, what)
+
+
+def is_importable(name: str) -> bool:
+    """Whether a new process with our `sys.path` would import the same module under `name`."""
+    module = sys.modules.get(name)
+    if module is None or name == "__main__":
+        return False
+    package = name.rpartition(".")[0]
+    if package and not is_importable(package):
+        return False
+    path = list(sys.modules[package].__path__) if package else None
+    for finder in sys.meta_path:
+        spec = finder.find_spec(name, path)
+        if spec is not None:
+            here = getattr(module, "__spec__", None)
+            file = getattr(module, "__file__", None) or getattr(here, "origin", None)
+            return spec.origin == file or spec.origin in ("built-in", "frozen")
+    return False
+
+
+def dump_error(error: BaseException) -> bytes:
+    """Pickle an exception with all that hangs on it; `load_error` rebuilds it, or says why it cannot."""
+    whole, reason = b"", ""
+    try:
+        whole = _dump_exception(error)
+    except Exception as problem:
+        reason = _describe(problem)
+    told = (type(error).__qualname__, _text(error), reason, "".join(traceback.format_exception(error)))
+    frames = _dump_exception(error.__traceback__)
+    return pickle.dumps((whole, told, frames))
+
+
+def load_error(payload: bytes) -> BaseException:
+    """Rebuild what `dump_error` made."""
+    whole, (name, message, reason, formatted), frames = pickle.loads(payload)
+    if whole:
+        try:
+            error = pickle.loads(whole)
+            if isinstance(error, BaseException):
+                return error
+            reason = f"unpickling it gave a {type(error).__qualname__}"
+        except Exception as problem:
+            reason = _describe(problem)
+    return RemoteError(name, message, reason, formatted).with_traceback(pickle.loads(frames))
+
+
+def _dump_by_value(value: object, what: str) -> bytes:
+    import cloudpickle
+
+    try:
+        return bytes(cloudpickle.dumps(value))
+    except Exception as error:
+        raise UnpicklableError(what, _describe(error)) from error
+
+
+@contextmanager
+def _going_by_value(names: Iterable[str]) -> Iterator[None]:
+    import cloudpickle
+
+    with _by_value:
+        registered = cloudpickle.list_registry_pickle_by_value()
+        modules = [sys.modules[name] for name in names if name != "__main__" and name not in registered]
+        for module in modules:
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            yield
+        finally:
+            for module in modules:
+                cloudpickle.unregister_pickle_by_value(module)
+
+
+def _dump_exception(error: BaseException | TracebackType | None) -> bytes:
+    import cloudpickle
+    from tblib import pickling_support
+
+    class ExceptionPickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, BaseException):
+                return pickling_support.pickle_exception(obj)
+            if isinstance(obj, TracebackType):
+                return pickling_support.pickle_traceback(obj)
+            return super().reducer_override(obj)
+
+    buffer = io.BytesIO()
+    ExceptionPickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(error)
+    return buffer.getvalue()
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__qualname__}: {_text(error)}"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as problem:
+        return f"<no text: its __str__ raised {type(problem).__qualname__}>"

@@ -1,0 +1,168 @@
+"""Races, from checked calls to outcomes: the one core under the async API and the sync facade."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+
+from . import _pickling
+from ._calls import by_value_modules, import_name
+from ._loops import current_backend
+from ._outcomes import CallReport, Outcomes
+from ._project import Project, uses_django
+from .databases import handoff, memory, sessions
+from .engine.fork import BootFailed, Unfit, fork
+from .engine.frames import Kind
+from .engine.launch import spawn
+from .engine.race import Report, race
+from .engine.surroundings import Surroundings
+from .engine.world import Context
+from .engine.wrapper import Task
+from .exceptions import ProcessDiedError, TemplateWarning, TerminatedProcessError, UnpicklableError, WrappedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ._calls import Call
+    from ._options import Options
+    from .databases.handoff import View
+
+_SPAWNING = 1.0  # seconds more to start up for each interpreter
+_SESSIONS = 15.0  # seconds for ending what killed wrappers left on the servers
+
+
+async def run_race(calls: Sequence[Call], options: Options, views: Sequence[View]) -> Outcomes:
+    """Run the calls at the same moment, each in a process of its own.
+
+    Args:
+        views: Of the caller's connections, one per thread that may have any.
+
+    Raises:
+        UnpicklableError: An argument, a setting or `prepare` cannot travel.
+        DatabaseInMemoryLockedError: A database in memory could not be lent or taken back.
+    """
+    backend = current_backend() or "asyncio"
+    tasks = [_task(call, options, backend, alone=len(calls) <= _processors()) for call in calls]
+    reports: list[Report] = []
+    async with memory.lent(views) as lent:
+        project = _capture(views, lent, options)
+        modules = tuple(sorted({call.module for call in calls if call.module}))
+        context = Context(Surroundings.capture(), _pickling.dumps(project), modules)
+        try:
+            await _run(tasks, context, project.key, options, reports)
+        except BootFailed as failure:
+            return _without_project(calls, failure.args[0])
+        finally:
+            await _end_sessions(reports)
+            _relay(calls, reports)
+    return _outcomes(calls, reports, options)
+
+
+async def _run(
+    tasks: Sequence[bytes], context: Context, key: object, options: Options, reports: list[Report]
+) -> None:
+    if options.start_method == "fork":
+        try:
+            async with fork(len(tasks), context, key, limit=options.start_up) as wrappers:
+                await race(wrappers, tasks, reports, start_up=options.start_up, timeout=options.timeout)
+            return
+        except Unfit as reason:
+            warnings.warn(
+                f"Processes cannot be forked from a template, because {reason}. Each call starts an interpreter of "
+                'its own instead, which is slower; set the option start_method to "spawn" to do so without this '
+                "warning.",
+                TemplateWarning,
+                stacklevel=2,
+            )
+    async with spawn(len(tasks), context) as wrappers:
+        start_up = options.start_up + _SPAWNING * len(tasks)
+        await race(wrappers, tasks, reports, start_up=start_up, timeout=options.timeout)
+
+
+def _task(call: Call, options: Options, backend: str, *, alone: bool) -> bytes:
+    name, pickled = call.pickle()
+    prepare = options.prepare
+    prepare_name = prepare if isinstance(prepare, str) else import_name(prepare) if prepare else None
+    by_value = None if prepare_name else prepare
+    pickled_prepare = _pickling.dump_arguments((prepare_name, by_value), by_value_modules([prepare]), "prepare")
+    return _pickling.dumps(Task(name, pickled, pickled_prepare, backend, alone))
+
+
+def _capture(views: Sequence[View], lent: Mapping[str, str], options: Options) -> Project:
+    if not uses_django():
+        return Project()
+    return Project.capture(handoff.hand_over(views, lent, allow_real_databases=options.allow_real_databases))
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+async def _end_sessions(reports: Sequence[Report]) -> None:
+    """End on the server what wrappers that did not end in order were doing there."""
+    left = [_pickling.loads(session) for report in reports if report.result is None for session in report.sessions]
+    if left:
+        with anyio.move_on_after(_SESSIONS, shield=True):
+            await anyio.to_thread.run_sync(sessions.end_sessions, left, abandon_on_cancel=True)
+
+
+def _relay(calls: Sequence[Call], reports: Sequence[Report]) -> None:
+    """Let this process log, warn and print what the calls did."""
+    records, shown = [], []
+    for call, report in zip(calls, reports, strict=False):
+        for frame in report.messages:
+            if frame.kind is Kind.LOG:
+                fields = {**_pickling.loads(frame.payload), "concurrent_call": call.number}
+                records.append(logging.makeLogRecord(fields))
+            else:
+                shown.append(_pickling.loads(frame.payload))
+        sys.stdout.write(str(report.output))
+    for record in sorted(records, key=lambda record: record.created):
+        logging.getLogger(record.name).handle(record)
+    for message, category, filename, line in shown:
+        warnings.showwarning(message, category, filename, line)
+
+
+def _without_project(calls: Sequence[Call], error: BaseException) -> Outcomes:
+    """Every call fails as the project does."""
+    error.add_note("This was raised while the project was started in a process of its own, before the calls began.")
+    reports = [CallReport(str(call), None, None, None, None, "") for call in calls]
+    return Outcomes([WrappedError(error, str(call)) for call in calls], reports)
+
+
+def _outcomes(calls: Sequence[Call], reports: Sequence[Report], options: Options) -> Outcomes:
+    outcomes = [_outcome(call, report, options) for call, report in zip(calls, reports, strict=True)]
+    return Outcomes(outcomes, [_report(call, report) for call, report in zip(calls, reports, strict=True)])
+
+
+def _outcome(call: Call, report: Report, options: Options) -> Any:
+    result, output = report.result, str(report.output)
+    if report.timed_out:
+        limit, phase = (options.timeout, "running") if report.released else (options.start_up, "starting")
+        return WrappedError(TerminatedProcessError(str(call), report.pid, limit, phase, output), str(call))
+    if result is None:
+        phase = "running" if report.released else "starting"
+        output += f"\n{report.problem}" if report.problem else ""
+        return WrappedError(ProcessDiedError(str(call), report.pid, report.exit_status, phase, output), str(call))
+    if result.error is not None:
+        error = _pickling.load_error(result.error)
+        if result.phase != "running":
+            error.add_note(f"This was raised while {call} was {result.phase}.")
+        return WrappedError(error, str(call))
+    assert result.value is not None
+    try:
+        return _pickling.loads(result.value)
+    except Exception as error:
+        what = f"What {call} returned"
+        return WrappedError(UnpicklableError(what, f"{type(error).__qualname__}: {error}"), str(call))
+
+
+def _report(call: Call, report: Report) -> CallReport:
+    started, finished = (report.result.started, report.result.finished) if report.result else (report.released, None)
+    return CallReport(str(call), report.pid, started, finished, report.exit_status, str(report.output))

@@ -1,0 +1,105 @@
+"""What a wrapper's connections may do: connect to the caller's test databases, and be closed in the end.
+
+The guard is on the class, so that connections of other threads, reconnects and
+connections that project code makes for itself are guarded too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from .. import _pickling
+from ..exceptions import NotATestDatabaseError, UncommittedDataError
+from .handoff import is_in_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from .handoff import Handoff
+
+
+
+class Guard:
+    """Watches over every connection of this process.
+
+    Attributes:
+        announce: Takes a pickled (alias, session id) for each session that is opened.
+    """
+
+    def __init__(self) -> None:
+        self._handoff: Handoff | None = None
+        self._opened: list[BaseDatabaseWrapper] = []
+        self._is_installed = False
+        self.announce: Callable[[bytes], None] = lambda _: None
+
+    def follow(self, handoff: Handoff) -> None:
+        """Allow what `handoff` allows, from now on."""
+        self._handoff = handoff
+        if not self._is_installed:
+            self._install()
+
+    def warm(self) -> None:
+        """Open the connections of this thread that may be opened, and run a query on each.
+
+        A database that cannot be reached is left to the call, which may not need it.
+        """
+        from django.db import connections
+
+        for connection in connections.all():
+            if self._refusal(connection) is None:
+                with contextlib.suppress(Exception):
+                    with connection.cursor() as cursor:
+                        cursor.execute("SELECT 1" + connection.features.bare_select_suffix)
+
+    def close_all(self) -> None:
+        """Close every connection of every thread of this process."""
+        from django.db import connections
+
+        connections.close_all()
+        while self._opened:
+            connection = self._opened.pop()
+            if connection.connection is not None:
+                connection.inc_thread_sharing()  # its own thread may be gone, or busy for ever
+                with contextlib.suppress(Exception):
+                    connection.close()
+            if hasattr(connection, "close_pool"):
+                connection.close_pool()
+
+    def _install(self) -> None:
+        from django.db.backends.base.base import BaseDatabaseWrapper
+
+        connect = BaseDatabaseWrapper.connect
+
+        def guarded_connect(connection: BaseDatabaseWrapper) -> None:
+            refusal = self._refusal(connection)
+            if refusal is not None:
+                raise refusal
+            connect(connection)
+            self._opened.append(connection)
+            self.announce(_pickling.dumps((connection.alias, session_id(connection))))
+
+        BaseDatabaseWrapper.connect = guarded_connect  # type: ignore[method-assign]
+        self._is_installed = True
+
+    def _refusal(self, connection: BaseDatabaseWrapper) -> Exception | None:
+        assert self._handoff is not None
+        alias, name = connection.alias, str(connection.settings_dict["NAME"])
+        if alias in self._handoff.uncommitted:
+            return UncommittedDataError(alias)
+        if self._handoff.allowed is None or name in self._handoff.allowed or is_in_memory(connection.settings_dict):
+            return None
+        return NotATestDatabaseError(alias, name)
+
+
+def session_id(connection: BaseDatabaseWrapper) -> int | None:
+    """What the server calls this open connection; None where there is no server."""
+    driver: Any = connection.connection
+    if connection.vendor == "postgresql":
+        return int(driver.info.backend_pid)
+    return int(driver.thread_id()) if connection.vendor == "mysql" else None
+
+
+guard = Guard()

@@ -1,0 +1,123 @@
+"""The caller's live connection settings, as a wrapper takes them over.
+
+A wrapper never reads the project's own settings of the databases: what the
+caller's connections point at now - suffixes of pytest-xdist, clones of
+`--parallel`, mirrors - is what it gets.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .. import _pickling
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+@dataclass(frozen=True)
+class Handoff:
+    """Where a wrapper's connections go, and which it may open.
+
+    Attributes:
+        pickled: The connection settings, by alias.
+        uncommitted: Aliases on which the caller is inside `atomic()`.
+        allowed: Names of databases that may be connected to; None for any.
+    """
+
+    pickled: Mapping[str, bytes] = field(default_factory=dict)
+    uncommitted: frozenset[str] = frozenset()
+    allowed: frozenset[str] | None = frozenset()
+
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """The connection settings, by alias, as in Django's DATABASES."""
+        return {alias: _pickling.loads(pickled) for alias, pickled in self.pickled.items()}
+
+    def take_over(self) -> None:
+        """Point this process's connections at the caller's databases; none of them may be open."""
+        from django.db import connections
+
+        for alias, settings in self.settings().items():
+            known: dict[str, Any] = connections.settings.setdefault(alias, {})
+            known.clear()
+            known.update(settings)
+        for connection in connections.all(initialized_only=True):
+            connection.settings_dict = connections.settings[connection.alias]
+
+
+@dataclass(frozen=True)
+class View:
+    """What one thread of the caller's process knows of its connections.
+
+    Attributes:
+        settings: The live connection settings, by alias.
+        in_atomic: Aliases on which the thread is inside `atomic()`.
+        opened: The open driver connections, by alias.
+    """
+
+    settings: Mapping[str, Mapping[str, Any]]
+    in_atomic: frozenset[str]
+    opened: Mapping[str, Any]
+
+
+def look() -> View:
+    """Look at the connections of this thread, without opening any."""
+    from django.db import connections
+
+    live = connections.all(initialized_only=True)
+    return View(
+        settings={**connections.settings, **{connection.alias: connection.settings_dict for connection in live}},
+        in_atomic=frozenset(connection.alias for connection in live if connection.in_atomic_block),
+        opened={connection.alias: connection.connection for connection in live if connection.connection is not None},
+    )
+
+
+def hand_over(
+    views: Iterable[View], lent: Mapping[str, str], *, allow_real_databases: bool
+) -> Handoff:
+    """Make the handoff from what the threads of the caller know.
+
+    Args:
+        views: The first one's settings count.
+        lent: Files that stand for databases in memory, by database name.
+        allow_real_databases: Whether any database may be connected to.
+
+    Raises:
+        UnpicklableError: Connection settings cannot be pickled; the text names them.
+    """
+    views = list(views)
+    settings = {alias: _lend(values, lent) for alias, values in views[0].settings.items()}
+    return Handoff(
+        pickled={
+            alias: _pickling.dumps(values, f"The connection settings of database {alias!r}")
+            for alias, values in settings.items()
+        },
+        uncommitted=frozenset().union(*(view.in_atomic for view in views)),
+        allowed=None if allow_real_databases else _test_names(settings) | frozenset(lent.values()),
+    )
+
+
+def is_in_memory(settings: Mapping[str, Any]) -> bool:
+    """Whether these connection settings are of an SQLite database in memory."""
+    name = str(settings.get("NAME"))
+    return "sqlite" in settings.get("ENGINE", "") and (name == ":memory:" or "mode=memory" in name)
+
+
+def _lend(settings: Mapping[str, Any], lent: Mapping[str, str]) -> dict[str, Any]:
+    name = str(settings.get("NAME"))
+    return {**settings, "NAME": lent[name]} if name in lent else dict(settings)
+
+
+def _test_names(settings: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+    planned = [str(values["TEST"]["NAME"]) for values in settings.values() if values.get("TEST", {}).get("NAME")]
+    return frozenset(str(values["NAME"]) for values in settings.values() if _is_test_database(values, planned))
+
+
+def _is_test_database(settings: Mapping[str, Any], planned: Iterable[str]) -> bool:
+    """By its name, which Django's test setup changes: to TEST["NAME"], else "test_..."; clones add "_<number>"."""
+    name = str(settings["NAME"])
+    if is_in_memory(settings) or os.path.basename(name).startswith("test_"):
+        return True
+    return any(name == test or name.startswith(f"{os.path.splitext(test)[0]}_") for test in planned)

@@ -1,0 +1,95 @@
+"""Databases in memory, Django's default for tests: lent to the wrappers as files, and taken back.
+
+Copies are made with SQLite's online backup (sqlite.org/backup.html), which keeps
+everything, so that the caller's open connection finds the new content in place.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+import threading
+import time
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+from ..exceptions import AioconcurrentError
+from .handoff import is_in_memory
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+
+    from .handoff import View
+
+_lending = threading.Lock()  # two races would take back each other's changes
+_PATIENCE = 5.0  # seconds for a lock on the database in memory
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+class DatabaseInMemoryLockedError(AioconcurrentError):
+    """A database in memory is locked by the caller, so that it cannot be lent or taken back."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return (
+            f"The database in memory {self.name!r} is locked by a statement of this process that has not ended, such "
+            "as a query that is still being iterated over. Finish it before the calls are made, or give the test "
+            'database a file (DATABASES[...]["TEST"]["NAME"]).'
+        )
+
+
+@asynccontextmanager
+async def lent(views: Iterable[View]) -> AsyncIterator[Mapping[str, str]]:
+    """Lend the databases in memory that the caller has open; yields their files by database name.
+
+    Raises:
+        DatabaseInMemoryLockedError: One is locked, before or after.
+    """
+    sources = _sources(views)
+    if not sources:
+        yield {}
+        return
+    while not _lending.acquire(blocking=False):
+        await anyio.sleep(0.01)
+    folder = Path(tempfile.mkdtemp(prefix="aioconcurrent-"))
+    try:
+        files = {name: str(folder / f"{number}.sqlite3") for number, name in enumerate(sources)}
+        for name, source in sources.items():
+            with closing(sqlite3.connect(files[name], isolation_level=None)) as file:
+                file.execute("PRAGMA synchronous = OFF")
+                _copy(name, source, file)
+        try:
+            yield files
+        finally:
+            for name, source in sources.items():
+                with closing(sqlite3.connect(files[name])) as file:
+                    _copy(name, file, source)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        _lending.release()
+
+
+def _sources(views: Iterable[View]) -> dict[str, sqlite3.Connection]:
+    return {
+        str(view.settings[alias]["NAME"]): connection
+        for view in views
+        for alias, connection in view.opened.items()
+        if is_in_memory(view.settings[alias])
+    }
+
+
+def _copy(name: str, source: sqlite3.Connection, target: sqlite3.Connection) -> None:
+    deadline = time.monotonic() + _PATIENCE
+
+    def check(status: int, remaining: int, total: int) -> None:
+        if status in _BUSY and time.monotonic() > deadline:  # the backup would try for ever
+            raise DatabaseInMemoryLockedError(name)
+
+    source.backup(target, progress=check, sleep=0.01)

@@ -1,0 +1,367 @@
+"""The caller's side of the template: keeping one, and having wrappers forked from it.
+
+The template outlives event loops, so nothing here that lives longer than a race
+belongs to one: between races there are a socket, a pipe and a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+
+from .. import _pickling
+from ..exceptions import ProcessDiedError, TerminatedProcessError
+from .frames import Frame, FrameReader, Kind
+from .launch import Lifeline, python_command
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import AsyncIterator
+
+    from anyio.abc import UNIXSocketStream
+
+    from .launch import Wrapper
+    from .world import Context
+
+_PIECE = 256 * 1024  # bytes
+_BATCH = 100  # wrappers a message; each takes two descriptors, and unix(7) allows 253
+_LOG_KEPT = 64 * 1024  # bytes of the template's output
+
+
+class Unfit(Exception):
+    """Wrappers cannot be forked from the template; the argument says why."""
+
+
+class BootFailed(Exception):
+    """The project did not start in the template; the argument is the exception that it raised."""
+
+
+class _TemplateLost(Exception):
+    """The template ended before it answered."""
+
+
+class TemplateProcess:
+    """A template as its caller holds it.
+
+    Attributes:
+        is_up: Whether it has ever answered.
+    """
+
+    def __init__(self) -> None:
+        self._control, self._theirs = socket.socketpair()
+        self._life = Lifeline()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the template
+        self._read = 0
+        self.is_up = False
+
+    async def start(self) -> None:
+        """Start the process; races may be opened before it is up."""
+        control = self._theirs
+        with anyio.CancelScope(shield=True):  # a cancelled start would leave a process nobody knows of
+            launcher = await anyio.open_process(
+                python_command(
+                    "from aioconcurrent.engine.template import main; main(*map(int, sys.argv[1:]))",
+                    *self._life.inherited,
+                    control.fileno(),
+                ),
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+                start_new_session=True,
+                pass_fds=(*self._life.inherited, control.fileno()),
+            )
+            control.close()
+            await launcher.wait()
+
+    def open_race(self) -> socket.socket:
+        """Return a socket to the template for one race.
+
+        Raises:
+            OSError: The template is gone.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                socket.send_fds(self._control, [b"r"], [theirs.fileno()])
+            except OSError:
+                ours.close()
+                raise
+        return ours
+
+    def read_output(self) -> bytes:
+        """What the template printed since this was asked last, the end of it."""
+        if self._log.closed:  # given up by another race
+            return b""
+        end = os.fstat(self._log.fileno()).st_size
+        start, self._read = max(self._read, end - _LOG_KEPT), end
+        return os.pread(self._log.fileno(), end - start, start)
+
+    def close(self) -> None:
+        """Let the template end, and with it all that it forked."""
+        self._control.close()
+        self._theirs.close()
+        self._life.close()
+        self._log.close()
+
+
+class _Keeper:
+    """Holds at most one template, for the project that was asked for last."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._key: object = None
+        self._template: TemplateProcess | None = None
+
+    def get(self, key: object) -> tuple[TemplateProcess, bool]:
+        """Return the template for `key`, and whether it is new and has to be started by the caller."""
+        with self._lock:
+            if self._template is not None and self._key == key:
+                return self._template, False
+            self._forget()
+            self._key, self._template = key, TemplateProcess()
+            return self._template, True
+
+    def discard(self, template: TemplateProcess) -> None:
+        """Give up a template that is of no use any more."""
+        with self._lock:
+            if self._template is template:
+                self._forget()
+
+    def forget(self) -> None:
+        """Give up whatever template there is."""
+        with self._lock:
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._template is not None:
+            self._template.close()
+        self._template = None
+
+    def reset_in_fork(self) -> None:
+        """A fork of this process is a process of its own: it starts its own template."""
+        self._lock = threading.Lock()
+        self._forget()
+
+
+_keeper = _Keeper()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keeper.reset_in_fork)
+
+
+def close_template() -> None:
+    """End the template of this process; the next race starts another one."""
+    _keeper.forget()
+
+
+@asynccontextmanager
+async def fork(count: int, context: Context, key: object, *, limit: float) -> AsyncIterator[list[Wrapper]]:
+    """Have `count` wrappers forked; those still alive when the block is left are killed.
+
+    Args:
+        key: Names the project; a template serves one project only.
+        limit: How long the template may take until it can fork, in seconds.
+
+    Raises:
+        Unfit: They have to be started in another way.
+        BootFailed: The project does not start.
+    """
+    try:
+        with anyio.fail_after(limit):
+            race = await _open_race(context, key)
+    except TimeoutError:
+        raise BootFailed(TerminatedProcessError("The template", None, limit, "starting the project")) from None
+    async with anyio.create_task_group() as group:
+        group.start_soon(race.listen)
+        try:
+            yield list(await race.fork(count, limit))
+        finally:
+            with anyio.CancelScope(shield=True):
+                await race.aclose()
+
+
+async def _open_race(context: Context, key: object) -> _Race:
+    """Open a race on the template, or on a new one where the old one turns out to be gone."""
+    while True:
+        template, is_new = _keeper.get(key)
+        try:
+            if is_new:
+                await template.start()
+            return await _try_to_open_race(template, context)
+        except (_TemplateLost, OSError):
+            output = template.read_output().decode(errors="replace")
+            _keeper.discard(template)
+            if is_new:
+                raise BootFailed(ProcessDiedError("The template", None, None, "starting the project", output)) from None
+        except BaseException:
+            if not template.is_up:  # whoever waits for it too starts another one
+                _keeper.discard(template)
+            raise
+
+
+async def _try_to_open_race(template: TemplateProcess, context: Context) -> _Race:
+    race = _Race(await anyio.abc.UNIXSocketStream.from_socket(template.open_race()))
+    try:
+        await race.tell(Kind.CONTEXT, context)
+        answer = await race.next_frame()
+        sys.stdout.write(template.read_output().decode(errors="replace"))
+        if answer.kind is Kind.BOOT_FAILED:
+            raise BootFailed(_pickling.load_error(_pickling.loads(answer.payload)))
+        template.is_up = True
+        if answer.kind is Kind.UNFIT:
+            raise Unfit(_pickling.loads(answer.payload))
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await race.aclose()
+        raise
+    return race
+
+
+class _Race:
+    """One race's conversation with the template."""
+
+    def __init__(self, link: UNIXSocketStream) -> None:
+        self._link = link
+        self._reader = FrameReader(greeting=False)
+        self._wrappers: list[ForkedWrapper] = []
+        self._telling = anyio.Lock()
+        self._listening = anyio.CancelScope(shield=True)  # ends with the race, not with the caller
+
+    async def tell(self, kind: Kind, value: object) -> None:
+        async with self._telling:
+            with contextlib.suppress(anyio.BrokenResourceError):  # the end of its stream says it too
+                await self._link.send(Frame(kind, _pickling.dumps(value)).encode())
+
+    async def next_frame(self) -> Frame:
+        while (frame := self._reader.next_frame()) is None:
+            try:
+                self._reader.feed(await self._link.receive(_PIECE))
+            except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+                raise _TemplateLost from None
+        return frame
+
+    async def fork(self, count: int, limit: float) -> list[ForkedWrapper]:
+        """Ask for `count` wrappers, and wait until each has been forked, or could not be within `limit` seconds."""
+        for first in range(0, count, _BATCH):
+            await self._ask_for(range(first, min(count, first + _BATCH)))
+        with anyio.move_on_after(limit):
+            for wrapper in self._wrappers:
+                await wrapper.forked.wait()
+        return self._wrappers
+
+    async def _ask_for(self, indexes: range) -> None:
+        theirs: list[int] = []
+        message = b""
+        try:
+            for index in indexes:
+                channel, channel_end = socket.socketpair()
+                theirs.append(channel_end.detach())
+                output, output_end = os.pipe()
+                theirs.append(output_end)
+                stream = await anyio.abc.UNIXSocketStream.from_socket(channel)
+                self._wrappers.append(ForkedWrapper(self, index, stream, output))
+                message += Frame(Kind.FORK, _pickling.dumps(index)).encode()
+            with contextlib.suppress(anyio.BrokenResourceError):
+                await self._link.send_fds(message, theirs)
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
+
+    async def listen(self) -> None:
+        """Pass on what the template tells of its forks, until the race is closed or the template gone."""
+        with self._listening:
+            try:
+                while True:
+                    self._hear(await self.next_frame())
+            except _TemplateLost:
+                for wrapper in self._wrappers:
+                    wrapper.lose()
+
+    def _hear(self, frame: Frame) -> None:
+        index, *news = _pickling.loads(frame.payload)
+        if frame.kind is Kind.FORKED:
+            self._wrappers[index].begin(*news)
+        elif frame.kind is Kind.EXITED:
+            self._wrappers[index].end(*news)
+
+    async def aclose(self) -> None:
+        """Close the race: the template kills what is left of it."""
+        self._listening.cancel()
+        await self._link.aclose()
+        for wrapper in self._wrappers:
+            await wrapper.aclose()
+
+
+class ForkedWrapper:
+    """A wrapper that the template forked."""
+
+    def __init__(self, race: _Race, index: int, stream: UNIXSocketStream, output: int) -> None:
+        self._race = race
+        self._index = index
+        self._stream = stream
+        self._output = output
+        os.set_blocking(output, False)
+        self._ended = anyio.Event()
+        self._status: int | None = None
+        self.forked = anyio.Event()
+        self.pid: int | None = None
+        self.problem = "the template did not fork it"
+
+    def begin(self, pid: int | None, problem: str) -> None:
+        self.pid, self.problem = pid, problem
+        self.forked.set()
+        if pid is None:
+            self._ended.set()
+
+    def end(self, status: int) -> None:
+        self._status = status
+        self._ended.set()
+
+    def lose(self) -> None:
+        """The template is gone, which ends its forks too; their own children it can no longer kill."""
+        self.forked.set()
+        if not self._ended.is_set() and self.pid is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, 9)
+        self._ended.set()
+
+    async def send(self, data: bytes) -> None:
+        with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            await self._stream.send(data)
+
+    async def receive(self) -> bytes:
+        try:
+            return await self._stream.receive(_PIECE)
+        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return b""
+
+    async def read_output(self) -> bytes:
+        while True:
+            try:
+                return os.read(self._output, _PIECE)
+            except BlockingIOError:
+                await anyio.wait_readable(self._output)
+
+    async def wait(self) -> int | None:
+        await self._ended.wait()
+        return self._status
+
+    async def signal(self, number: signal.Signals) -> None:
+        await self._race.tell(Kind.SIGNAL, (self._index, int(number)))
+
+    async def kill_rest(self) -> None:
+        """The template did it when it reaped the wrapper."""
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+        os.close(self._output)
+
+

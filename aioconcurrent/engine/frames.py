@@ -1,0 +1,102 @@
+"""The wire protocol between the engine and its processes, without any I/O.
+
+Bytes go in and frames come out; nothing here reads, writes or unpickles.  The
+engine drives it from a task, a wrapper from a blocking loop, and the tests from
+byte strings.
+
+A frame is a kind (one byte), the length of its payload (eight bytes, big
+endian) and the payload.  A stream begins with `GREETING`; whatever an
+interpreter prints before it is noise, kept for error texts.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+from ..exceptions import ProtocolError
+
+GREETING = b"\x00aioconcurrent 1\n"
+_HEADER = struct.Struct("!BQ")
+_NOISE_KEPT = 64 * 1024  # bytes
+
+
+class Kind(IntEnum):
+    """What a frame says; each stage of a conversation knows which ones it expects."""
+
+    # engine -> template
+    CONTEXT = 1  # also to a wrapper that has no template
+    FORK = 2
+    SIGNAL = 3
+    # template -> engine
+    BOOTED = 10
+    UNFIT = 11
+    BOOT_FAILED = 12
+    FORKED = 13
+    EXITED = 14
+    # engine -> wrapper
+    CALL = 20
+    START = 21
+    # wrapper -> engine
+    READY = 30
+    LOG = 31
+    WARNING = 32
+    SESSION = 34
+    RESULT = 33
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One message; the payload is opaque here."""
+
+    kind: Kind
+    payload: bytes = b""
+
+    def encode(self) -> bytes:
+        return _HEADER.pack(self.kind, len(self.payload)) + self.payload
+
+
+class FrameReader:
+    """Puts frames together from bytes that arrive in pieces of any size.
+
+    Attributes:
+        noise: What came before the greeting, the last 64 KiB of it.
+    """
+
+    def __init__(self, *, greeting: bool = True) -> None:
+        self.noise = b""
+        self._greeted = not greeting
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        """Take in the bytes that arrived next."""
+        self._buffer += data
+
+    def next_frame(self) -> Frame | None:
+        """Return the next frame, or None while its bytes are incomplete.
+
+        Raises:
+            ProtocolError: The bytes are not a frame of ours.
+        """
+        if not (self._greeted or self._greet()) or len(self._buffer) < _HEADER.size:
+            return None
+        kind, length = _HEADER.unpack_from(self._buffer)
+        if kind not in Kind._value2member_map_:
+            raise ProtocolError(f"unexpected bytes in the stream: {bytes(self._buffer[:64])!r}")
+        end = _HEADER.size + length
+        if len(self._buffer) < end:
+            return None
+        with memoryview(self._buffer) as view:
+            payload = bytes(view[_HEADER.size : end])
+        del self._buffer[:end]
+        return Frame(Kind(kind), payload)
+
+    def _greet(self) -> bool:
+        start = self._buffer.find(GREETING)
+        self._greeted = start >= 0
+        # Before the greeting all but the bytes that may be its beginning is noise.
+        noise = start if self._greeted else max(0, len(self._buffer) - len(GREETING) + 1)
+        self.noise = (self.noise + bytes(self._buffer[:noise]))[-_NOISE_KEPT:]
+        del self._buffer[: noise + len(GREETING) if self._greeted else noise]
+        return self._greeted

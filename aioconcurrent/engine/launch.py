@@ -1,0 +1,178 @@
+"""Starting wrappers: what the engine sees of one, and the start method that works anywhere.
+
+Whatever the start method, a wrapper is something to send bytes to and receive
+bytes from, with an output to drain, a process group to signal and an exit
+status to wait for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+
+from .. import _pickling
+from .frames import Frame, Kind
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import AsyncIterator
+
+    from .world import Context
+
+_PIECE = 256 * 1024  # bytes
+_UNENDING = 5.0  # seconds; a process in an uninterruptible wait outlives even SIGKILL
+
+
+class Wrapper(Protocol):
+    """A process that performs one call.
+
+    Attributes:
+        pid: Its process id, also that of its process group; None if it could not be started.
+        problem: Why it could not be started.
+    """
+
+    pid: int | None
+    problem: str
+
+    async def send(self, data: bytes) -> None:
+        """Pass bytes to it; nothing happens if it is gone."""
+
+    async def receive(self) -> bytes:
+        """Wait for bytes from it; empty when it will send no more."""
+
+    async def read_output(self) -> bytes:
+        """Wait for what it prints; empty when it will print no more."""
+
+    async def wait(self) -> int | None:
+        """Wait for its end, and return its exit status as `subprocess` gives it; None if that is lost."""
+
+    async def signal(self, number: signal.Signals) -> None:
+        """Send a signal to its process group."""
+
+    async def kill_rest(self) -> None:
+        """Kill what is left of its process group after its end."""
+
+
+def python_command(program: str, *arguments: object) -> list[str]:
+    """An interpreter like this one, with our import path, that runs `program`.
+
+    The path is in the command, for nothing of ours can be imported without it.
+    """
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined] - as multiprocessing does
+    code = f"import sys; sys.path[:] = {sys.path!r}; {program}"
+    return [sys.executable, *flags, "-c", code, *map(str, arguments)]
+
+
+class SpawnedWrapper:
+    """A wrapper that is a new interpreter."""
+
+    problem = ""
+
+    def __init__(self, process: anyio.abc.Process, preface: bytes) -> None:
+        self._process = process
+        self._preface = preface  # goes ahead of the first thing sent
+        self.pid: int | None = process.pid
+
+    async def send(self, data: bytes) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            preface, self._preface = self._preface, b""
+            await self._process.stdin.send(preface + data)
+
+    async def receive(self) -> bytes:
+        return await _receive(self._process.stdout)
+
+    async def read_output(self) -> bytes:
+        return await _receive(self._process.stderr)
+
+    async def wait(self) -> int | None:
+        return await self._process.wait()
+
+    async def signal(self, number: signal.Signals) -> None:
+        if self._process.returncode is None:
+            self._signal_group(number)
+
+    async def kill_rest(self) -> None:
+        if sys.platform != "win32":
+            import signal
+
+            self._signal_group(signal.SIGKILL)
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        assert self.pid is not None
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if sys.platform == "win32":
+                self._process.send_signal(number)
+            else:
+                os.killpg(self.pid, number)
+
+    async def aclose(self) -> None:
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            assert stream is not None
+            await stream.aclose()
+        # anyio's own aclose() waits for the process without limit
+        with anyio.move_on_after(_UNENDING):
+            await self._process.wait()
+
+
+async def _receive(stream: anyio.abc.ByteReceiveStream | None) -> bytes:
+    assert stream is not None
+    try:
+        return await stream.receive(_PIECE)
+    except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+        return b""
+
+
+@asynccontextmanager
+async def spawn(count: int, context: Context) -> AsyncIterator[list[Wrapper]]:
+    """Start `count` wrappers, each as a new interpreter; they must have ended when the block is left."""
+    life = Lifeline()
+    wrappers: list[SpawnedWrapper] = []
+
+    preface = Frame(Kind.CONTEXT, _pickling.dumps(context)).encode()
+
+    async def start() -> None:
+        with anyio.CancelScope(shield=True):  # a cancelled start would leave a process nobody knows of
+            wrappers.append(SpawnedWrapper(await _open(life), preface))
+
+    try:
+        async with anyio.create_task_group() as group:
+            for _ in range(count):
+                group.start_soon(start)
+        yield list(wrappers)
+    finally:
+        life.close()  # ends whatever is left
+        with anyio.CancelScope(shield=True):
+            for wrapper in wrappers:
+                await wrapper.aclose()
+
+
+async def _open(life: Lifeline) -> anyio.abc.Process:
+    program = "from aioconcurrent.engine.spawned import main; main()"
+    return await anyio.open_process(
+        python_command(program, *life.inherited), start_new_session=sys.platform != "win32", pass_fds=life.inherited
+    )
+
+
+class Lifeline:
+    """The engine's end of the pipe that `lifeline.py` tells of; there is none on Windows."""
+
+    def __init__(self) -> None:
+        self._ends = os.pipe() if sys.platform != "win32" else ()
+
+    @property
+    def inherited(self) -> tuple[int, ...]:
+        """The descriptors for a child process to inherit."""
+        return self._ends[:1]
+
+    def close(self) -> None:
+        """Cut it: the processes at the other end are ended by the kernel."""
+        for end in self._ends:
+            os.close(end)
+        self._ends = ()

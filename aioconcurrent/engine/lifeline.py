@@ -1,0 +1,78 @@
+"""Processes that end with the engine, even when it is killed.
+
+The engine holds the write end of a pipe and every process it starts the read
+end.  When the engine dies, by whatever cause, the kernel closes the pipe and
+signals the readers' process groups (`O_ASYNC`, fcntl(2)): no thread watches it,
+and code that never returns to Python ends too.  A parent-death signal will not
+do, for it follows the *thread* that started the process (prctl(2)), and an event
+loop may start processes from a thread that ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def end_with(lifeline: int) -> None:
+    """Let the kernel end this process group when the other end of the pipe is closed."""
+    import fcntl
+
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGIO])
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+    _set_async(lifeline, on=True)
+    if is_cut(lifeline):  # it happened before the flag was set
+        os.killpg(0, signal.SIGKILL)
+
+
+@contextmanager
+def ending_with(lifeline: int) -> Iterator[None]:
+    """The same, while foreign code runs in a process that watches the pipe itself at other times."""
+    end_with(lifeline)
+    try:
+        yield
+    finally:
+        _set_async(lifeline, on=False)
+
+
+def is_cut(lifeline: int) -> bool:
+    """Whether the engine is gone."""
+    poll = select.poll()
+    poll.register(lifeline, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def die_with_parent(parent: int) -> None:
+    """Let this process be killed when its parent is; right where the parent has one thread only."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _prctl(option: int, argument: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, argument, 0, 0, 0)
+
+
+def _set_async(descriptor: int, *, on: bool) -> None:
+    import fcntl
+
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_ASYNC if on else flags & ~os.O_ASYNC)

@@ -1,0 +1,214 @@
+"""A race: one call per wrapper, all released at the same moment, each with its own deadline.
+
+Whatever happens to a wrapper, its call gets a `Report`, and nothing of it is
+alive when the race is over.  A wrapper that ends before the barrier counts as
+arrived, so that the others do not wait for it.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import anyio
+
+from .. import _pickling
+from ..exceptions import ProtocolError
+from .frames import Frame, FrameReader, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from .launch import Wrapper
+    from .wrapper import Result
+
+GRACE = 1.0  # seconds between SIGTERM and SIGKILL
+_UNENDING = 5.0  # seconds after SIGKILL; a process in an uninterruptible wait outlives it
+_HEADROOM = (0.0005, 0.00005)  # seconds from the release to the start: for any race, and for each wrapper
+_LINGER = 1.0  # seconds after a wrapper's end for its last words, which a descendant that escaped may keep open
+OUTPUT_KEPT = 64 * 1024  # bytes of a call's output, at its beginning and again at its end
+
+
+@dataclass
+class Report:
+    """What the engine knows of one call when it is over.
+
+    Attributes:
+        pid: The wrapper's process id; None if it could not be started.
+        exit_status: As in `subprocess.Popen.returncode`; None if it is unknown.
+        result: What the wrapper reported; None if it reported nothing.
+        released: When it was told to start, in seconds of `time.monotonic`; None if it never was.
+        timed_out: Whether it was ended because its time was over.
+        problem: What was wrong with it, as far as the engine can tell.
+        messages: Log records and warnings in the order of their arrival, pickled.
+        sessions: The outside sessions that it announced.
+        output: What it printed.
+    """
+
+    pid: int | None = None
+    exit_status: int | None = None
+    result: Result | None = None
+    released: float | None = None
+    timed_out: bool = False
+    problem: str = ""
+    messages: list[Frame] = field(default_factory=list)
+    sessions: list[bytes] = field(default_factory=list)
+    output: Output = field(default_factory=lambda: Output())
+
+
+class Output:
+    """Keeps the beginning and the end of a stream of any length."""
+
+    def __init__(self) -> None:
+        self.noise = b""  # printed before the wrapper could keep its stream clean
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._skipped = 0
+
+    def feed(self, data: bytes) -> None:
+        room = OUTPUT_KEPT - len(self._head)
+        self._head += data[:room]
+        self._tail += data[max(room, 0) :]
+        surplus = len(self._tail) - OUTPUT_KEPT
+        if surplus > 0:
+            del self._tail[:surplus]
+            self._skipped += surplus
+
+    def __str__(self) -> str:
+        gap = f"\n[... {self._skipped:,} bytes of output left out ...]\n" if self._skipped else ""
+        return self.noise.decode(errors="replace") + self._head.decode(errors="replace") + gap + self._tail.decode(errors="replace")
+
+
+class Attendance:
+    """The engine's dealings with one wrapper, from its start to its end."""
+
+    def __init__(self, wrapper: Wrapper) -> None:
+        self.report = Report(pid=wrapper.pid, problem=wrapper.problem)
+        self.arrived = anyio.Event()  # at the barrier, or at an end before it
+        self._wrapper = wrapper
+        self._reader = FrameReader()
+        self._is_ready = False
+        self._released = anyio.Event()
+        self._done = anyio.Event()  # nothing more is to be expected
+
+    async def run(self, call: bytes, timeout: float) -> None:
+        """Send the call, see it through, and end the wrapper whatever happens."""
+        if self._wrapper.pid is None:
+            self.arrived.set()
+            return
+        try:
+            async with self._attending(self._drain, self._listen, self._watch):
+                async with self._attending(lambda: self._wrapper.send(Frame(Kind.CALL, call).encode())):
+                    await self._released.wait()
+                    await self._wait_for_end(timeout)
+        finally:
+            with anyio.CancelScope(shield=True):
+                async with self._attending(self._drain):
+                    await self._end()
+                with anyio.move_on_after(_LINGER):
+                    await self._drain()
+            self.report.output.noise = self._reader.noise
+
+    async def release(self, start: float) -> None:
+        """Let the call begin at that time of `time.monotonic`; a wrapper that is not ready has had its time."""
+        if self._is_ready:
+            self.report.released = start
+            await self._wrapper.send(Frame(Kind.START, _pickling.dumps(start)).encode())
+        self._released.set()
+
+    @asynccontextmanager
+    async def _attending(self, *tasks: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+        async with anyio.create_task_group() as group:
+            for task in tasks:
+                group.start_soon(task)
+            yield
+            group.cancel_scope.cancel()
+
+    async def _wait_for_end(self, timeout: float) -> None:
+        if self.report.released is not None:
+            with anyio.move_on_after(self.report.released - time.monotonic() + timeout):
+                await self._done.wait()
+        self.report.timed_out = not self._done.is_set()
+
+    async def _listen(self) -> None:
+        """Hear the wrapper out, until its result or the end of its stream."""
+        try:
+            while self.report.result is None and (data := await self._wrapper.receive()):
+                self._reader.feed(data)
+                while (frame := self._reader.next_frame()) is not None:
+                    self._hear(frame)
+        except ProtocolError as error:
+            self.report.problem = str(error)
+        self._finish()
+
+    async def _watch(self) -> None:
+        """Notice the wrapper's death even where a descendant keeps its stream open."""
+        await self._wrapper.wait()
+        await anyio.sleep(_LINGER)  # what it sent before is still being heard
+        self._finish()
+
+    def _finish(self) -> None:
+        self._done.set()
+        self.arrived.set()
+
+    def _hear(self, frame: Frame) -> None:
+        match frame.kind:
+            case Kind.READY:
+                self._is_ready = True
+                self.arrived.set()
+            case Kind.RESULT:
+                self.report.result = _pickling.loads(frame.payload)
+            case Kind.LOG | Kind.WARNING:
+                self.report.messages.append(frame)
+            case Kind.SESSION:
+                self.report.sessions.append(frame.payload)
+            case _:
+                raise ProtocolError(f"a wrapper sent {frame.kind.name}")
+
+    async def _drain(self) -> None:
+        while data := await self._wrapper.read_output():
+            self.report.output.feed(data)
+
+    async def _end(self) -> None:
+        """See the wrapper's process group gone: by itself where it is done, else by signals."""
+        if self._done.is_set() and await self._ends_within(GRACE):
+            return
+        for number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, _UNENDING)):
+            await self._wrapper.signal(number)
+            if await self._ends_within(patience):
+                return
+        self.report.problem = f"process {self._wrapper.pid} outlived SIGKILL by {_UNENDING:g} s"
+
+    async def _ends_within(self, seconds: float) -> bool:
+        with anyio.move_on_after(seconds) as scope:
+            self.report.exit_status = await self._wrapper.wait()
+            await self._wrapper.kill_rest()
+        return not scope.cancelled_caught
+
+
+async def race(
+    wrappers: Sequence[Wrapper], calls: Sequence[bytes], reports: list[Report], *, start_up: float, timeout: float
+) -> None:
+    """Run one call in each wrapper; whoever is ready starts at the same moment.
+
+    Args:
+        wrappers: As many as there are calls.
+        calls: Each a pickled `Task`.
+        reports: Gets one report per call, at once; they are final when the race is over, or was cancelled.
+        start_up: How long the wrappers may take until all are ready, in seconds.
+        timeout: How long a call may take from the common start, in seconds.
+    """
+    attendances = [Attendance(wrapper) for wrapper in wrappers]
+    reports += [attendance.report for attendance in attendances]
+    async with anyio.create_task_group() as group:
+        for attendance, call in zip(attendances, calls, strict=True):
+            group.start_soon(attendance.run, call, timeout)
+        with anyio.move_on_after(start_up):
+            for attendance in attendances:
+                await attendance.arrived.wait()
+        start = time.monotonic() + _HEADROOM[0] + _HEADROOM[1] * len(wrappers)
+        for attendance in attendances:
+            await attendance.release(start)

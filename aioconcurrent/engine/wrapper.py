@@ -1,0 +1,268 @@
+"""What happens inside a wrapper: one call, from its arrival to the process's end.
+
+The wrapper imports the function, connects, prepares, reports that it is ready,
+and blocks until it is told when to start.  Whatever comes of the call is data
+for the engine; nothing that the call does ends the conversation but its death.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import importlib
+import inspect
+import logging
+import logging.handlers
+import os
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+
+from .. import _pickling
+from .frames import Kind
+from .surroundings import forward_logs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .channel import Channel
+    from .world import Context, World
+
+_SPIN = 0.0003  # seconds before the start in which a processor of its own lets a wrapper spin instead of sleep
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A call as it travels.
+
+    Attributes:
+        name: "module:qualified.name" of a function that is imported; None for
+            one that travels by value.
+        pickled: The function or None, its positional arguments and its keyword
+            arguments; opened when the project is there.
+        prepare: The same for `options(prepare=...)`, as a pickled (name, function).
+        backend: The event loop that a coroutine function runs on.
+        alone: Whether a processor is free for this wrapper at the start.
+    """
+
+    name: str | None
+    pickled: bytes
+    prepare: bytes
+    backend: str
+    alone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a call ended.
+
+    Attributes:
+        value: The pickled value; None if there is none.
+        error: What `dump_error` made of an exception; None if there was none.
+        phase: What was being done when the exception was raised.
+        started: When the function was entered, in seconds of `time.monotonic`; None if it never was.
+        finished: When it was left, likewise.
+    """
+
+    value: bytes | None
+    error: bytes | None
+    phase: str
+    started: float | None
+    finished: float | None
+
+
+class Wrapper:
+    """One call inside its process."""
+
+    def __init__(self, channel: Channel, context: Context, world: World | None = None) -> None:
+        self.channel = channel
+        self.context = context
+        self.world = world
+        self.phase = "starting"
+        self.started: float | None = None
+        self.finished: float | None = None
+
+    def perform(self) -> NoReturn:
+        """Run the call that comes through the channel, report its result, and end this process."""
+        pid, status = os.getpid(), 1
+        try:
+            self.channel.greet()
+            task: Task = _pickling.loads(self.channel.expect(Kind.CALL))
+            result = self._result(task)
+            if os.getpid() == pid:  # else the function forked, and this is a copy of it that went on
+                self.channel.send(Kind.RESULT, _pickling.dumps(result))
+            status = 0
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            pass  # the engine is gone: there is nobody to tell
+        finally:
+            _flush()
+            os._exit(status)
+
+    def _result(self, task: Task) -> Result:
+        try:
+            value = self._call(task)
+            self.phase = "pickling its result"
+            return self._ended(value=_pickling.dumps(value, "The result"))
+        except BaseException as error:
+            return self._ended(error=_pickling.dump_error(error))
+        finally:
+            if self.world is not None:
+                with contextlib.suppress(Exception):  # a connection that the call broke cannot be closed in order
+                    self.world.leave()
+
+    def _ended(self, value: bytes | None = None, error: bytes | None = None) -> Result:
+        return Result(value, error, self.phase, self.started, self.finished)
+
+    def _call(self, task: Task) -> Any:
+        world = self._enter()
+        self.phase = "importing the function"
+        function, args, kwargs = _open(task)
+        prepare_name, prepare_function = _pickling.loads(task.prepare)
+        prepare = import_target(prepare_name) if prepare_name else prepare_function
+        self._forward()
+        if _is_coroutine_function(function):
+
+            async def main() -> Any:
+                self.phase = "connecting to the databases"
+                await world.aconnect()
+                self._start(prepare, alone=task.alone)
+                return await self._timed_async(function, args, kwargs)
+
+            return _run(main, task.backend)
+        self.phase = "connecting to the databases"
+        world.connect()
+        self._start(prepare, alone=task.alone)
+        return self._timed(function, args, kwargs, task.backend)
+
+    def _enter(self) -> World:
+        if self.world is None:
+            self.context.surroundings.apply()
+            self.phase = "starting the project"
+            self.world = _pickling.loads(self.context.world)
+            self.world.boot()
+        self.phase = "taking over the caller's settings"
+        self.world.enter(lambda session: self.channel.send(Kind.SESSION, session))
+        return self.world
+
+    def _forward(self) -> None:
+        """From here on log records and warnings are the caller's, under the caller's filters."""
+        self.context.surroundings.apply_filters()
+        forward_logs(_ForwardingHandler(self.channel))
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            with contextlib.suppress(Exception):  # a warning that cannot travel is not worth the call
+                self.channel.send(Kind.WARNING, _pickling.dumps((message, category, filename, lineno)))
+
+        warnings.showwarning = show
+
+    def _start(self, prepare: Callable[[], object] | None, *, alone: bool) -> None:
+        if prepare is not None:
+            self.phase = "running prepare"
+            prepare()
+        self.phase = "waiting for the others"
+        self.channel.send(Kind.READY)
+        start: float = _pickling.loads(self.channel.expect(Kind.START))
+        self.phase = "running"
+        time.sleep(max(0.0, start - time.monotonic() - (_SPIN if alone else 0.0)))
+        while time.monotonic() < start:
+            pass
+
+    def _timed(self, function: Callable[..., Any], args: Any, kwargs: Any, backend: str) -> Any:
+        self.started = time.monotonic()
+        try:
+            return finish(function(*args, **kwargs), backend)
+        finally:
+            self.finished = time.monotonic()
+
+    async def _timed_async(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        self.started = time.monotonic()
+        try:
+            return await function(*args, **kwargs)
+        finally:
+            self.finished = time.monotonic()
+
+
+class _ForwardingHandler(logging.handlers.QueueHandler):
+    """Sends each record to the engine."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__(channel)  # type: ignore[arg-type] - only `enqueue` below looks at it
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        fields = {name: value for name, value in vars(record).items() if _is_picklable(value)}
+        self.queue.send(Kind.LOG, _pickling.dumps(fields))  # type: ignore[attr-defined]
+
+
+def guard_descriptors(output: int) -> None:
+    """Give the call /dev/null to read from, and `output` to print to, whatever it prints with."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    faulthandler.enable()
+
+
+def _open(task: Task) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    function = import_target(task.name) if task.name else None
+    travelled, args, kwargs = _pickling.loads(task.pickled)
+    return function or travelled, args, kwargs
+
+
+def import_target(name: str) -> Any:
+    """Return what "module:qualified.name" names.
+
+    Raises:
+        ImportError: There is no such module.
+        AttributeError: It has no such attribute.
+    """
+    module, _, path = name.partition(":")
+    return reduce(getattr, path.split("."), importlib.import_module(module))
+
+
+def finish(value: Any, backend: str) -> Any:
+    """Return what a call returned; where that is a coroutine, run it first."""
+    return _run(lambda: value, backend) if inspect.iscoroutine(value) else value
+
+
+def _is_coroutine_function(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004 - not whether it is callable
+
+
+def _run(main: Callable[[], Any], backend: str) -> Any:
+    if backend == "trio":
+        import trio
+
+        async def entry() -> Any:
+            return await main()
+
+        return trio.run(entry)
+    import asyncio
+
+    return asyncio.run(main())
+
+
+def _is_picklable(value: object) -> bool:
+    try:
+        _pickling.dumps(value)
+    except Exception:
+        return False
+    return True
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # the call may have closed or replaced it
+            stream.flush()
