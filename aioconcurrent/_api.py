@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._calls import Target, parsed, repeated
-from ._loops import current_backend
+from ._loops import current_backend, outside_loop
 from ._options import current_options
 from ._project import uses_django
 
@@ -66,8 +66,6 @@ async def make_concurrent_calls(*calls: object) -> Outcomes:
     return await _make(parsed(calls))
 
 
-
-
 async def _make(calls: Sequence[Call]) -> Outcomes:
     options = current_options()
     if options.start_method == "inline":
@@ -87,7 +85,9 @@ async def _look() -> list[View]:
 
     if current_backend() == "trio":  # Django has no async ORM there
         return [look()]
-    return [look(), await _in_database_thread(look)]
+    with outside_loop():  # a fixture's connections are the thread's, a coroutine's are its task's
+        of_thread = look()
+    return [of_thread, look(), await _in_database_thread(look)]
 
 
 async def _in_database_thread(function: Callable[..., T], *args: Any) -> T:

@@ -53,7 +53,9 @@ class Call:
         name = import_name(self.function)
         function = None if name else self.function
         modules = by_value_modules([self.function, *self.args, *self.kwargs.values()])
-        return name, _pickling.dump_arguments((function, self.args, dict(self.kwargs)), modules, f"An argument of {self}")
+        return name, _pickling.dump_arguments(
+            (function, self.args, dict(self.kwargs)), modules, f"An argument of {self}"
+        )
 
     @property
     def module(self) -> str | None:
@@ -99,7 +101,7 @@ def import_name(function: Target) -> str | None:
     if not module or not path or module not in sys.modules or not _pickling.is_importable(module):
         return None
     try:
-        found = reduce(getattr, path.split("."), sys.modules[module])
+        found: object = reduce(getattr, path.split("."), sys.modules[module])
     except AttributeError:
         return None
     return f"{module}:{path}" if found is function else None
@@ -122,9 +124,10 @@ def check_target(target: object, what: str) -> None:
 
 
 def _parse(call: object, number: int) -> tuple[Target, tuple[Any, ...], Mapping[str, Any]]:
-    match call:
+    written: Any = call
+    match written:
         case partial():
-            return call.func, call.args, call.keywords
+            return written.func, written.args, written.keywords
         case (function, dict() as kwargs):
             return function, (), kwargs
         case (function, (tuple() | list()) as args, dict() as kwargs):

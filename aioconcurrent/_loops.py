@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio.events
 import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def current_backend() -> str | None:
@@ -10,5 +16,18 @@ def current_backend() -> str | None:
     trio = sys.modules.get("trio")
     if trio is not None and trio.lowlevel.in_trio_run():
         return "trio"
-    asyncio = sys.modules.get("asyncio")
-    return "asyncio" if asyncio is not None and asyncio._get_running_loop() else None
+    return "asyncio" if asyncio.events._get_running_loop() else None
+
+
+@contextmanager
+def outside_loop() -> Iterator[None]:
+    """Run a block that awaits nothing as if no asyncio loop were running in this thread.
+
+    Inside a loop asgiref gives each task its own connections in place of the thread's.
+    """
+    loop = asyncio.events._get_running_loop()
+    asyncio.events._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio.events._set_running_loop(loop)

@@ -21,7 +21,6 @@ from ._project import uses_django
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
-
     from typing import Self
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -107,7 +106,8 @@ class options:  # noqa: N801 - used like a function
 
     def __call__(self, function: F) -> F:
         """Decorate `function`: each of its runs has these options."""
-        again = functools.partial(options, **self._given)
+        given: dict[str, Any] = self._given
+        again = functools.partial(options, **given)
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)

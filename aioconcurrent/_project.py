@@ -95,7 +95,7 @@ class Project:
             self._configure(settings)
             django.setup()
             if self.overrides:
-                import django.test.signals  # noqa: F401 - makes overridden settings take effect; here once for all forks
+                import django.test.signals  # makes overridden settings take effect; here once for all forks
         guard.close_all()
 
     def enter(self, announce: Callable[[bytes], None]) -> None:
@@ -157,7 +157,7 @@ class Project:
         timezone.activate(_pickling.loads(self.time_zone))
 
 
-def _unfold(settings: LazySettings) -> tuple[dict[str, Any], set[str], dict[str, Any], str | None]:
+def _unfold(settings: Any) -> tuple[dict[str, Any], set[str], dict[str, Any], str | None]:
     """Return the overridden settings, the deleted ones, the ones below them, and the settings module."""
     from django.conf import Settings, UserSettingsHolder, global_settings
 

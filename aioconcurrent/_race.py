@@ -17,7 +17,7 @@ from ._loops import current_backend
 from ._outcomes import CallReport, Outcomes
 from ._project import Project, uses_django
 from .databases import handoff, memory, sessions
-from .engine.fork import BootFailed, Unfit, fork
+from .engine.fork import BootFailedError, UnfitError, fork
 from .engine.frames import Kind
 from .engine.launch import spawn
 from .engine.race import Report, race
@@ -56,7 +56,7 @@ async def run_race(calls: Sequence[Call], options: Options, views: Sequence[View
         context = Context(Surroundings.capture(), _pickling.dumps(project), modules)
         try:
             await _run(tasks, context, project.key, options, reports)
-        except BootFailed as failure:
+        except BootFailedError as failure:
             return _without_project(calls, failure.args[0])
         finally:
             await _end_sessions(reports)
@@ -64,15 +64,13 @@ async def run_race(calls: Sequence[Call], options: Options, views: Sequence[View
     return _outcomes(calls, reports, options)
 
 
-async def _run(
-    tasks: Sequence[bytes], context: Context, key: object, options: Options, reports: list[Report]
-) -> None:
+async def _run(tasks: Sequence[bytes], context: Context, key: object, options: Options, reports: list[Report]) -> None:
     if options.start_method == "fork":
         try:
             async with fork(len(tasks), context, key, limit=options.start_up) as wrappers:
                 await race(wrappers, tasks, reports, start_up=options.start_up, timeout=options.timeout)
             return
-        except Unfit as reason:
+        except UnfitError as reason:
             warnings.warn(
                 f"Processes cannot be forked from a template, because {reason}. Each call starts an interpreter of "
                 'its own instead, which is slower; set the option start_method to "spawn" to do so without this '

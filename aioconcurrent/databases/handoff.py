@@ -74,9 +74,7 @@ def look() -> View:
     )
 
 
-def hand_over(
-    views: Iterable[View], lent: Mapping[str, str], *, allow_real_databases: bool
-) -> Handoff:
+def hand_over(views: Iterable[View], lent: Mapping[str, str], *, allow_real_databases: bool) -> Handoff:
     """Make the handoff from what the threads of the caller know.
 
     Args:

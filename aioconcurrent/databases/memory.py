@@ -11,7 +11,7 @@ import sqlite3
 import tempfile
 import threading
 import time
-from contextlib import asynccontextmanager, closing
+from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,19 +47,21 @@ class DatabaseInMemoryLockedError(AioconcurrentError):
 
 @asynccontextmanager
 async def lent(views: Iterable[View]) -> AsyncIterator[Mapping[str, str]]:
-    """Lend the databases in memory that the caller has open; yields their files by database name.
+    """Lend the caller's databases in memory; yields their files by database name.
 
     Raises:
         DatabaseInMemoryLockedError: One is locked, before or after.
     """
-    sources = _sources(views)
-    if not sources:
-        yield {}
-        return
-    while not _lending.acquire(blocking=False):
-        await anyio.sleep(0.01)
-    folder = Path(tempfile.mkdtemp(prefix="aioconcurrent-"))
-    try:
+    with ExitStack() as stack:
+        sources = _sources(views, stack)
+        if not sources:
+            yield {}
+            return
+        while not _lending.acquire(blocking=False):
+            await anyio.sleep(0.01)
+        stack.callback(_lending.release)
+        folder = Path(tempfile.mkdtemp(prefix="aioconcurrent-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
         files = {name: str(folder / f"{number}.sqlite3") for number, name in enumerate(sources)}
         for name, source in sources.items():
             with closing(sqlite3.connect(files[name], isolation_level=None)) as file:
@@ -71,18 +73,25 @@ async def lent(views: Iterable[View]) -> AsyncIterator[Mapping[str, str]]:
             for name, source in sources.items():
                 with closing(sqlite3.connect(files[name])) as file:
                     _copy(name, file, source)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        _lending.release()
 
 
-def _sources(views: Iterable[View]) -> dict[str, sqlite3.Connection]:
-    return {
-        str(view.settings[alias]["NAME"]): connection
-        for view in views
-        for alias, connection in view.opened.items()
-        if is_in_memory(view.settings[alias])
-    }
+def _sources(views: Iterable[View], stack: ExitStack) -> dict[str, sqlite3.Connection]:
+    """A connection to each database in memory that holds anything, by its name."""
+    found: dict[str, sqlite3.Connection] = {}
+    for view in views:
+        for alias, settings in view.settings.items():
+            name = str(settings["NAME"])
+            if not is_in_memory(settings) or name in found:
+                continue
+            # one that has a name is shared by the connections of all threads, the other is its connection's own
+            connection = view.opened.get(alias) if name == ":memory:" else _share(name, stack)
+            if connection is not None and connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+                found[name] = connection
+    return found
+
+
+def _share(name: str, stack: ExitStack) -> sqlite3.Connection:
+    return stack.enter_context(closing(sqlite3.connect(name, uri=True, isolation_level=None)))
 
 
 def _copy(name: str, source: sqlite3.Connection, target: sqlite3.Connection) -> None:

@@ -39,10 +39,10 @@ def end_sessions(sessions: Iterable[tuple[str, int | None]]) -> None:
 def _end(alias: str, ids: list[int]) -> None:
     from django.db import connections
 
-    connection = connections[alias].copy()
+    connection: Any = connections[alias].copy()
     connection.connect()  # and no further through Django, which a test may have told to open no cursors
     with contextlib.closing(connection.connection):
-        cursor: Any = connection.connection.cursor()
+        cursor = connection.connection.cursor()
         for session in ids:
             with contextlib.suppress(connection.Database.Error):  # it ended by itself
                 cursor.execute(_END[connection.vendor], [session])

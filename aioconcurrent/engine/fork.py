@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -24,7 +25,6 @@ from .frames import Frame, FrameReader, Kind
 from .launch import Lifeline, python_command
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import AsyncIterator
 
     from anyio.abc import UNIXSocketStream
@@ -34,18 +34,19 @@ if TYPE_CHECKING:
 
 _PIECE = 256 * 1024  # bytes
 _BATCH = 100  # wrappers a message; each takes two descriptors, and unix(7) allows 253
+_REST = 1024 * 1024  # bytes read after a wrapper's end; a pipe holds less, unless an escaped descendant fills it
 _LOG_KEPT = 64 * 1024  # bytes of the template's output
 
 
-class Unfit(Exception):
+class UnfitError(Exception):
     """Wrappers cannot be forked from the template; the argument says why."""
 
 
-class BootFailed(Exception):
+class BootFailedError(Exception):
     """The project did not start in the template; the argument is the exception that it raised."""
 
 
-class _TemplateLost(Exception):
+class _TemplateLostError(Exception):
     """The template ended before it answered."""
 
 
@@ -171,18 +172,18 @@ async def fork(count: int, context: Context, key: object, *, limit: float) -> As
         limit: How long the template may take until it can fork, in seconds.
 
     Raises:
-        Unfit: They have to be started in another way.
-        BootFailed: The project does not start.
+        UnfitError: They have to be started in another way.
+        BootFailedError: The project does not start.
     """
     try:
         with anyio.fail_after(limit):
             race = await _open_race(context, key)
     except TimeoutError:
-        raise BootFailed(TerminatedProcessError("The template", None, limit, "starting the project")) from None
+        raise BootFailedError(TerminatedProcessError("The template", None, limit, "starting the project")) from None
     async with anyio.create_task_group() as group:
         group.start_soon(race.listen)
         try:
-            yield list(await race.fork(count, limit))
+            yield list(await race.fork(count))
         finally:
             with anyio.CancelScope(shield=True):
                 await race.aclose()
@@ -196,11 +197,13 @@ async def _open_race(context: Context, key: object) -> _Race:
             if is_new:
                 await template.start()
             return await _try_to_open_race(template, context)
-        except (_TemplateLost, OSError):
+        except (_TemplateLostError, OSError):
             output = template.read_output().decode(errors="replace")
             _keeper.discard(template)
             if is_new:
-                raise BootFailed(ProcessDiedError("The template", None, None, "starting the project", output)) from None
+                raise BootFailedError(
+                    ProcessDiedError("The template", None, None, "starting the project", output)
+                ) from None
         except BaseException:
             if not template.is_up:  # whoever waits for it too starts another one
                 _keeper.discard(template)
@@ -213,16 +216,20 @@ async def _try_to_open_race(template: TemplateProcess, context: Context) -> _Rac
         await race.tell(Kind.CONTEXT, context)
         answer = await race.next_frame()
         sys.stdout.write(template.read_output().decode(errors="replace"))
-        if answer.kind is Kind.BOOT_FAILED:
-            raise BootFailed(_pickling.load_error(_pickling.loads(answer.payload)))
-        template.is_up = True
-        if answer.kind is Kind.UNFIT:
-            raise Unfit(_pickling.loads(answer.payload))
+        template.is_up = answer.kind is not Kind.BOOT_FAILED
+        _check(answer)
     except BaseException:
         with anyio.CancelScope(shield=True):
             await race.aclose()
         raise
     return race
+
+
+def _check(answer: Frame) -> None:
+    if answer.kind is Kind.BOOT_FAILED:
+        raise BootFailedError(_pickling.load_error(_pickling.loads(answer.payload)))
+    if answer.kind is Kind.UNFIT:
+        raise UnfitError(_pickling.loads(answer.payload))
 
 
 class _Race:
@@ -245,16 +252,13 @@ class _Race:
             try:
                 self._reader.feed(await self._link.receive(_PIECE))
             except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-                raise _TemplateLost from None
+                raise _TemplateLostError from None
         return frame
 
-    async def fork(self, count: int, limit: float) -> list[ForkedWrapper]:
-        """Ask for `count` wrappers, and wait until each has been forked, or could not be within `limit` seconds."""
+    async def fork(self, count: int) -> list[ForkedWrapper]:
+        """Ask for `count` wrappers; what is sent to one waits for it to come into being."""
         for first in range(0, count, _BATCH):
             await self._ask_for(range(first, min(count, first + _BATCH)))
-        with anyio.move_on_after(limit):
-            for wrapper in self._wrappers:
-                await wrapper.forked.wait()
         return self._wrappers
 
     async def _ask_for(self, indexes: range) -> None:
@@ -281,7 +285,7 @@ class _Race:
             try:
                 while True:
                     self._hear(await self.next_frame())
-            except _TemplateLost:
+            except _TemplateLostError:
                 for wrapper in self._wrappers:
                     wrapper.lose()
 
@@ -311,27 +315,27 @@ class ForkedWrapper:
         os.set_blocking(output, False)
         self._ended = anyio.Event()
         self._status: int | None = None
-        self.forked = anyio.Event()
         self.pid: int | None = None
-        self.problem = "the template did not fork it"
+        self.problem = ""
 
     def begin(self, pid: int | None, problem: str) -> None:
         self.pid, self.problem = pid, problem
-        self.forked.set()
         if pid is None:
-            self._ended.set()
+            self.end(None)
 
-    def end(self, status: int) -> None:
+    def end(self, status: int | None) -> None:
         self._status = status
         self._ended.set()
+        # what it sent can still be received, and then the end, whoever holds the other end of the stream
+        with contextlib.suppress(OSError):
+            self._stream.extra(anyio.abc.SocketAttribute.raw_socket).shutdown(socket.SHUT_RD)
 
     def lose(self) -> None:
         """The template is gone, which ends its forks too; their own children it can no longer kill."""
-        self.forked.set()
         if not self._ended.is_set() and self.pid is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, 9)
-        self._ended.set()
+                os.killpg(self.pid, signal.SIGKILL)
+        self.end(self._status)
 
     async def send(self, data: bytes) -> None:
         with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
@@ -350,18 +354,20 @@ class ForkedWrapper:
             except BlockingIOError:
                 await anyio.wait_readable(self._output)
 
+    def rest_of_output(self) -> bytes:
+        rest = b""
+        with contextlib.suppress(BlockingIOError):
+            while len(rest) < _REST and (data := os.read(self._output, _PIECE)):
+                rest += data
+        return rest
+
     async def wait(self) -> int | None:
         await self._ended.wait()
         return self._status
 
-    async def signal(self, number: signal.Signals) -> None:
+    async def kill(self, number: signal.Signals) -> None:
         await self._race.tell(Kind.SIGNAL, (self._index, int(number)))
-
-    async def kill_rest(self) -> None:
-        """The template did it when it reaped the wrapper."""
 
     async def aclose(self) -> None:
         await self._stream.aclose()
         os.close(self._output)
-
-

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from signal import Signals
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
@@ -20,12 +21,12 @@ from .. import _pickling
 from .frames import Frame, Kind
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import AsyncIterator
 
     from .world import Context
 
 _PIECE = 256 * 1024  # bytes
+_LINGER = 1.0  # seconds after a wrapper's end for its last words, whose stream an escaped descendant may keep open
 _UNENDING = 5.0  # seconds; a process in an uninterruptible wait outlives even SIGKILL
 
 
@@ -33,7 +34,7 @@ class Wrapper(Protocol):
     """A process that performs one call.
 
     Attributes:
-        pid: Its process id, also that of its process group; None if it could not be started.
+        pid: Its process id, also that of its process group; None if there is none, or not yet.
         problem: Why it could not be started.
     """
 
@@ -49,14 +50,18 @@ class Wrapper(Protocol):
     async def read_output(self) -> bytes:
         """Wait for what it prints; empty when it will print no more."""
 
+    def rest_of_output(self) -> bytes:
+        """What it printed before its end and nobody has read yet."""
+
     async def wait(self) -> int | None:
-        """Wait for its end, and return its exit status as `subprocess` gives it; None if that is lost."""
+        """Wait for its end and that of its process group.
 
-    async def signal(self, number: signal.Signals) -> None:
+        Returns:
+            The exit status as `subprocess` gives it; None if it is lost.
+        """
+
+    async def kill(self, number: Signals) -> None:
         """Send a signal to its process group."""
-
-    async def kill_rest(self) -> None:
-        """Kill what is left of its process group after its end."""
 
 
 def python_command(program: str, *arguments: object) -> list[str]:
@@ -64,7 +69,7 @@ def python_command(program: str, *arguments: object) -> list[str]:
 
     The path is in the command, for nothing of ours can be imported without it.
     """
-    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined] - as multiprocessing does
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
     code = f"import sys; sys.path[:] = {sys.path!r}; {program}"
     return [sys.executable, *flags, "-c", code, *map(str, arguments)]
 
@@ -77,34 +82,47 @@ class SpawnedWrapper:
     def __init__(self, process: anyio.abc.Process, preface: bytes) -> None:
         self._process = process
         self._preface = preface  # goes ahead of the first thing sent
+        self._is_silent = anyio.Event()
         self.pid: int | None = process.pid
 
     async def send(self, data: bytes) -> None:
         assert self._process.stdin is not None
+        preface, self._preface = self._preface, b""
         with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-            preface, self._preface = self._preface, b""
             await self._process.stdin.send(preface + data)
 
     async def receive(self) -> bytes:
         return await _receive(self._process.stdout)
 
     async def read_output(self) -> bytes:
-        return await _receive(self._process.stderr)
+        data = await _receive(self._process.stderr)
+        if not data:
+            self._is_silent.set()
+        return data
+
+    def rest_of_output(self) -> bytes:
+        return b""  # `wait` has waited for it
 
     async def wait(self) -> int | None:
-        return await self._process.wait()
+        status = await self._process.wait()
+        if sys.platform != "win32":
+            self._signal_group(Signals.SIGKILL)
+        with anyio.move_on_after(_LINGER):
+            await self._is_silent.wait()
+        return status
 
-    async def signal(self, number: signal.Signals) -> None:
+    async def watch(self) -> None:
+        """See that its stream ends when it does, even where a descendant keeps the other end open."""
+        await self._process.wait()
+        await anyio.sleep(_LINGER)
+        assert self._process.stdout is not None
+        await self._process.stdout.aclose()
+
+    async def kill(self, number: Signals) -> None:
         if self._process.returncode is None:
             self._signal_group(number)
 
-    async def kill_rest(self) -> None:
-        if sys.platform != "win32":
-            import signal
-
-            self._signal_group(signal.SIGKILL)
-
-    def _signal_group(self, number: signal.Signals) -> None:
+    def _signal_group(self, number: Signals) -> None:
         assert self.pid is not None
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if sys.platform == "win32":
@@ -145,7 +163,11 @@ async def spawn(count: int, context: Context) -> AsyncIterator[list[Wrapper]]:
         async with anyio.create_task_group() as group:
             for _ in range(count):
                 group.start_soon(start)
-        yield list(wrappers)
+        async with anyio.create_task_group() as group:
+            for wrapper in wrappers:
+                group.start_soon(wrapper.watch)
+            yield list(wrappers)
+            group.cancel_scope.cancel()
     finally:
         life.close()  # ends whatever is left
         with anyio.CancelScope(shield=True):

@@ -66,9 +66,12 @@ def adopt_orphans() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
 def _prctl(option: int, argument: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(option, argument, 0, 0, 0)
+    if _libc is not None:
+        _libc.prctl(option, argument, 0, 0, 0)
 
 
 def _set_async(descriptor: int, *, on: bool) -> None:

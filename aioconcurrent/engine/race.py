@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import signal
 import time
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,15 +19,14 @@ from ..exceptions import ProtocolError
 from .frames import Frame, FrameReader, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
     from .launch import Wrapper
     from .wrapper import Result
 
 GRACE = 1.0  # seconds between SIGTERM and SIGKILL
 _UNENDING = 5.0  # seconds after SIGKILL; a process in an uninterruptible wait outlives it
-_HEADROOM = (0.0005, 0.00005)  # seconds from the release to the start: for any race, and for each wrapper
-_LINGER = 1.0  # seconds after a wrapper's end for its last words, which a descendant that escaped may keep open
+_HEADROOM = (0.0005, 0.0002)  # seconds from the release to the start: for any race, and for each wrapper
 OUTPUT_KEPT = 64 * 1024  # bytes of a call's output, at its beginning and again at its end
 
 
@@ -79,59 +77,55 @@ class Output:
 
     def __str__(self) -> str:
         gap = f"\n[... {self._skipped:,} bytes of output left out ...]\n" if self._skipped else ""
-        return self.noise.decode(errors="replace") + self._head.decode(errors="replace") + gap + self._tail.decode(errors="replace")
+        return (
+            self.noise.decode(errors="replace")
+            + self._head.decode(errors="replace")
+            + gap
+            + self._tail.decode(errors="replace")
+        )
 
 
 class Attendance:
     """The engine's dealings with one wrapper, from its start to its end."""
 
     def __init__(self, wrapper: Wrapper) -> None:
-        self.report = Report(pid=wrapper.pid, problem=wrapper.problem)
+        self.report = Report()
         self.arrived = anyio.Event()  # at the barrier, or at an end before it
         self._wrapper = wrapper
         self._reader = FrameReader()
         self._is_ready = False
-        self._released = anyio.Event()
-        self._done = anyio.Event()  # nothing more is to be expected
+        self._is_over = False  # it has given its result, or can give none any more
+        self._conversation = anyio.CancelScope()  # its deadline is set when the call is released
+        self._draining = anyio.CancelScope(shield=True)  # a wrapper that cannot print cannot end
 
-    async def run(self, call: bytes, timeout: float) -> None:
+    async def run(self, call: bytes) -> None:
         """Send the call, see it through, and end the wrapper whatever happens."""
-        if self._wrapper.pid is None:
-            self.arrived.set()
-            return
         try:
-            async with self._attending(self._drain, self._listen, self._watch):
-                async with self._attending(lambda: self._wrapper.send(Frame(Kind.CALL, call).encode())):
-                    await self._released.wait()
-                    await self._wait_for_end(timeout)
+            with self._conversation:
+                await self._wrapper.send(Frame(Kind.CALL, call).encode())
+                await self._listen()
+                self._is_over = True
+            self.report.timed_out = self._conversation.cancelled_caught
         finally:
+            self.arrived.set()
             with anyio.CancelScope(shield=True):
-                async with self._attending(self._drain):
-                    await self._end()
-                with anyio.move_on_after(_LINGER):
-                    await self._drain()
-            self.report.output.noise = self._reader.noise
+                await self._end()
+            self._conclude()
 
-    async def release(self, start: float) -> None:
+    async def drain(self) -> None:
+        """Take in what the wrapper prints, until it has ended."""
+        with self._draining:
+            while data := await self._wrapper.read_output():
+                self.report.output.feed(data)
+
+    async def release(self, start: float, timeout: float) -> None:
         """Let the call begin at that time of `time.monotonic`; a wrapper that is not ready has had its time."""
         if self._is_ready:
             self.report.released = start
+            self._conversation.deadline = anyio.current_time() + start - time.monotonic() + timeout
             await self._wrapper.send(Frame(Kind.START, _pickling.dumps(start)).encode())
-        self._released.set()
-
-    @asynccontextmanager
-    async def _attending(self, *tasks: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-        async with anyio.create_task_group() as group:
-            for task in tasks:
-                group.start_soon(task)
-            yield
-            group.cancel_scope.cancel()
-
-    async def _wait_for_end(self, timeout: float) -> None:
-        if self.report.released is not None:
-            with anyio.move_on_after(self.report.released - time.monotonic() + timeout):
-                await self._done.wait()
-        self.report.timed_out = not self._done.is_set()
+        else:
+            self._conversation.cancel()
 
     async def _listen(self) -> None:
         """Hear the wrapper out, until its result or the end of its stream."""
@@ -142,17 +136,6 @@ class Attendance:
                     self._hear(frame)
         except ProtocolError as error:
             self.report.problem = str(error)
-        self._finish()
-
-    async def _watch(self) -> None:
-        """Notice the wrapper's death even where a descendant keeps its stream open."""
-        await self._wrapper.wait()
-        await anyio.sleep(_LINGER)  # what it sent before is still being heard
-        self._finish()
-
-    def _finish(self) -> None:
-        self._done.set()
-        self.arrived.set()
 
     def _hear(self, frame: Frame) -> None:
         match frame.kind:
@@ -168,16 +151,12 @@ class Attendance:
             case _:
                 raise ProtocolError(f"a wrapper sent {frame.kind.name}")
 
-    async def _drain(self) -> None:
-        while data := await self._wrapper.read_output():
-            self.report.output.feed(data)
-
     async def _end(self) -> None:
         """See the wrapper's process group gone: by itself where it is done, else by signals."""
-        if self._done.is_set() and await self._ends_within(GRACE):
+        if self._is_over and await self._ends_within(GRACE):
             return
         for number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, _UNENDING)):
-            await self._wrapper.signal(number)
+            await self._wrapper.kill(number)
             if await self._ends_within(patience):
                 return
         self.report.problem = f"process {self._wrapper.pid} outlived SIGKILL by {_UNENDING:g} s"
@@ -185,8 +164,14 @@ class Attendance:
     async def _ends_within(self, seconds: float) -> bool:
         with anyio.move_on_after(seconds) as scope:
             self.report.exit_status = await self._wrapper.wait()
-            await self._wrapper.kill_rest()
         return not scope.cancelled_caught
+
+    def _conclude(self) -> None:
+        self._draining.cancel()
+        self.report.output.feed(self._wrapper.rest_of_output())
+        self.report.output.noise = self._reader.noise
+        self.report.pid = self._wrapper.pid
+        self.report.problem = self.report.problem or self._wrapper.problem
 
 
 async def race(
@@ -205,10 +190,11 @@ async def race(
     reports += [attendance.report for attendance in attendances]
     async with anyio.create_task_group() as group:
         for attendance, call in zip(attendances, calls, strict=True):
-            group.start_soon(attendance.run, call, timeout)
+            group.start_soon(attendance.drain)
+            group.start_soon(attendance.run, call)
         with anyio.move_on_after(start_up):
             for attendance in attendances:
                 await attendance.arrived.wait()
         start = time.monotonic() + _HEADROOM[0] + _HEADROOM[1] * len(wrappers)
         for attendance in attendances:
-            await attendance.release(start)
+            await attendance.release(start, timeout)

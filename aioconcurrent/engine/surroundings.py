@@ -101,4 +101,4 @@ def _pattern(part: Any) -> str:
     """Filters hold compiled patterns, and the interpreter's own ones whole words."""
     if part is None:
         return ""
-    return part.pattern if isinstance(part, re.Pattern) else re.escape(part) + r"\Z"
+    return str(part.pattern) if isinstance(part, re.Pattern) else re.escape(part) + r"\Z"

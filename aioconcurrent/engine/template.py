@@ -22,8 +22,10 @@ import signal
 import socket
 import sys
 import threading
+import warnings
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from .. import _pickling
@@ -141,6 +143,8 @@ class Template:
                 _flush()
                 os._exit(1)
             _import_all(race.context.modules)
+            with warnings.catch_warnings():  # once here, where it is slow, so that it is fast in the forks
+                race.context.surroundings.apply_filters()
             race.world.boot()  # once more, for what the modules may have opened
         self._freeze()
         _flush()
@@ -283,10 +287,10 @@ def _signal_group(pid: int, number: int) -> None:
 
 def _kill_orphans() -> None:
     """Kill what left its wrapper's process group and was adopted when the wrapper ended."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
     with contextlib.suppress(OSError):
-        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as children:
-            for pid in children.read().split():
-                _signal_group(int(pid), signal.SIGKILL)
+        for pid in children.read_text().split():
+            _signal_group(int(pid), signal.SIGKILL)
 
 
 def _flush() -> None:

@@ -14,6 +14,7 @@ import inspect
 import logging
 import logging.handlers
 import os
+import queue
 import sys
 import time
 import warnings
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from .world import Context, World
 
 _SPIN = 0.0003  # seconds before the start in which a processor of its own lets a wrapper spin instead of sleep
+_SETTLE = 0.0005  # seconds after the start in which a call that is over leaves the processors to those that begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Wrapper:
         self.phase = "starting"
         self.started: float | None = None
         self.finished: float | None = None
+        self._settled = 0.0
 
     def perform(self) -> NoReturn:
         """Run the call that comes through the channel, report its result, and end this process."""
@@ -173,6 +176,7 @@ class Wrapper:
         self.channel.send(Kind.READY)
         start: float = _pickling.loads(self.channel.expect(Kind.START))
         self.phase = "running"
+        self._settled = start + _SETTLE
         time.sleep(max(0.0, start - time.monotonic() - (_SPIN if alone else 0.0)))
         while time.monotonic() < start:
             pass
@@ -182,25 +186,30 @@ class Wrapper:
         try:
             return finish(function(*args, **kwargs), backend)
         finally:
-            self.finished = time.monotonic()
+            self._finish()
 
     async def _timed_async(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         self.started = time.monotonic()
         try:
             return await function(*args, **kwargs)
         finally:
-            self.finished = time.monotonic()
+            self._finish()
+
+    def _finish(self) -> None:
+        self.finished = time.monotonic()
+        time.sleep(max(0.0, self._settled - self.finished))
 
 
 class _ForwardingHandler(logging.handlers.QueueHandler):
     """Sends each record to the engine."""
 
     def __init__(self, channel: Channel) -> None:
-        super().__init__(channel)  # type: ignore[arg-type] - only `enqueue` below looks at it
+        super().__init__(queue.SimpleQueue())  # never filled: `enqueue` sends instead
+        self._channel = channel
 
     def enqueue(self, record: logging.LogRecord) -> None:
         fields = {name: value for name, value in vars(record).items() if _is_picklable(value)}
-        self.queue.send(Kind.LOG, _pickling.dumps(fields))  # type: ignore[attr-defined]
+        self._channel.send(Kind.LOG, _pickling.dumps(fields))
 
 
 def guard_descriptors(output: int) -> None:

@@ -1,0 +1,63 @@
+"""The fixtures that all tests share: event loops and databases.
+
+A test that takes `anyio_backend`, and every `async def` test does, runs on asyncio
+and on trio.  A test that takes `database` runs on every database there is:
+
+    def test_no_update_is_lost(database: str) -> None:
+        counter = Counter.objects.using(database).create(name="clicks")
+        call_concurrently(2, increment, counter.pk, using=database)
+        counter.refresh_from_db()
+        assert counter.value == 2
+
+`database` is an alias of the settings, and such a test has the mark
+`django_db(transaction=True)` for that alias alone.  Fewer of them, by name:
+
+    @pytest.mark.parametrize("database", on("postgresql", "mysql"))
+
+A coroutine queries with `await in_thread(Counter.objects.using(database).get, pk=1)`.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+from django.conf import settings
+
+from tests import servers
+from tests.project.databases import ThreadOfQueries, on
+
+
+def pytest_configure() -> None:
+    if os.environ.get("AIOCONCURRENT_TEST_REQUIRE_SERVERS") and "mysql" not in settings.DATABASES:
+        raise pytest.UsageError(f"AIOCONCURRENT_TEST_REQUIRE_SERVERS is set, but there is {servers.NO_MYSQL}")
+
+
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    return cast("str", request.param)
+
+
+@pytest.fixture(params=on("default", "file", "postgresql", "mysql"))
+def database(request: pytest.FixtureRequest) -> str:
+    """The alias of one of the test databases, empty and without a transaction around the test."""
+    return cast("str", request.param)
+
+
+@pytest.fixture
+def in_thread() -> ThreadOfQueries:
+    """Runs a function that queries, from a coroutine on any loop, on the test's own connections."""
+    return ThreadOfQueries()
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> Iterator[None]:
+    """Run an embedded PostgreSQL server, one for each worker of pytest-xdist, if no other was found."""
+    postgresql = settings.DATABASES["postgresql"]
+    if "HOST" in postgresql:
+        yield
+        return
+    with servers.embedded_postgresql() as url:
+        os.environ[servers.POSTGRES_VARIABLE] = url
+        postgresql.update(servers.connection_settings(url))
+        yield

@@ -1,0 +1,56 @@
+"""How a test chooses among the project's databases and reaches them from a coroutine."""
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import anyio.to_thread
+import pytest
+from django.db import connections
+
+from tests import servers
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LABELS = {"default": "sqlite-memory", "file": "sqlite-file", "postgresql": "postgresql", "mysql": "mysql"}
+
+
+def on(*aliases: str) -> list[object]:
+    """Return the values of a `database` parameter, each with the marks that its tests need."""
+    return [pytest.param(alias, id=LABELS[alias], marks=_mark(alias)) for alias in aliases]
+
+
+def _mark(alias: str) -> pytest.MarkDecorator:
+    if alias == "mysql" and not servers.find_mysql():
+        return pytest.mark.skip(reason=servers.NO_MYSQL)
+    return pytest.mark.django_db(transaction=True, databases=[alias])
+
+
+class ThreadOfQueries:
+    """Runs what queries in a thread, on the connections that its maker's thread had.
+
+    Django refuses queries in the thread of an asyncio loop, and its own way out,
+    `sync_to_async`, needs asyncio.  In such a loop `connections` also gives every
+    task new connections: so this is made before the loop runs.
+    """
+
+    def __init__(self) -> None:
+        self._lent = connections.all()
+
+    async def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        for connection in self._lent:
+            connection.inc_thread_sharing()
+        try:
+            return await anyio.to_thread.run_sync(lambda: self._call(function, *args, **kwargs))
+        finally:
+            for connection in self._lent:
+                connection.dec_thread_sharing()
+
+    def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        for connection in self._lent:
+            connections[connection.alias] = connection
+        try:
+            return function(*args, **kwargs)
+        finally:
+            for connection in self._lent:
+                del connections[connection.alias]

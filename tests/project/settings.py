@@ -1,0 +1,41 @@
+"""The Django project that the tests use.
+
+The names of the test databases hold this process's id, so that two runs at one
+time stay apart.  A process that reads this file anew gets other names: only the
+hand-over of live settings leads a wrapper to the database of the test.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests import servers
+
+if os.environ.get("AIOCONCURRENT_TEST_MYSQL_DRIVER") != "mysqlclient":
+    import pymysql
+
+    pymysql.install_as_MySQLdb()
+
+SECRET_KEY = "only for tests"
+INSTALLED_APPS = ["tests.project.shop"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+
+TEST_NAME = f"test_aioconcurrent_{os.getpid()}"
+SQLITE = {"ENGINE": "django.db.backends.sqlite3", "NAME": Path(__file__).with_name("db.sqlite3")}
+
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": {**SQLITE},
+    "other": {**SQLITE},
+    "file": {**SQLITE, "TEST": {"NAME": str(Path(tempfile.gettempdir()) / f"{TEST_NAME}.sqlite3")}},
+    "postgresql": {"ENGINE": "django.db.backends.postgresql", "TEST": {"NAME": TEST_NAME}},
+}
+if postgresql := servers.find_postgresql():
+    DATABASES["postgresql"] |= servers.connection_settings(postgresql)
+if mysql := servers.find_mysql():
+    DATABASES["mysql"] = {
+        "ENGINE": "django.db.backends.mysql",
+        "TEST": {"NAME": TEST_NAME},
+        **servers.connection_settings(mysql),
+    }

@@ -1,0 +1,21 @@
+from django.db import models
+
+
+class Counter(models.Model):
+    name = models.CharField(max_length=50)
+    value = models.IntegerField(default=0)
+
+
+class Account(models.Model):
+    owner = models.CharField(max_length=50)
+    balance = models.IntegerField(default=0)
+
+
+class Show(models.Model):
+    title = models.CharField(max_length=50)
+    seats_left = models.IntegerField()
+
+
+class Ticket(models.Model):
+    show = models.ForeignKey(Show, on_delete=models.CASCADE)
+    buyer = models.CharField(max_length=50)
