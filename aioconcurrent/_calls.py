@@ -71,7 +71,7 @@ def repeated(concurrency: int, function: Target, args: tuple[Any, ...], kwargs: 
         ValueError: `concurrency` is below 1, or a string target is malformed.
         TypeError: `concurrency` is no integer, or the target is not callable.
     """
-    if not isinstance(concurrency, int) or isinstance(concurrency, bool):
+    if type(concurrency) is not int:
         raise TypeError(
             f"The first argument is how many calls to make, an integer of at least 1, not {concurrency!r}: "
             "call_concurrently(5, function, ...)."

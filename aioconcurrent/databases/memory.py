@@ -57,7 +57,7 @@ async def lent(views: Iterable[View]) -> AsyncIterator[Mapping[str, str]]:
         if not sources:
             yield {}
             return
-        while not _lending.acquire(blocking=False):
+        while not _lending.acquire(blocking=False):  # noqa: ASYNC110 - the other race may be another thread's
             await anyio.sleep(0.01)
         stack.callback(_lending.release)
         folder = Path(tempfile.mkdtemp(prefix="aioconcurrent-"))
