@@ -57,12 +57,6 @@ class Call:
             (function, self.args, dict(self.kwargs)), modules, f"An argument of {self}"
         )
 
-    @property
-    def module(self) -> str | None:
-        """The module that a process has to import to have the function by name."""
-        name = import_name(self.function)
-        return name.partition(":")[0] if name else None
-
 
 def repeated(concurrency: int, function: Target, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Call]:
     """Return `concurrency` calls that are all the same.

@@ -44,7 +44,8 @@ class Project:
         overrides: Pickled settings of `override_settings`, innermost first.
         deleted: Settings that an override has deleted.
         language: The active language; None if translation is off.
-        time_zone: The pickled active time zone.
+        has_language: Whether it is another one than the settings say.
+        time_zone: The pickled active time zone; empty where it is the settings' own.
         databases: Where connections go.
     """
 
@@ -53,6 +54,7 @@ class Project:
     overrides: Mapping[str, bytes] = field(default_factory=dict)
     deleted: frozenset[str] = frozenset()
     language: str | None = None
+    has_language: bool = False
     time_zone: bytes = b""
     databases: Handoff = field(default_factory=Handoff)
 
@@ -67,13 +69,16 @@ class Project:
         from django.utils import timezone, translation
 
         overrides, deleted, base, module = _unfold(settings)
+        language = translation.get_language()
+        time_zone, standard = timezone.get_current_timezone(), timezone.get_default_timezone()
         return cls(
             module=module,
             base=_dump_settings(base),
             overrides=_dump_settings(overrides),
             deleted=frozenset(deleted),
-            language=translation.get_language(),
-            time_zone=_pickling.dumps(timezone.get_current_timezone(), "The active time zone"),
+            language=language,
+            has_language=language != settings.LANGUAGE_CODE,
+            time_zone=_pickling.dumps(time_zone, "The active time zone") if time_zone != standard else b"",
             databases=databases,
         )
 
@@ -96,7 +101,7 @@ class Project:
             django.setup()
             if self.overrides:
                 import django.test.signals  # makes overridden settings take effect; here once for all forks
-        guard.close_all()
+        guard.rehearse()
 
     def enter(self, announce: Callable[[bytes], None]) -> None:
         """Take over the databases, overridden settings, language and time zone of the caller."""
@@ -152,9 +157,10 @@ class Project:
 
         if self.language is None:
             translation.deactivate_all()
-        else:
+        elif self.has_language:
             translation.activate(self.language)
-        timezone.activate(_pickling.loads(self.time_zone))
+        if self.time_zone:
+            timezone.activate(_pickling.loads(self.time_zone))
 
 
 def _unfold(settings: Any) -> tuple[dict[str, Any], set[str], dict[str, Any], str | None]:

@@ -47,12 +47,10 @@ async def run_race(calls: Sequence[Call], options: Options, views: Sequence[View
         UnpicklableError: An argument, a setting or `prepare` cannot travel.
         DatabaseInMemoryLockedError: A database in memory could not be lent or taken back.
     """
-    backend = current_backend() or "asyncio"
-    tasks = [_task(call, options, backend, alone=len(calls) <= _processors()) for call in calls]
+    tasks, modules = _pack(calls, options)
     reports: list[Report] = []
     async with memory.lent(views) as lent:
         project = _capture(views, lent, options)
-        modules = tuple(sorted({call.module for call in calls if call.module}))
         context = Context(Surroundings.capture(), _pickling.dumps(project), modules)
         try:
             await _run(tasks, context, project.key, options, reports)
@@ -83,13 +81,24 @@ async def _run(tasks: Sequence[bytes], context: Context, key: object, options: O
         await race(wrappers, tasks, reports, start_up=start_up, timeout=options.timeout)
 
 
-def _task(call: Call, options: Options, backend: str, *, alone: bool) -> bytes:
-    name, pickled = call.pickle()
+def _pack(calls: Sequence[Call], options: Options) -> tuple[list[bytes], tuple[str, ...]]:
+    """Return a pickled task for each call, and the modules that its wrapper imports functions from."""
+    backend, alone, prepare = current_backend() or "asyncio", len(calls) <= _processors(), _pack_prepare(options)
+    packed: dict[tuple[int, int, int], tuple[str | None, bytes]] = {}  # equal calls share all their parts
+    tasks = []
+    for call in calls:
+        key = id(call.function), id(call.args), id(call.kwargs)
+        if key not in packed:
+            packed[key] = call.pickle()
+        tasks.append(_pickling.dumps(Task(*packed[key], prepare, backend, alone)))
+    return tasks, tuple(sorted({name.partition(":")[0] for name, _ in packed.values() if name}))
+
+
+def _pack_prepare(options: Options) -> bytes:
     prepare = options.prepare
-    prepare_name = prepare if isinstance(prepare, str) else import_name(prepare) if prepare else None
-    by_value = None if prepare_name else prepare
-    pickled_prepare = _pickling.dump_arguments((prepare_name, by_value), by_value_modules([prepare]), "prepare")
-    return _pickling.dumps(Task(name, pickled, pickled_prepare, backend, alone))
+    name = prepare if isinstance(prepare, str) else import_name(prepare) if prepare else None
+    by_value = None if name else prepare
+    return _pickling.dump_arguments((name, by_value), by_value_modules([prepare]), "The option prepare")
 
 
 def _capture(views: Sequence[View], lent: Mapping[str, str], options: Options) -> Project:

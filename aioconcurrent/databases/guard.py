@@ -31,6 +31,7 @@ class Guard:
     def __init__(self) -> None:
         self._handoff: Handoff | None = None
         self._opened: list[BaseDatabaseWrapper] = []
+        self._warmed: set[str] = set()
         self._is_installed = False
         self.announce: Callable[[bytes], None] = lambda _: None
 
@@ -41,16 +42,26 @@ class Guard:
             self._install()
 
     def warm(self) -> None:
-        """Open the connections of this thread that may be opened, and run a query on each.
+        """Open those connections of this thread that the caller uses and that may be opened; run a query on each.
 
         A database that cannot be reached is left to the call, which may not need it.
         """
         from django.db import connections
 
-        for connection in connections.all():
+        assert self._handoff is not None
+        for alias in self._handoff.in_use:
+            connection = connections[alias]
             if self._refusal(connection) is None:
                 with contextlib.suppress(Exception), connection.cursor() as cursor:
                     cursor.execute("SELECT 1" + connection.features.bare_select_suffix)
+                self._warmed.add(alias)
+
+    def rehearse(self) -> None:
+        """Do once what a first connection takes long for, so that forks of this process have it done."""
+        assert self._handoff is not None
+        if not self._handoff.in_use <= self._warmed:
+            self.warm()
+        self.close_all()
 
     def close_all(self) -> None:
         """Close every connection of every thread of this process."""

@@ -25,11 +25,13 @@ class Handoff:
         pickled: The connection settings, by alias.
         uncommitted: Aliases on which the caller is inside `atomic()`.
         allowed: Names of databases that may be connected to; None for any.
+        in_use: Aliases that the caller has connected to, and a call probably will.
     """
 
     pickled: Mapping[str, bytes] = field(default_factory=dict)
     uncommitted: frozenset[str] = frozenset()
     allowed: frozenset[str] | None = frozenset()
+    in_use: frozenset[str] = frozenset()
 
     def settings(self) -> dict[str, dict[str, Any]]:
         """The connection settings, by alias, as in Django's DATABASES."""
@@ -94,6 +96,7 @@ def hand_over(views: Iterable[View], lent: Mapping[str, str], *, allow_real_data
         },
         uncommitted=frozenset().union(*(view.in_atomic for view in views)),
         allowed=None if allow_real_databases else _test_names(settings) | frozenset(lent.values()),
+        in_use=frozenset().union(*(view.opened for view in views)) or frozenset(settings),
     )
 
 

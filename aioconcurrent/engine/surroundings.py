@@ -59,15 +59,18 @@ class Surroundings:
         sys.argv[:] = self.arguments
         os.chdir(self.directory)
 
+    def apply_levels(self) -> None:
+        """Make log levels the same."""
+        for name, level in self.levels.items():
+            logging.getLogger(name).setLevel(level)
+        logging.disable(self.disabled)
+
     def apply_filters(self) -> None:
-        """Make warnings and log levels the same; to be called when the project's modules can be imported."""
+        """Make warnings the same; to be called when the project's modules can be imported."""
         warnings.resetwarnings()
         for pickled in self.filters:
             action, message, category, module, line = _pickling.loads(pickled)
             warnings.filterwarnings(action, message, category, module, line, append=True)
-        for name, level in self.levels.items():
-            logging.getLogger(name).setLevel(level)
-        logging.disable(self.disabled)
 
 
 def _loggers() -> list[logging.Logger]:

@@ -16,7 +16,6 @@ import contextlib
 import gc
 import importlib
 import os
-import random
 import selectors
 import signal
 import socket
@@ -30,15 +29,15 @@ from typing import TYPE_CHECKING, NoReturn
 
 from .. import _pickling
 from . import lifeline
-from .channel import Channel
 from .frames import Frame, FrameReader, Kind
-from .wrapper import Wrapper, guard_descriptors
+from .nursery import Assignment, Nursery, flush, signal_group
 
 if TYPE_CHECKING:
     from .world import Context, World
 
 _LATER = ("cloudpickle", "tblib.pickling_support")  # what many wrappers need and the first race should not wait for
 _DESCRIPTORS = 250  # in one message; the kernel's limit is 253 (unix(7), SCM_MAX_FD)
+_SPARES = 8  # at most
 
 
 @dataclass(eq=False)
@@ -48,13 +47,29 @@ class _Race:
     link: socket.socket
     reader: FrameReader = field(default_factory=lambda: FrameReader(greeting=False))
     descriptors: deque[int] = field(default_factory=deque)
+    pickled: bytes = b""
     context: Context | None = None
     world: World | None = None
     wrappers: dict[int, int] = field(default_factory=dict)  # index -> pid, while it lives
+    _news: bytearray = field(default_factory=bytearray)
+
+    def boot(self, pickled: bytes) -> None:
+        self.pickled = pickled
+        self.context = context = _pickling.loads(pickled)
+        context.surroundings.apply()
+        self.world = world = _pickling.loads(context.world)
+        world.boot()
+        _import_all(context.modules)
+        world.boot()  # once more, for the connections that the modules may have opened
 
     def tell(self, kind: Kind, value: object = None) -> None:
+        self._news += Frame(kind, _pickling.dumps(value)).encode()
+
+    def send_news(self) -> None:
+        """Send all that there is to tell at once: the engine shares the processors with the calls."""
+        news, self._news = self._news, bytearray()
         with contextlib.suppress(OSError):  # the race was given up; its end of file is on the way
-            self.link.sendall(Frame(kind, _pickling.dumps(value)).encode())
+            self.link.sendall(news)
 
     def close(self) -> None:
         for descriptor in self.descriptors:
@@ -73,10 +88,10 @@ class Template:
     def __init__(self, life: int, control: socket.socket) -> None:
         self._life = life
         self._control = control
-        self._pid = os.getpid()
         self._races: list[_Race] = []
         self._applied: _Race | None = None
-        self._generators: list[random.Random] = []
+        self._nursery = Nursery(self._let_go)
+        self._largest = 0  # number of wrappers of a race
         self._selector = selectors.DefaultSelector()
         self._woken, self._wake = socket.socketpair()
 
@@ -118,86 +133,53 @@ class Template:
         race.reader.feed(data)
         while (frame := race.reader.next_frame()) is not None:
             self._obey(race, frame)
+        race.send_news()
 
     def _obey(self, race: _Race, frame: Frame) -> None:
         if frame.kind is Kind.CONTEXT:
-            race.context = _pickling.loads(frame.payload)
-            self._boot(race)
+            self._boot(race, frame.payload)
         elif frame.kind is Kind.FORK:
             self._fork(race, _pickling.loads(frame.payload))
         elif frame.kind is Kind.SIGNAL:
             index, number = _pickling.loads(frame.payload)
             if index in race.wrappers:
-                _signal_group(race.wrappers[index], number)
+                signal_group(race.wrappers[index], number)
 
-    def _boot(self, race: _Race) -> None:
+    def _boot(self, race: _Race, pickled: bytes) -> None:
         """Start the project, once, and import what this race calls; say whether wrappers can be forked."""
-        with lifeline.ending_with(self._life):
+        known = len(sys.modules)
+        with lifeline.ending_with(self._life), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the caller has seen the warnings of these modules
             try:
-                self._apply(race)
-                assert race.context is not None
-                race.world = _pickling.loads(race.context.world)
-                race.world.boot()
+                race.boot(pickled)
             except BaseException as error:
                 race.tell(Kind.BOOT_FAILED, _pickling.dump_error(error))
-                _flush()
+                race.send_news()
+                flush()
                 os._exit(1)
-            _import_all(race.context.modules)
-            with warnings.catch_warnings():  # once here, where it is slow, so that it is fast in the forks
-                race.context.surroundings.apply_filters()
-            race.world.boot()  # once more, for what the modules may have opened
-        self._freeze()
-        _flush()
-        race.tell(*self._fitness())
-
-    def _fitness(self) -> tuple[Kind, str]:
-        threads = _count_threads()
-        if threads == 1:
-            return Kind.BOOTED, ""
-        names = ", ".join(thread.name for thread in threading.enumerate() if thread is not threading.main_thread())
-        return Kind.UNFIT, f"starting the project left {threads - 1} thread(s) running ({names or 'not of Python'})"
-
-    def _freeze(self) -> None:
-        """Find what must differ between wrappers, then keep the collector from touching what they share."""
-        self._generators += [item for item in gc.get_objects() if _is_generator(type(item))]
-        gc.freeze()
-
-    def _apply(self, race: _Race) -> None:
-        if self._applied is not race and race.context is not None:
-            race.context.surroundings.apply()
-            self._applied = race
+        self._applied = race
+        if len(sys.modules) != known:
+            self._nursery.freeze()
+        flush()
+        race.tell(*_fitness())
 
     def _fork(self, race: _Race, index: int) -> None:
         assert race.context is not None
-        self._apply(race)
-        channel, output = race.descriptors.popleft(), race.descriptors.popleft()
-        _flush()
+        assert race.world is not None
+        if self._applied is not race:
+            race.context.surroundings.apply()
+            self._applied = race
+        assignment = Assignment(
+            race.pickled, race.context, race.world, race.descriptors.popleft(), race.descriptors.popleft()
+        )
         try:
-            pid = os.fork()
+            race.wrappers[index] = self._nursery.produce(assignment)
+            race.tell(Kind.FORKED, (index, race.wrappers[index], ""))
         except OSError as error:
             race.tell(Kind.FORKED, (index, None, str(error)))
-        else:
-            if pid == 0:
-                self._become_wrapper(race, channel, output)
-            race.wrappers[index] = pid
-            race.tell(Kind.FORKED, (index, pid, ""))
-        os.close(channel)
-        os.close(output)
-
-    def _become_wrapper(self, race: _Race, channel: int, output: int) -> NoReturn:
-        try:
-            os.setsid()
-            lifeline.die_with_parent(self._pid)
-            self._let_go()
-            guard_descriptors(output)
-            os.close(output)
-            for generator in self._generators:
-                generator.seed()
-            gc.enable()
-            assert race.context is not None
-            Wrapper(Channel(channel, channel), race.context, race.world).perform()
-        finally:
-            os._exit(1)
+        os.close(assignment.channel)
+        os.close(assignment.output)
+        self._largest = max(self._largest, len(race.wrappers))
 
     def _let_go(self) -> None:
         """Undo in a fork what makes this process the template."""
@@ -215,30 +197,49 @@ class Template:
         with contextlib.suppress(BlockingIOError):
             self._woken.recv(4096)
         while (pid := _ended_child()) is not None:
-            _signal_group(pid, signal.SIGKILL)  # while its process id cannot be anybody else's
+            signal_group(pid)  # while its process id cannot be anybody else's
             status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            self._nursery.forget(pid)
             for race in self._races:
                 for index in [index for index, known in race.wrappers.items() if known == pid]:
                     del race.wrappers[index]
                     race.tell(Kind.EXITED, (index, status))
         if not any(race.wrappers for race in self._races):
-            _kill_orphans()
+            self._kill_orphans()
+        for race in self._races:
+            race.send_news()
 
     def _end(self, race: _Race) -> None:
         self._selector.unregister(race.link)
         self._races.remove(race)
         for pid in race.wrappers.values():
-            _signal_group(pid, signal.SIGKILL)
+            signal_group(pid)
         race.close()
-        if not self._races:
+        if not self._races and race.world is not None:
+            self._rest(race)
+
+    def _rest(self, last: _Race) -> None:
+        """Do ahead, while nobody waits, what the next race would have to wait for."""
+        if not sys.modules.keys() >= set(_LATER):
             _import_all(_LATER)
-            gc.freeze()
+            self._nursery.freeze()
+        with contextlib.suppress(OSError):  # no more processes: the next race will tell
+            self._nursery.refill(min(self._largest, _SPARES), last.pickled)
+
+    def _kill_orphans(self) -> None:
+        """Kill what left its wrapper's process group and was adopted when the wrapper ended."""
+        children = Path(f"/proc/self/task/{os.getpid()}/children")
+        with contextlib.suppress(OSError):
+            for pid in map(int, children.read_text().split()):
+                if pid not in self._nursery.spares:
+                    signal_group(pid)
 
     def _abandon(self) -> NoReturn:
         for race in self._races:
             for pid in race.wrappers.values():
-                _signal_group(pid, signal.SIGKILL)
-        _kill_orphans()
+                signal_group(pid)
+        self._nursery.discard()
+        self._kill_orphans()
         os._exit(0)
 
 
@@ -251,15 +252,18 @@ def main(life: int, control: int) -> NoReturn:
     Template(life, socket.socket(fileno=control)).serve()
 
 
+def _fitness() -> tuple[Kind, str]:
+    threads = _count_threads()
+    if threads == 1:
+        return Kind.BOOTED, ""
+    names = ", ".join(thread.name for thread in threading.enumerate() if thread is not threading.main_thread())
+    return Kind.UNFIT, f"starting the project left {threads - 1} thread(s) running ({names or 'not of Python'})"
+
+
 def _import_all(modules: tuple[str, ...]) -> None:
     for module in modules:
         with contextlib.suppress(BaseException):  # the wrapper meets it again, and reports it for its call
             importlib.import_module(module)
-
-
-def _is_generator(kind: type) -> bool:
-    # by type: isinstance() would ask a lazy object for its __class__ and so evaluate it
-    return issubclass(kind, random.Random) and not issubclass(kind, random.SystemRandom)
 
 
 def _count_threads() -> int:
@@ -275,25 +279,3 @@ def _ended_child() -> int | None:
     except ChildProcessError:
         return None
     return ended.si_pid if ended else None
-
-
-def _signal_group(pid: int, number: int) -> None:
-    try:
-        os.killpg(pid, number)
-    except ProcessLookupError:  # a new fork may not have a group of its own yet
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-
-
-def _kill_orphans() -> None:
-    """Kill what left its wrapper's process group and was adopted when the wrapper ended."""
-    children = Path(f"/proc/self/task/{os.getpid()}/children")
-    with contextlib.suppress(OSError):
-        for pid in children.read_text().split():
-            _signal_group(int(pid), signal.SIGKILL)
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()

@@ -153,6 +153,7 @@ class Wrapper:
     def _forward(self) -> None:
         """From here on log records and warnings are the caller's, under the caller's filters."""
         self.context.surroundings.apply_filters()
+        self.context.surroundings.apply_levels()
         forward_logs(_ForwardingHandler(self.channel))
 
         def show(
