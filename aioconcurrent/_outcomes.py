@@ -86,9 +86,8 @@ def _line(item: object, report: CallReport, begin: float) -> str:
         times = f"{_ms(report.started - begin)} -> {describe_exit(report.exit_status)}"
     else:
         times = f"{_ms(report.started - begin)} -> {_ms(report.finished - begin)}"
-    text = str(item.error) or type(item.error).__qualname__ if isinstance(item, WrappedError) else repr(item)
-    kind = f"{type(item.error).__qualname__}: " if isinstance(item, WrappedError) and str(item.error) else ""
-    return f"{report.call} [pid {report.pid}, {times}]: {kind}{text}"
+    text = str(WrappedError(item.error)) if isinstance(item, WrappedError) else repr(item)
+    return f"{report.call} [pid {report.pid}, {times}]: {text}"
 
 
 def _ms(seconds: float) -> str:

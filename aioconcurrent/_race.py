@@ -17,9 +17,9 @@ from ._loops import current_backend
 from ._outcomes import CallReport, Outcomes
 from ._project import Project, uses_django
 from .databases import handoff, memory, sessions
-from .engine.fork import BootFailedError, UnfitError, fork
+from .engine.fork import BootFailedError, UnfitError, forking
 from .engine.frames import Kind
-from .engine.launch import spawn
+from .engine.launch import spawning
 from .engine.race import Report, race
 from .engine.surroundings import Surroundings
 from .engine.world import Context
@@ -65,8 +65,14 @@ async def run_race(calls: Sequence[Call], options: Options, views: Sequence[View
 async def _run(tasks: Sequence[bytes], context: Context, key: object, options: Options, reports: list[Report]) -> None:
     if options.start_method == "fork":
         try:
-            async with fork(len(tasks), context, key, limit=options.start_up) as wrappers:
-                await race(wrappers, tasks, reports, start_up=options.start_up, timeout=options.timeout)
+            async with forking(context, key, limit=options.start_up) as launcher:
+                await race(
+                    await launcher.launch(len(tasks)),
+                    tasks,
+                    reports,
+                    start_up=options.start_up,
+                    timeout=options.timeout,
+                )
             return
         except UnfitError as reason:
             warnings.warn(
@@ -76,9 +82,9 @@ async def _run(tasks: Sequence[bytes], context: Context, key: object, options: O
                 TemplateWarning,
                 stacklevel=2,
             )
-    async with spawn(len(tasks), context) as wrappers:
+    async with spawning(context) as launcher:
         start_up = options.start_up + _SPAWNING * len(tasks)
-        await race(wrappers, tasks, reports, start_up=start_up, timeout=options.timeout)
+        await race(await launcher.launch(len(tasks)), tasks, reports, start_up=start_up, timeout=options.timeout)
 
 
 def _pack(calls: Sequence[Call], options: Options) -> tuple[list[bytes], tuple[str, ...]]:

@@ -71,7 +71,7 @@ class WrappedError(AioconcurrentError):
     def __str__(self) -> str:
         name = type(self.error).__qualname__
         text = f"{name}: {self.error}" if str(self.error) else name
-        return f"{self.call}: {text}" if self.call else text
+        return f"{self.call}: {text}" if self.call not in text else text
 
     def __repr__(self) -> str:
         return f"<WrappedError {self}>"

@@ -1,7 +1,7 @@
-"""The caller's side of the template: keeping one, and having wrappers forked from it.
+"""Wrappers that are forked from the template: the caller's side of one race.
 
-The template outlives event loops, so nothing here that lives longer than a race
-belongs to one: between races there are a socket, a pipe and a file.
+The template is asked over a socket of the race's own, and each wrapper talks
+through a pair of descriptors that travel over it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,7 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
 import sys
-import tempfile
-import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -22,20 +19,20 @@ import anyio
 from .. import _pickling
 from ..exceptions import ProcessDiedError, TerminatedProcessError
 from .frames import Frame, FrameReader, Kind
-from .launch import Lifeline, python_command
+from .keeper import keeper
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from anyio.abc import UNIXSocketStream
 
-    from .launch import Wrapper
+    from .keeper import TemplateProcess
+    from .launch import Launcher, Wrapper
     from .world import Context
 
 _PIECE = 256 * 1024  # bytes
 _BATCH = 100  # wrappers a message; each takes two descriptors, and unix(7) allows 253
 _REST = 1024 * 1024  # bytes read after a wrapper's end; a pipe holds less, unless an escaped descendant fills it
-_LOG_KEPT = 64 * 1024  # bytes of the template's output
 
 
 class UnfitError(Exception):
@@ -50,122 +47,9 @@ class _TemplateLostError(Exception):
     """The template ended before it answered."""
 
 
-class TemplateProcess:
-    """A template as its caller holds it.
-
-    Attributes:
-        is_up: Whether it has ever answered.
-    """
-
-    def __init__(self) -> None:
-        self._control, self._theirs = socket.socketpair()
-        self._life = Lifeline()
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the template
-        self._read = 0
-        self.is_up = False
-
-    async def start(self) -> None:
-        """Start the process; races may be opened before it is up."""
-        control = self._theirs
-        with anyio.CancelScope(shield=True):  # a cancelled start would leave a process nobody knows of
-            launcher = await anyio.open_process(
-                python_command(
-                    "from aioconcurrent.engine.template import main; main(*map(int, sys.argv[1:]))",
-                    *self._life.inherited,
-                    control.fileno(),
-                ),
-                stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=self._log,
-                start_new_session=True,
-                pass_fds=(*self._life.inherited, control.fileno()),
-            )
-            control.close()
-            await launcher.wait()
-
-    def open_race(self) -> socket.socket:
-        """Return a socket to the template for one race.
-
-        Raises:
-            OSError: The template is gone.
-        """
-        ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                socket.send_fds(self._control, [b"r"], [theirs.fileno()])
-            except OSError:
-                ours.close()
-                raise
-        return ours
-
-    def read_output(self) -> bytes:
-        """What the template printed since this was asked last, the end of it."""
-        if self._log.closed:  # given up by another race
-            return b""
-        end = os.fstat(self._log.fileno()).st_size
-        start, self._read = max(self._read, end - _LOG_KEPT), end
-        return os.pread(self._log.fileno(), end - start, start)
-
-    def close(self) -> None:
-        """Let the template end, and with it all that it forked."""
-        self._control.close()
-        self._theirs.close()
-        self._life.close()
-        self._log.close()
-
-
-class _Keeper:
-    """Holds at most one template, for the project that was asked for last."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._key: object = None
-        self._template: TemplateProcess | None = None
-
-    def get(self, key: object) -> tuple[TemplateProcess, bool]:
-        """Return the template for `key`, and whether it is new and has to be started by the caller."""
-        with self._lock:
-            if self._template is not None and self._key == key:
-                return self._template, False
-            self._forget()
-            self._key, self._template = key, TemplateProcess()
-            return self._template, True
-
-    def discard(self, template: TemplateProcess) -> None:
-        """Give up a template that is of no use any more."""
-        with self._lock:
-            if self._template is template:
-                self._forget()
-
-    def forget(self) -> None:
-        """Give up whatever template there is."""
-        with self._lock:
-            self._forget()
-
-    def _forget(self) -> None:
-        if self._template is not None:
-            self._template.close()
-        self._template = None
-
-    def reset_in_fork(self) -> None:
-        """A fork of this process is a process of its own: it starts its own template."""
-        self._lock = threading.Lock()
-        self._forget()
-
-
-_keeper = _Keeper()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_keeper.reset_in_fork)
-
-
-def close_template() -> None:
-    """End the template of this process; the next race starts another one."""
-    _keeper.forget()
-
-
 @asynccontextmanager
-async def fork(count: int, context: Context, key: object, *, limit: float) -> AsyncIterator[list[Wrapper]]:
-    """Have `count` wrappers forked; those still alive when the block is left are killed.
+async def forking(context: Context, key: object, *, limit: float) -> AsyncIterator[Launcher]:
+    """Start wrappers by forking the template; those still alive when the block is left are killed.
 
     Args:
         key: Names the project; a template serves one project only.
@@ -183,7 +67,7 @@ async def fork(count: int, context: Context, key: object, *, limit: float) -> As
     async with anyio.create_task_group() as group:
         group.start_soon(race.listen)
         try:
-            yield list(await race.fork(count))
+            yield race
         finally:
             with anyio.CancelScope(shield=True):
                 await race.aclose()
@@ -192,21 +76,21 @@ async def fork(count: int, context: Context, key: object, *, limit: float) -> As
 async def _open_race(context: Context, key: object) -> _Race:
     """Open a race on the template, or on a new one where the old one turns out to be gone."""
     while True:
-        template, is_new = _keeper.get(key)
+        template, is_new = keeper.get(key)
         try:
             if is_new:
                 await template.start()
             return await _try_to_open_race(template, context)
         except (_TemplateLostError, OSError):
             output = template.read_output().decode(errors="replace")
-            _keeper.discard(template)
+            keeper.discard(template)
             if is_new:
                 raise BootFailedError(
                     ProcessDiedError("The template", None, None, "starting the project", output)
                 ) from None
         except BaseException:
             if not template.is_up:  # whoever waits for it too starts another one
-                _keeper.discard(template)
+                keeper.discard(template)
             raise
 
 
@@ -238,7 +122,9 @@ class _Race:
     def __init__(self, link: UNIXSocketStream) -> None:
         self._link = link
         self._reader = FrameReader(greeting=False)
-        self._wrappers: list[ForkedWrapper] = []
+        self._wrappers: dict[int, ForkedWrapper] = {}  # those that are in use
+        self._count = 0  # of all that there ever were
+        self._is_lost = False
         self._telling = anyio.Lock()
         self._listening = anyio.CancelScope(shield=True)  # ends with the race, not with the caller
 
@@ -255,29 +141,43 @@ class _Race:
                 raise _TemplateLostError from None
         return frame
 
-    async def fork(self, count: int) -> list[ForkedWrapper]:
+    async def launch(self, count: int) -> list[Wrapper]:
         """Ask for `count` wrappers; what is sent to one waits for it to come into being."""
-        for first in range(0, count, _BATCH):
-            await self._ask_for(range(first, min(count, first + _BATCH)))
-        return self._wrappers
+        launched: list[Wrapper] = []
+        while len(launched) < count:
+            launched += await self._ask_for(min(_BATCH, count - len(launched)))
+        return launched
 
-    async def _ask_for(self, indexes: range) -> None:
+    async def _ask_for(self, count: int) -> list[ForkedWrapper]:
         theirs: list[int] = []
-        message = b""
+        asked: list[ForkedWrapper] = []
         try:
-            for index in indexes:
+            for _ in range(count):
                 channel, channel_end = socket.socketpair()
                 theirs.append(channel_end.detach())
                 output, output_end = os.pipe()
                 theirs.append(output_end)
                 stream = await anyio.abc.UNIXSocketStream.from_socket(channel)
-                self._wrappers.append(ForkedWrapper(self, index, stream, output))
-                message += Frame(Kind.FORK, _pickling.dumps(index)).encode()
+                asked.append(ForkedWrapper(self, self._count, stream, output))
+                self._wrappers[self._count] = asked[-1]
+                self._count += 1
+            message = b"".join(Frame(Kind.FORK, _pickling.dumps(wrapper.index)).encode() for wrapper in asked)
             with contextlib.suppress(anyio.BrokenResourceError):
                 await self._link.send_fds(message, theirs)
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
+        if self._is_lost:
+            self._lose()
+        return asked
+
+    def _lose(self) -> None:
+        self._is_lost = True
+        for wrapper in self._wrappers.values():
+            wrapper.lose()
+
+    def forget(self, wrapper: ForkedWrapper) -> None:
+        self._wrappers.pop(wrapper.index, None)
 
     async def listen(self) -> None:
         """Pass on what the template tells of its forks, until the race is closed or the template gone."""
@@ -286,21 +186,21 @@ class _Race:
                 while True:
                     self._hear(await self.next_frame())
             except _TemplateLostError:
-                for wrapper in self._wrappers:
-                    wrapper.lose()
+                self._lose()
 
     def _hear(self, frame: Frame) -> None:
         index, *news = _pickling.loads(frame.payload)
-        if frame.kind is Kind.FORKED:
-            self._wrappers[index].begin(*news)
-        elif frame.kind is Kind.EXITED:
-            self._wrappers[index].end(*news)
+        wrapper = self._wrappers.get(index)
+        if wrapper is not None and frame.kind is Kind.FORKED:
+            wrapper.begin(*news)
+        elif wrapper is not None and frame.kind is Kind.EXITED:
+            wrapper.end(*news)
 
     async def aclose(self) -> None:
         """Close the race: the template kills what is left of it."""
         self._listening.cancel()
         await self._link.aclose()
-        for wrapper in self._wrappers:
+        for wrapper in list(self._wrappers.values()):
             await wrapper.aclose()
 
 
@@ -309,7 +209,7 @@ class ForkedWrapper:
 
     def __init__(self, race: _Race, index: int, stream: UNIXSocketStream, output: int) -> None:
         self._race = race
-        self._index = index
+        self.index = index
         self._stream = stream
         self._output = output
         os.set_blocking(output, False)
@@ -366,8 +266,11 @@ class ForkedWrapper:
         return self._status
 
     async def kill(self, number: signal.Signals) -> None:
-        await self._race.tell(Kind.SIGNAL, (self._index, int(number)))
+        await self._race.tell(Kind.SIGNAL, (self.index, int(number)))
 
     async def aclose(self) -> None:
+        self._race.forget(self)
         await self._stream.aclose()
-        os.close(self._output)
+        if self._output >= 0:
+            os.close(self._output)
+        self._output = -1

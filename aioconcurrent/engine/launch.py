@@ -63,6 +63,16 @@ class Wrapper(Protocol):
     async def kill(self, number: Signals) -> None:
         """Send a signal to its process group."""
 
+    async def aclose(self) -> None:
+        """Let go of it, when it has ended."""
+
+
+class Launcher(Protocol):
+    """Starts wrappers in one way."""
+
+    async def launch(self, count: int) -> list[Wrapper]:
+        """Start that many wrappers."""
+
 
 def python_command(program: str, *arguments: object) -> list[str]:
     """An interpreter like this one, with our import path, that runs `program`.
@@ -147,39 +157,53 @@ async def _receive(stream: anyio.abc.ByteReceiveStream | None) -> bytes:
         return b""
 
 
-@asynccontextmanager
-async def spawn(count: int, context: Context) -> AsyncIterator[list[Wrapper]]:
-    """Start `count` wrappers, each as a new interpreter; they must have ended when the block is left."""
-    life = Lifeline()
-    wrappers: list[SpawnedWrapper] = []
+class _Spawner:
+    """Starts each wrapper as a new interpreter."""
 
-    preface = Frame(Kind.CONTEXT, _pickling.dumps(context)).encode()
+    def __init__(self, context: Context, life: Lifeline, group: anyio.abc.TaskGroup) -> None:
+        self._preface = Frame(Kind.CONTEXT, _pickling.dumps(context)).encode()
+        self._life = life
+        self._group = group
+        self.wrappers: list[SpawnedWrapper] = []
 
-    async def start() -> None:
-        with anyio.CancelScope(shield=True):  # a cancelled start would leave a process nobody knows of
-            wrappers.append(SpawnedWrapper(await _open(life), preface))
+    async def launch(self, count: int) -> list[Wrapper]:
+        launched: list[Wrapper] = []
 
-    try:
+        async def start() -> None:
+            with anyio.CancelScope(shield=True):  # a cancelled start would leave a process nobody knows of
+                wrapper = SpawnedWrapper(await self._open(), self._preface)
+                self.wrappers.append(wrapper)
+            launched.append(wrapper)
+            self._group.start_soon(wrapper.watch)
+
         async with anyio.create_task_group() as group:
             for _ in range(count):
                 group.start_soon(start)
-        async with anyio.create_task_group() as group:
-            for wrapper in wrappers:
-                group.start_soon(wrapper.watch)
-            yield list(wrappers)
+        return launched
+
+    async def _open(self) -> anyio.abc.Process:
+        program = "from aioconcurrent.engine.spawned import main; main()"
+        return await anyio.open_process(
+            python_command(program, *self._life.inherited),
+            start_new_session=sys.platform != "win32",
+            pass_fds=self._life.inherited,
+        )
+
+
+@asynccontextmanager
+async def spawning(context: Context) -> AsyncIterator[Launcher]:
+    """Start each wrapper as a new interpreter; those still alive when the block is left are killed."""
+    life = Lifeline()
+    async with anyio.create_task_group() as group:
+        spawner = _Spawner(context, life, group)
+        try:
+            yield spawner
+        finally:
+            life.close()
             group.cancel_scope.cancel()
-    finally:
-        life.close()  # ends whatever is left
-        with anyio.CancelScope(shield=True):
-            for wrapper in wrappers:
-                await wrapper.aclose()
-
-
-async def _open(life: Lifeline) -> anyio.abc.Process:
-    program = "from aioconcurrent.engine.spawned import main; main()"
-    return await anyio.open_process(
-        python_command(program, *life.inherited), start_new_session=sys.platform != "win32", pass_fds=life.inherited
-    )
+            with anyio.CancelScope(shield=True):
+                for wrapper in spawner.wrappers:
+                    await wrapper.aclose()
 
 
 class Lifeline:

@@ -110,7 +110,8 @@ class Attendance:
             self.arrived.set()
             with anyio.CancelScope(shield=True):
                 await self._end()
-            self._conclude()
+                self._conclude()
+                await self._wrapper.aclose()
 
     async def drain(self) -> None:
         """Take in what the wrapper prints, until it has ended."""

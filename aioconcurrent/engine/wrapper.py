@@ -28,6 +28,7 @@ from .surroundings import forward_logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
     from .channel import Channel
     from .world import Context, World
@@ -110,7 +111,7 @@ class Wrapper:
             self.phase = "pickling its result"
             return self._ended(value=_pickling.dumps(value, "The result"))
         except BaseException as error:
-            return self._ended(error=_pickling.dump_error(error))
+            return self._ended(error=_pickling.dump_error(error.with_traceback(_frames_of_call(error))))
         finally:
             if self.world is not None:
                 with contextlib.suppress(Exception):  # a connection that the call broke cannot be closed in order
@@ -123,6 +124,7 @@ class Wrapper:
         world = self._enter()
         self.phase = "importing the function"
         function, args, kwargs = _open(task)
+        self.phase = "importing prepare"
         prepare_name, prepare_function = _pickling.loads(task.prepare)
         prepare = import_target(prepare_name) if prepare_name else prepare_function
         self._forward()
@@ -270,6 +272,16 @@ def _is_picklable(value: object) -> bool:
     except Exception:
         return False
     return True
+
+
+def _frames_of_call(error: BaseException) -> TracebackType | None:
+    """The traceback from where this module is left; all of it where nothing else was entered."""
+    trace = first = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == __file__ and trace.tb_next is not None:
+            first = trace.tb_next
+        trace = trace.tb_next
+    return first
 
 
 def _flush() -> None:
