@@ -101,6 +101,7 @@ class Project:
             django.setup()
             if self.overrides:
                 import django.test.signals  # makes overridden settings take effect; here once for all forks
+        self.databases.take_over()
         guard.rehearse()
 
     def enter(self, announce: Callable[[bytes], None]) -> None:
@@ -127,6 +128,19 @@ class Project:
             await sync_to_async(self.connect)()
         else:
             self.connect()
+
+    def step(self, ask: Callable[[bytes], bytes]) -> None:
+        """Let every database round trip of this process wait for leave."""
+        if self.key:
+            from .databases.gating import install
+
+            install(ask)
+
+    def unstep(self) -> None:
+        """Let round trips run freely again."""
+        from .databases.gate import gate
+
+        gate.open()
 
     def leave(self) -> None:
         """Close every connection, so that the test database can be dropped."""

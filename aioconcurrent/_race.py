@@ -59,7 +59,7 @@ async def run_race(calls: Sequence[Call], options: Options, views: Sequence[View
         finally:
             await _end_sessions(reports)
             _relay(calls, reports)
-    return _outcomes(calls, reports, options)
+    return _outcomes(calls, reports)
 
 
 async def _run(tasks: Sequence[bytes], context: Context, key: object, options: Options, reports: list[Report]) -> None:
@@ -149,18 +149,17 @@ def _without_project(calls: Sequence[Call], error: BaseException) -> Outcomes:
     return Outcomes([WrappedError(error, str(call)) for call in calls], reports)
 
 
-def _outcomes(calls: Sequence[Call], reports: Sequence[Report], options: Options) -> Outcomes:
-    outcomes = [_outcome(call, report, options) for call, report in zip(calls, reports, strict=True)]
+def _outcomes(calls: Sequence[Call], reports: Sequence[Report]) -> Outcomes:
+    outcomes = [_outcome(call, report) for call, report in zip(calls, reports, strict=True)]
     return Outcomes(outcomes, [_report(call, report) for call, report in zip(calls, reports, strict=True)])
 
 
-def _outcome(call: Call, report: Report, options: Options) -> Any:
-    result, output = report.result, str(report.output)
+def _outcome(call: Call, report: Report) -> Any:
+    result, output, phase = report.result, str(report.output), "running" if report.released else "starting"
     if report.timed_out:
-        limit, phase = (options.timeout, "running") if report.released else (options.start_up, "starting")
-        return WrappedError(TerminatedProcessError(str(call), report.pid, limit, phase, output), str(call))
+        terminated = TerminatedProcessError(str(call), report.pid, report.limit, phase, output)
+        return WrappedError(terminated, str(call))
     if result is None:
-        phase = "running" if report.released else "starting"
         output += f"\n{report.problem}" if report.problem else ""
         return WrappedError(ProcessDiedError(str(call), report.pid, report.exit_status, phase, output), str(call))
     if result.error is not None:

@@ -66,6 +66,7 @@ class Guard:
     def close_all(self) -> None:
         """Close every connection of every thread of this process."""
         from django.db import connections
+        from django.db.backends.base.base import BaseDatabaseWrapper
 
         connections.close_all()
         while self._opened:
@@ -73,7 +74,7 @@ class Guard:
             if connection.connection is not None:
                 connection.inc_thread_sharing()  # its own thread may be gone, or busy for ever
                 with contextlib.suppress(Exception):
-                    connection.close()
+                    BaseDatabaseWrapper.close(connection)  # SQLite's own close() keeps databases in memory open
             if hasattr(connection, "close_pool"):
                 connection.close_pool()
 

@@ -94,10 +94,20 @@ def hand_over(views: Iterable[View], lent: Mapping[str, str], *, allow_real_data
             alias: _pickling.dumps(values, f"The connection settings of database {alias!r}")
             for alias, values in settings.items()
         },
-        uncommitted=frozenset().union(*(view.in_atomic for view in views)),
+        uncommitted=_aliases_of(views[0].settings, uncommitted_names(views)),
         allowed=None if allow_real_databases else _test_names(settings) | frozenset(lent.values()),
         in_use=frozenset().union(*(view.opened for view in views)) or frozenset(settings),
     )
+
+
+def uncommitted_names(views: Iterable[View]) -> set[str]:
+    """The names of the databases on which a thread is inside `atomic()`."""
+    return {str(view.settings[alias]["NAME"]) for view in views for alias in view.in_atomic}
+
+
+def _aliases_of(settings: Mapping[str, Mapping[str, Any]], names: set[str]) -> frozenset[str]:
+    """All aliases of these databases: a mirror is one more name for a database."""
+    return frozenset(alias for alias, values in settings.items() if str(values["NAME"]) in names)
 
 
 def is_in_memory(settings: Mapping[str, Any]) -> bool:

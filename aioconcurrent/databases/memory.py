@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ..exceptions import AioconcurrentError
-from .handoff import is_in_memory
+from .handoff import is_in_memory, uncommitted_names
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -78,10 +78,12 @@ async def lent(views: Iterable[View]) -> AsyncIterator[Mapping[str, str]]:
 def _sources(views: Iterable[View], stack: ExitStack) -> dict[str, sqlite3.Connection]:
     """A connection to each database in memory that holds anything, by its name."""
     found: dict[str, sqlite3.Connection] = {}
+    views = list(views)
+    uncommitted = uncommitted_names(views)  # nobody may connect to those, and they are locked
     for view in views:
         for alias, settings in view.settings.items():
             name = str(settings["NAME"])
-            if not is_in_memory(settings) or name in found:
+            if not is_in_memory(settings) or name in found or name in uncommitted:
                 continue
             # one that has a name is shared by the connections of all threads, the other is its connection's own
             connection = view.opened.get(alias) if name == ":memory:" else _share(name, stack)
@@ -101,4 +103,9 @@ def _copy(name: str, source: sqlite3.Connection, target: sqlite3.Connection) -> 
         if status in _BUSY and time.monotonic() > deadline:  # the backup would try for ever
             raise DatabaseInMemoryLockedError(name)
 
-    source.backup(target, progress=check, sleep=0.01)
+    try:
+        source.backup(target, progress=check, sleep=0.01)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in _BUSY:  # the low byte is the primary result code
+            raise
+        raise DatabaseInMemoryLockedError(name) from error

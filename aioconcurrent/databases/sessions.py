@@ -40,9 +40,11 @@ def _end(alias: str, ids: list[int]) -> None:
     from django.db import connections
 
     connection: Any = connections[alias].copy()
-    connection.connect()  # and no further through Django, which a test may have told to open no cursors
-    with contextlib.closing(connection.connection):
-        cursor = connection.connection.cursor()
+    # through the driver, for the test may have told Django to open no connections
+    driver = connection.get_new_connection(connection.get_connection_params())
+    with contextlib.closing(driver):
+        _commit_each(driver, connection.vendor)
+        cursor = driver.cursor()
         for session in ids:
             with contextlib.suppress(connection.Database.Error):  # it ended by itself
                 cursor.execute(_END[connection.vendor], [session])
@@ -52,3 +54,10 @@ def _end(alias: str, ids: list[int]) -> None:
             if not cursor.fetchone()[0]:
                 return
             time.sleep(0.005)
+
+
+def _commit_each(driver: Any, vendor: str) -> None:
+    if vendor == "postgresql":
+        driver.autocommit = True
+    else:
+        driver.autocommit(True)

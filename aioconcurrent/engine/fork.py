@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -84,7 +85,9 @@ async def _open_race(context: Context, key: object) -> _Race:
         except (_TemplateLostError, OSError):
             output = template.read_output().decode(errors="replace")
             keeper.discard(template)
-            if is_new:
+            if is_new and context.modules:  # one of them may have ended it; then it will end the wrappers of its calls
+                context = replace(context, modules=())
+            elif is_new:
                 raise BootFailedError(
                     ProcessDiedError("The template", None, None, "starting the project", output)
                 ) from None
@@ -252,7 +255,10 @@ class ForkedWrapper:
             try:
                 return os.read(self._output, _PIECE)
             except BlockingIOError:
-                await anyio.wait_readable(self._output)
+                with contextlib.suppress(anyio.ClosedResourceError):
+                    await anyio.wait_readable(self._output)
+            except OSError:  # it was closed meanwhile
+                return b""
 
     def rest_of_output(self) -> bytes:
         rest = b""
@@ -272,5 +278,6 @@ class ForkedWrapper:
         self._race.forget(self)
         await self._stream.aclose()
         if self._output >= 0:
+            anyio.notify_closing(self._output)  # whoever still waits for it must not wait for its successor
             os.close(self._output)
         self._output = -1

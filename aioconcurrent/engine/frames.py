@@ -38,11 +38,13 @@ class Kind(IntEnum):
     # engine -> wrapper
     CALL = 20
     START = 21
+    ANSWER = 22
     # wrapper -> engine
     READY = 30
     LOG = 31
     WARNING = 32
     SESSION = 34
+    ASK = 35
     RESULT = 33
 
 

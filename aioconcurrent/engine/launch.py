@@ -141,12 +141,10 @@ class SpawnedWrapper:
                 os.killpg(self.pid, number)
 
     async def aclose(self) -> None:
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-            assert stream is not None
-            await stream.aclose()
-        # anyio's own aclose() waits for the process without limit
-        with anyio.move_on_after(_UNENDING):
+        with anyio.move_on_after(_UNENDING) as scope:
             await self._process.wait()
+        if not scope.cancelled_caught:  # else aclose() would wait without limit
+            await self._process.aclose()
 
 
 async def _receive(stream: anyio.abc.ByteReceiveStream | None) -> bytes:

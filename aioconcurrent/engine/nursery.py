@@ -147,7 +147,7 @@ class Nursery:
         guard_descriptors(assignment.output)
         os.close(assignment.output)
         channel = Channel(assignment.channel, assignment.channel)
-        Wrapper(channel, assignment.context, assignment.world).perform()
+        Wrapper(channel, assignment.context, assignment.world, self._generators).perform()
 
 
 def flush() -> None:

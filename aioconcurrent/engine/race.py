@@ -19,7 +19,7 @@ from ..exceptions import ProtocolError
 from .frames import Frame, FrameReader, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .launch import Wrapper
     from .wrapper import Result
@@ -40,6 +40,7 @@ class Report:
         result: What the wrapper reported; None if it reported nothing.
         released: When it was told to start, in seconds of `time.monotonic`; None if it never was.
         timed_out: Whether it was ended because its time was over.
+        limit: That time, in seconds.
         problem: What was wrong with it, as far as the engine can tell.
         messages: Log records and warnings in the order of their arrival, pickled.
         sessions: The outside sessions that it announced.
@@ -51,6 +52,7 @@ class Report:
     result: Result | None = None
     released: float | None = None
     timed_out: bool = False
+    limit: float = 0.0
     problem: str = ""
     messages: list[Frame] = field(default_factory=list)
     sessions: list[bytes] = field(default_factory=list)
@@ -88,8 +90,10 @@ class Output:
 class Attendance:
     """The engine's dealings with one wrapper, from its start to its end."""
 
-    def __init__(self, wrapper: Wrapper) -> None:
+    def __init__(self, wrapper: Wrapper, hear: Callable[[bytes | None], None] | None = None) -> None:
+        """`hear` is told what a stepped call asks, and None when it will ask no more."""
         self.report = Report()
+        self._hear_asking = hear
         self.arrived = anyio.Event()  # at the barrier, or at an end before it
         self._wrapper = wrapper
         self._reader = FrameReader()
@@ -108,6 +112,8 @@ class Attendance:
             self.report.timed_out = self._conversation.cancelled_caught
         finally:
             self.arrived.set()
+            if self._hear_asking is not None:
+                self._hear_asking(None)
             with anyio.CancelScope(shield=True):
                 await self._end()
                 self._conclude()
@@ -122,11 +128,19 @@ class Attendance:
     async def release(self, start: float, timeout: float) -> None:
         """Let the call begin at that time of `time.monotonic`; a wrapper that is not ready has had its time."""
         if self._is_ready:
-            self.report.released = start
+            self.report.released, self.report.limit = start, timeout
             self._conversation.deadline = anyio.current_time() + start - time.monotonic() + timeout
             await self._wrapper.send(Frame(Kind.START, _pickling.dumps(start)).encode())
         else:
             self._conversation.cancel()
+
+    async def answer(self, payload: bytes) -> None:
+        """Answer what a stepped call has asked."""
+        await self._wrapper.send(Frame(Kind.ANSWER, payload).encode())
+
+    def give_up(self) -> None:
+        """End the call, whatever it is doing."""
+        self._conversation.cancel()
 
     async def _listen(self) -> None:
         """Hear the wrapper out, until its result or the end of its stream."""
@@ -149,6 +163,8 @@ class Attendance:
                 self.report.messages.append(frame)
             case Kind.SESSION:
                 self.report.sessions.append(frame.payload)
+            case Kind.ASK if self._hear_asking is not None:
+                self._hear_asking(frame.payload)
             case _:
                 raise ProtocolError(f"a wrapper sent {frame.kind.name}")
 
@@ -188,7 +204,9 @@ async def race(
         timeout: How long a call may take from the common start, in seconds.
     """
     attendances = [Attendance(wrapper) for wrapper in wrappers]
-    reports += [attendance.report for attendance in attendances]
+    for attendance in attendances:
+        attendance.report.limit = start_up
+        reports.append(attendance.report)
     async with anyio.create_task_group() as group:
         for attendance, call in zip(attendances, calls, strict=True):
             group.start_soon(attendance.drain)

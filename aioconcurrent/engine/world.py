@@ -31,6 +31,16 @@ class World(Protocol):
     async def aconnect(self) -> None:
         """The same for a coroutine function, from inside its event loop."""
 
+    def step(self, ask: Callable[[bytes], bytes]) -> None:
+        """From here on ask before each operation on what calls share, and report after it.
+
+        Args:
+            ask: Takes a message for the controller, and returns its answer when there is one.
+        """
+
+    def unstep(self) -> None:
+        """Ask no more; does nothing for a call that is not stepped."""
+
     def leave(self) -> None:
         """Close every outside session."""
 

@@ -15,6 +15,7 @@ import logging
 import logging.handlers
 import os
 import queue
+import random
 import sys
 import time
 import warnings
@@ -27,7 +28,7 @@ from .frames import Kind
 from .surroundings import forward_logs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from .channel import Channel
@@ -49,6 +50,8 @@ class Task:
         prepare: The same for `options(prepare=...)`, as a pickled (name, function).
         backend: The event loop that a coroutine function runs on.
         alone: Whether a processor is free for this wrapper at the start.
+        seed: For random numbers in a stepped call, which waits before each of its
+            operations to be let go; None for a call that runs freely.
     """
 
     name: str | None
@@ -56,6 +59,7 @@ class Task:
     prepare: bytes
     backend: str
     alone: bool
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +84,11 @@ class Result:
 class Wrapper:
     """One call inside its process."""
 
-    def __init__(self, channel: Channel, context: Context, world: World | None = None) -> None:
+    def __init__(
+        self, channel: Channel, context: Context, world: World | None = None, generators: Sequence[random.Random] = ()
+    ) -> None:
         self.channel = channel
+        self._generators = generators
         self.context = context
         self.world = world
         self.phase = "starting"
@@ -133,13 +140,13 @@ class Wrapper:
             async def main() -> Any:
                 self.phase = "connecting to the databases"
                 await world.aconnect()
-                self._start(prepare, alone=task.alone)
+                self._start(prepare, task)
                 return await self._timed_async(function, args, kwargs)
 
             return _run(main, task.backend)
         self.phase = "connecting to the databases"
         world.connect()
-        self._start(prepare, alone=task.alone)
+        self._start(prepare, task)
         return self._timed(function, args, kwargs, task.backend)
 
     def _enter(self) -> World:
@@ -171,7 +178,7 @@ class Wrapper:
 
         warnings.showwarning = show
 
-    def _start(self, prepare: Callable[[], object] | None, *, alone: bool) -> None:
+    def _start(self, prepare: Callable[[], object] | None, task: Task) -> None:
         if prepare is not None:
             self.phase = "running prepare"
             prepare()
@@ -180,9 +187,24 @@ class Wrapper:
         start: float = _pickling.loads(self.channel.expect(Kind.START))
         self.phase = "running"
         self._settled = start + _SETTLE
-        time.sleep(max(0.0, start - time.monotonic() - (_SPIN if alone else 0.0)))
+        if task.seed is not None:
+            self._step(task.seed)
+            return
+        time.sleep(max(0.0, start - time.monotonic() - (_SPIN if task.alone else 0.0)))
         while time.monotonic() < start:
             pass
+
+    def _step(self, seed: int) -> None:
+        assert self.world is not None
+        random.seed(seed)
+        for generator in self._generators:
+            generator.seed(seed)
+        self._settled = 0.0
+        self.world.step(self._ask)
+
+    def _ask(self, question: bytes) -> bytes:
+        self.channel.send(Kind.ASK, question)
+        return self.channel.expect(Kind.ANSWER)
 
     def _timed(self, function: Callable[..., Any], args: Any, kwargs: Any, backend: str) -> Any:
         self.started = time.monotonic()
@@ -200,6 +222,8 @@ class Wrapper:
 
     def _finish(self) -> None:
         self.finished = time.monotonic()
+        if self.world is not None:
+            self.world.unstep()
         time.sleep(max(0.0, self._settled - self.finished))
 
 

@@ -25,17 +25,19 @@ USE_TZ = True
 TEST_NAME = f"test_aioconcurrent_{os.getpid()}"
 SQLITE = {"ENGINE": "django.db.backends.sqlite3", "NAME": Path(__file__).with_name("db.sqlite3")}
 
+ALONE: dict[str, Any] = {"DEPENDENCIES": []}  # a run of some of the tests may not need the default database
+
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {**SQLITE},
-    "other": {**SQLITE},
-    "file": {**SQLITE, "TEST": {"NAME": str(Path(tempfile.gettempdir()) / f"{TEST_NAME}.sqlite3")}},
-    "postgresql": {"ENGINE": "django.db.backends.postgresql", "TEST": {"NAME": TEST_NAME}},
+    "other": {**SQLITE, "TEST": ALONE},
+    "file": {**SQLITE, "TEST": {"NAME": str(Path(tempfile.gettempdir()) / f"{TEST_NAME}.sqlite3"), **ALONE}},
+    "postgresql": {"ENGINE": "django.db.backends.postgresql", "TEST": {"NAME": TEST_NAME, **ALONE}},
 }
 if postgresql := servers.find_postgresql():
     DATABASES["postgresql"] |= servers.connection_settings(postgresql)
 if mysql := servers.find_mysql():
     DATABASES["mysql"] = {
         "ENGINE": "django.db.backends.mysql",
-        "TEST": {"NAME": TEST_NAME},
+        "TEST": {"NAME": TEST_NAME, **ALONE},
         **servers.connection_settings(mysql),
     }

@@ -1,0 +1,1 @@
+"""The demo, `python -m aioconcurrent demo`: a Django app that is a small shop, and what shows it racing."""

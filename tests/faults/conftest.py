@@ -1,0 +1,56 @@
+"""The rule that every fault test is held to: nothing is left behind."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from aioconcurrent.engine.keeper import close_template
+from tests.faults import calls
+from tests.faults.processes import MARK, left_of, started_here
+from tests.faults.races import leaving_nothing
+
+os.environ[MARK] = str(os.getpid())
+
+START_METHODS = ["fork", "spawn"]
+EVERY_WAY = [(method, backend) for method in START_METHODS for backend in ("asyncio", "trio")]
+
+
+@pytest.fixture(params=START_METHODS)
+def start_method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs the test once for each way to start processes."""
+    monkeypatch.setenv("AIOCONCURRENT_START_METHOD", request.param)
+    return cast("str", request.param)
+
+
+@pytest.fixture(scope="module", params=EVERY_WAY, ids="-".join)
+def way(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """A start method and an event loop, for a race that many tests look at."""
+    return cast("tuple[str, str]", request.param)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty folder in which calls sign in."""
+    folder = tmp_path / "signed-in"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with leaving_nothing(tmp_path_factory.mktemp("temporary")):
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_process_is_left() -> Iterator[None]:
+    """No process lives on when the template, which is kept for the next race, is closed."""
+    yield
+    close_template()
+    left = left_of(started_here(), 5)
+    for pid in left:  # they would be found again after the next module
+        calls.kill(pid)
+    assert not left

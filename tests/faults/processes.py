@@ -1,0 +1,64 @@
+"""Which processes there are, and waiting until they are there or gone."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import anyio
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+MARK = "AIOCONCURRENT_FAULT_TESTS"  # in the environment of every process that the tests start
+PATIENCE = 30.0  # seconds for what has to happen, on however busy a machine
+
+
+def is_gone(pid: int) -> bool:
+    """Whether this process has ended; a zombie has, and only waits for whoever started it."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def left_of(pids: Iterable[int], seconds: float = PATIENCE) -> list[int]:
+    """Those of the processes that still live after that time; returns as soon as there are none."""
+    alive = list(pids)
+    wait_until(lambda: all(map(is_gone, alive)), seconds)
+    return [pid for pid in alive if not is_gone(pid)]
+
+
+def started_here() -> list[int]:
+    """Every living process that came, directly or not, from this one while the mark was set."""
+    return [pid for pid in psutil.pids() if not is_gone(pid) and _mark(pid) == str(os.getpid())]
+
+
+def signed_in(folder: Path) -> list[int]:
+    """The processes that `calls.sign_in` wrote down."""
+    return [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE) -> bool:
+    """Wait for a condition; return whether it came true in time."""
+    deadline = time.monotonic() + seconds
+    while not (came := condition()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return came
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """The same in a coroutine; a condition that does not come true is an error."""
+    with anyio.fail_after(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - other processes make it true
+            await anyio.sleep(0.01)
+
+
+def _mark(pid: int) -> str | None:
+    try:
+        return psutil.Process(pid).environ().get(MARK)
+    except psutil.Error:
+        return None

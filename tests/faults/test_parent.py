@@ -1,0 +1,130 @@
+"""The caller's process is killed or interrupted: whatever it started ends, too."""
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.faults.processes import left_of, signed_in, wait_until
+from tests.faults.projects import Project
+
+STAY = """
+from pathlib import Path
+from aioconcurrent.sync import call_concurrently, make_concurrent_calls, options
+from tests.faults import calls
+
+folder = Path("signed-in")
+with options(start_method="{start_method}"):
+    {statement}
+"""
+
+
+@contextmanager
+def running(project: Project, start_method: str, statement: str, expected: int) -> Iterator[subprocess.Popen[str]]:
+    """A program that is in the middle of a race, when that many processes have signed in."""
+    with project.start(STAY.format(start_method=start_method, statement=statement)) as parent:
+        try:
+            assert wait_until(lambda: len(signed_in(project.folder / "signed-in")) == expected or ended(parent))
+            assert not ended(parent), parent.communicate()[1]
+            yield parent
+        finally:
+            parent.kill()
+
+
+def ended(process: subprocess.Popen[str]) -> bool:
+    return process.poll() is not None
+
+
+def family(project: Project) -> set[int]:
+    """Those that signed in, and who started them: with "fork" the template."""
+    pids = set(signed_in(project.folder / "signed-in"))
+    return pids | {psutil.Process(pid).ppid() for pid in pids}
+
+
+@pytest.mark.parametrize("escaping", [False, True])
+def test_a_killed_parent_takes_everything_with_it(start_method: str, escaping: bool, tmp_path: Path) -> None:
+    if escaping and start_method == "spawn":
+        pytest.skip("nobody adopts what escapes from an interpreter of its own")
+    project = Project(tmp_path)
+    statement = f"call_concurrently(2, calls.stay_with_children, folder, escaping={escaping})"
+    with running(project, start_method, statement, expected=6) as parent:
+        pids = family(project) - {parent.pid}
+        assert len(pids) >= 6 + (start_method == "fork")
+        parent.kill()
+        assert not left_of(pids, 2)
+
+
+def test_a_killed_parent_takes_along_who_blocks_every_signal(start_method: str, tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    with running(project, start_method, "call_concurrently(2, calls.stay_deaf, folder)", expected=2) as parent:
+        pids = family(project) - {parent.pid}
+        parent.kill()
+        assert not left_of(pids, 2)
+
+
+def test_a_parent_killed_before_the_barrier_takes_everything_with_it(start_method: str, tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    statement = 'with options(prepare="site_app.calls:sign_in_and_stay"): call_concurrently(2, calls.run, folder)'
+    with running(project, start_method, "\n    " + statement, expected=2) as parent:
+        pids = family(project) - {parent.pid}
+        parent.kill()
+        assert not left_of(pids, 2)
+    assert not (project.folder / "signed-in" / "run").exists()
+
+
+def test_a_parent_killed_while_the_project_starts_takes_everything_with_it(start_method: str, tmp_path: Path) -> None:
+    project = Project(tmp_path, ready="if IS_CHILD:\n    from site_app import calls; calls.sign_in_and_stay()")
+    with running(project, start_method, "call_concurrently(1, calls.run, folder)", expected=1) as parent:
+        pids = set(signed_in(project.folder / "signed-in"))
+        parent.kill()
+        assert not left_of(pids, 2)
+
+
+INTERRUPTED = """
+    try:
+        call_concurrently(2, calls.{function}, folder)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+    print(list(call_concurrently(2, calls.answer)), flush=True)
+"""
+
+
+@pytest.mark.parametrize("function", ["stay_with_children", "tell_of_termination"])
+def test_an_interrupted_parent_ends_its_race_and_goes_on(start_method: str, function: str, tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    expected = 6 if function == "stay_with_children" else 2
+    with running(project, start_method, INTERRUPTED.format(function=function), expected) as parent:
+        parent.send_signal(signal.SIGINT)
+        output, errors = parent.communicate(timeout=60)
+    assert (output.splitlines(), errors) == (["interrupted", "[42, 42]"], "")
+    assert not left_of(signed_in(project.folder / "signed-in"), 2)
+
+
+def test_a_parent_interrupted_twice_leaves_nothing(start_method: str, tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    statement = "call_concurrently(2, calls.tell_of_termination, folder)"
+    with running(project, start_method, statement, expected=2) as parent:
+        pids = family(project) - {parent.pid}
+        parent.send_signal(signal.SIGINT)
+        assert wait_until((project.folder / "signed-in" / "terminated").exists)
+        parent.send_signal(signal.SIGINT)
+        _, errors = parent.communicate(timeout=60)
+    assert errors.splitlines()[-1] == "KeyboardInterrupt"
+    assert not left_of(pids, 2)
+
+
+def test_a_parent_that_exits_in_order_takes_its_template_along(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    template = project.run(
+        """
+        import json
+        from aioconcurrent.sync import call_concurrently
+        from tests.faults import calls
+        print(json.dumps(call_concurrently(1, calls.get_pids)[0][1]))
+        """
+    )
+    assert not left_of([template], 2)

@@ -1,0 +1,80 @@
+"""The template is killed: between two races nobody notices, and within one the calls are told."""
+
+from functools import partial
+from pathlib import Path
+
+import anyio
+import pytest
+
+from aioconcurrent import ProcessDiedError, call_concurrently, options
+from tests.faults import calls
+from tests.faults.processes import left_of, signed_in, until
+
+
+@pytest.fixture(autouse=True)
+def forking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIOCONCURRENT_START_METHOD", "fork")
+
+
+async def get_template() -> int:
+    [(_, template)] = await call_concurrently(1, calls.get_pids)
+    return int(template)
+
+
+async def test_one_template_serves_race_after_race() -> None:
+    assert await get_template() == await get_template()
+
+
+async def test_a_race_after_the_template_was_killed_just_works() -> None:
+    killed = await get_template()
+    calls.kill(killed)
+    outcomes = await call_concurrently(2, calls.get_pids)
+    outcomes.raise_errors()
+    assert killed not in {template for _, template in outcomes}
+    assert not left_of([killed], 2)
+
+
+async def test_a_race_that_begins_before_the_template_has_noticed_just_works() -> None:
+    for _ in range(3):
+        calls.kill(await get_template())
+        assert await call_concurrently(2, calls.answer) == [42, 42]
+
+
+async def test_calls_whose_template_is_killed_are_told_and_leave_nothing(folder: Path) -> None:
+    template = await get_template()
+    async with anyio.create_task_group() as group:
+        group.start_soon(kill_when_signed_in, template, folder, 6)
+        outcomes = await call_concurrently(2, calls.stay_with_children, folder)
+    for number, wrapped in enumerate(outcomes, 1):
+        assert isinstance(wrapped.error, ProcessDiedError)
+        text = str(wrapped.error)
+        assert f"call {number} of 2, tests.faults.calls.stay_with_children(<PosixPath>)" in text
+        assert "while running, so there is no result" in text
+    assert not left_of(signed_in(folder), 2)
+
+
+async def test_no_call_begins_if_the_template_is_killed_before_the_barrier(folder: Path) -> None:
+    template = await get_template()
+    async with anyio.create_task_group() as group:
+        group.start_soon(kill_when_signed_in, template, folder, 2)
+        with options(prepare=partial(calls.let_first_pass, folder)):
+            outcomes = await call_concurrently(2, calls.run, folder)
+    assert len(outcomes.errors) == 2
+    for number, wrapped in enumerate(outcomes, 1):
+        assert isinstance(wrapped.error, ProcessDiedError)
+        assert f"call {number} of 2, tests.faults.calls.run(<PosixPath>)" in str(wrapped.error)
+    assert not (folder / "run").exists()
+    assert not left_of(signed_in(folder), 2)
+
+
+async def test_a_race_after_one_whose_template_was_killed_just_works(folder: Path) -> None:
+    template = await get_template()
+    async with anyio.create_task_group() as group:
+        group.start_soon(kill_when_signed_in, template, folder, 1)
+        await call_concurrently(1, calls.sign_in_and_stay, folder)
+    assert await call_concurrently(2, calls.answer) == [42, 42]
+
+
+async def kill_when_signed_in(template: int, folder: Path, expected: int) -> None:
+    await until(lambda: len(signed_in(folder)) == expected)
+    calls.kill(template)

@@ -1,0 +1,251 @@
+"""`python -m aioconcurrent demo`, run as a user runs it: in a process of its own, in some other directory."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+from django.db import connections
+
+from tests import servers
+from tests.project.databases import on
+
+ROOT = Path(__file__).parent.parent
+DEMO = [sys.executable, "-m", "aioconcurrent", "demo"]
+ROW = re.compile(
+    r"^ +(?P<pid>\d+)  (?P<returned>True|False) +(?P<started>[\d.]+) ms +(?P<ended>[\d.]+) ms  .*$", re.MULTILINE
+)
+VERDICT = re.compile(r"tickets sold: (\d+) +the row: seats_left=(-?\d+)")
+
+
+@dataclass
+class Place:
+    """Where a demo is run."""
+
+    directory: Path
+    temporary: Path
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(self.temporary), **variables}
+
+    def run(self, *arguments: str, program: list[str] = DEMO, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*program, *arguments],
+            cwd=self.directory,
+            env=self.environment(**variables),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+
+@dataclass
+class Part:
+    """What is printed of one version of `buy`."""
+
+    rows: list[dict[str, str]]
+    sold: int
+    seats_left: int
+
+    @property
+    def returned(self) -> list[str]:
+        return [row["returned"] for row in self.rows]
+
+
+def parts(output: str) -> tuple[Part, Part]:
+    """The naive and the safe part of what a demo printed."""
+    naive, _, safe = output.partition("Safe:")
+    read = []
+    for text in (naive, safe):
+        verdict = VERDICT.search(text)
+        assert verdict, output
+        read.append(Part([row.groupdict() for row in ROW.finditer(text)], int(verdict[1]), int(verdict[2])))
+    return read[0], read[1]
+
+
+def make_place(folder: Path) -> Place:
+    place = Place(folder / "somewhere", folder / "tmp")
+    place.directory.mkdir()
+    place.temporary.mkdir()
+    return place
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return make_place(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What a demo with seven calls prints into a pipe."""
+    return make_place(tmp_path_factory.mktemp("shown")).run("--calls", "7").stdout
+
+
+@pytest.fixture
+def url(database: str) -> str:
+    """A URL for --database that names a database which is not the demo's; empty for SQLite."""
+    settings = connections[database].settings_dict
+    found = {"postgresql": servers.find_postgresql, "mysql": servers.find_mysql}
+    return re.sub(r"/\w*(?=\?|$)", f"/{settings['NAME']}", found[database](), count=1) if database in found else ""
+
+
+@pytest.fixture
+def leftovers(database: str, place: Place) -> Iterator[list[str]]:
+    """Collects names of databases of the demo, of which none may exist when the test is over."""
+    names: list[str] = []
+    yield names
+    assert not list(place.temporary.iterdir())
+    if database != "default":
+        assert names, "the demo did not say which database it uses"
+        query = {"postgresql": "SELECT datname FROM pg_database", "mysql": "SHOW DATABASES"}[database]
+        with connections[database].cursor() as cursor:
+            cursor.execute(query)
+            assert not {name for (name,) in cursor.fetchall()} & set(names)
+
+
+def database_names(output: str) -> list[str]:
+    return re.findall(r"in the database (test_\w+)", output)
+
+
+everywhere = pytest.mark.parametrize("database", on("default", "postgresql", "mysql"))
+
+
+@everywhere
+def test_the_naive_version_oversells_and_the_safe_one_does_not(place: Place, url: str, leftovers: list[str]) -> None:
+    ran = place.run("--database", url) if url else place.run()
+    leftovers += database_names(ran.stdout)
+    naive, safe = parts(ran.stdout)
+    assert naive.sold > 1
+    assert (safe.sold, safe.seats_left) == (1, 0)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_it_says_where_it_runs(shown: str) -> None:
+    assert re.search(r"^SQLite \d+\.\d+.*, in a temporary folder$", shown, re.MULTILINE)
+
+
+def test_every_call_has_a_row_with_what_it_returned(shown: str) -> None:
+    naive, safe = parts(shown)
+    assert len(naive.rows) == len(safe.rows) == 7
+    assert naive.returned.count("True") == naive.sold
+    assert safe.returned.count("True") == safe.sold
+    assert len({row["pid"] for row in naive.rows + safe.rows}) == 14
+
+
+def test_times_are_relative_to_the_first_start(shown: str) -> None:
+    for part in parts(shown):
+        assert min(float(row["started"]) for row in part.rows) == 0
+        assert all(float(row["started"]) < float(row["ended"]) for row in part.rows)
+
+
+def test_a_pipe_gets_no_escape_codes_and_no_blanks_at_the_ends_of_lines(shown: str) -> None:
+    assert "\x1b" not in shown
+    assert not re.findall(r"[ \t]+$", shown, re.MULTILINE)
+
+
+def test_many_calls_are_counted_and_not_all_shown(place: Place) -> None:
+    naive, _ = parts(output := place.run("--calls", "24").stdout)
+    assert len(naive.rows) == 20
+    assert "and 4 more" in output
+
+
+def test_a_naive_version_that_is_lucky_is_told_so(place: Place) -> None:
+    ran = place.run(AIOCONCURRENT_START_METHOD="inline")  # one call after another
+    assert ran.returncode == 1
+    assert ran.stdout.count("sold once, by luck") == 9
+    assert "it was not met here" in ran.stdout
+
+
+def test_a_stream_without_unicode_gets_ascii(place: Place) -> None:
+    ran = place.run(PYTHONIOENCODING="ascii")
+    assert ran.returncode == 0
+    assert ran.stdout.isascii()
+
+
+@everywhere
+def test_an_interrupted_demo_leaves_nothing_behind(place: Place, url: str, leftovers: list[str]) -> None:
+    arguments = ["--database", url] if url else []
+    with subprocess.Popen(
+        [*DEMO, *arguments], cwd=place.directory, env=place.environment(), stdout=subprocess.PIPE, text=True
+    ) as demo:
+        assert demo.stdout is not None
+        leftovers += database_names(demo.stdout.readline() + demo.stdout.readline())
+        demo.send_signal(signal.SIGINT)
+        demo.communicate(timeout=60)
+    assert demo.returncode == 130
+
+
+def test_the_wheel_has_all_that_the_demo_needs(place: Place, tmp_path: Path) -> None:
+    wheels = tmp_path / "wheels"
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(wheels)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    ZipFile(next(wheels.glob("*.whl"))).extractall(tmp_path / "installed")
+    ran = place.run(PYTHONPATH=str(tmp_path / "installed"))
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ("oracle://ann:secret@db.example/", "not one that begins with 'oracle'"),
+        ("ann:secret@db.example", "not one that begins with 'ann'"),
+        ("", "not one that begins with ''"),
+        ("postgres:///shop", "this one names no host"),
+        ("postgres://ann:secret@db.example:99999/", "Port out of range"),
+        ("mysql://[ann:secret@db.example/", "Invalid IPv6 URL"),
+    ],
+)
+def test_a_bad_url_is_refused_without_showing_its_password(place: Place, bad: str, said: str) -> None:
+    ran = place.run("--database", bad)
+    assert ran.returncode == 2
+    assert said in ran.stderr
+    assert "postgres://user:password@host:port/" in ran.stderr
+    assert "secret" not in ran.stderr
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "mariadb"])
+def test_a_server_that_does_not_answer_is_named(place: Place, scheme: str) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+        ran = place.run("--database", f"{scheme}://ann:secret@{address}/")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert re.match(
+        rf"python -m aioconcurrent demo: error: cannot connect to the \w+ server at {address}: ", ran.stderr
+    )
+    assert "Traceback" not in ran.stderr
+    assert "secret" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("scheme", "modules", "package"),
+    [("postgres", ["psycopg", "psycopg2"], "psycopg[binary]"), ("mysql", ["MySQLdb", "pymysql"], "mysqlclient")],
+)
+def test_a_missing_driver_is_named(place: Place, scheme: str, modules: list[str], package: str) -> None:
+    hide = f"import runpy, sys; sys.modules.update(dict.fromkeys({modules}))"
+    run = "runpy.run_module('aioconcurrent', run_name='__main__', alter_sys=True)"
+    ran = place.run("--database", f"{scheme}://127.0.0.1/", program=[sys.executable, "-c", f"{hide}; {run}", "demo"])
+    assert ran.returncode == 1
+    assert f'python -m pip install "{package}"' in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("calls", ["1", "0", "-3", "many"])
+def test_a_race_of_fewer_than_two_is_refused(place: Place, calls: str) -> None:
+    ran = place.run("--calls", calls)
+    assert ran.returncode == 2
+    assert "needs at least 2 calls" in ran.stderr
+
+
+def test_without_a_command_it_says_what_there_is(place: Place) -> None:
+    ran = place.run(program=DEMO[:-1])
+    assert ran.returncode == 2
+    assert "COMMAND" in ran.stderr

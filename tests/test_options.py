@@ -1,0 +1,265 @@
+"""Options: where they can be set, which one counts, and what is refused."""
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+import aioconcurrent
+from aioconcurrent import TerminatedProcessError
+from aioconcurrent._options import Options, current_options
+from aioconcurrent.sync import call_concurrently, options, override_environment
+from tests.project import prepared
+from tests.project.echoes import echo
+from tests.project.shop.models import Counter
+
+pytest_plugins = ["tests.project.start_methods"]
+
+both_start_methods = pytest.mark.usefixtures("start_method")
+
+
+def test_the_defaults() -> None:
+    assert current_options() == Options(30.0, "fork", None, allow_real_databases=False)
+
+
+def test_options_come_before_the_environment_and_that_before_the_setting() -> None:
+    with override_settings(AIOCONCURRENT={"timeout": 1, "start_method": "spawn", "allow_real_databases": True}):
+        assert current_options().timeout == 1
+        with override_environment(AIOCONCURRENT_TIMEOUT="2", AIOCONCURRENT_START_METHOD="inline"):
+            assert current_options().timeout == 2
+            with options(timeout=3):
+                assert current_options() == Options(3, "inline", None, allow_real_databases=True)
+            assert current_options().timeout == 2
+        assert current_options() == Options(1, "spawn", None, allow_real_databases=True)
+
+
+def test_every_option_can_be_in_the_environment() -> None:
+    with override_environment(
+        AIOCONCURRENT_TIMEOUT="0.5",
+        AIOCONCURRENT_START_METHOD="spawn",
+        AIOCONCURRENT_PREPARE="os:getcwd",
+        AIOCONCURRENT_ALLOW_REAL_DATABASES="1",
+    ):
+        assert current_options() == Options(0.5, "spawn", "os:getcwd", allow_real_databases=True)
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", True), ("True", True), ("on", True), ("0", False), ("no", False)])
+def test_a_flag_in_the_environment(text: str, value: bool) -> None:
+    with override_environment(AIOCONCURRENT_ALLOW_REAL_DATABASES=text):
+        assert current_options().allow_real_databases is value
+
+
+def test_an_empty_variable_sets_nothing() -> None:
+    with override_environment(AIOCONCURRENT_TIMEOUT="", AIOCONCURRENT_START_METHOD=""):
+        assert current_options() == Options()
+
+
+def test_inner_options_change_only_what_they_name() -> None:
+    with options(timeout=3, start_method="spawn"), options(timeout=4):
+        assert current_options() == Options(4, "spawn")
+
+
+def test_options_end_with_an_exception() -> None:
+    with pytest.raises(LookupError), options(timeout=3):
+        raise LookupError
+    assert current_options().timeout == 30
+
+
+def test_an_option_can_be_set_back_to_nothing() -> None:
+    with options(prepare="os:getcwd"), options(prepare=None):
+        assert current_options().prepare is None
+
+
+def test_the_same_options_can_be_entered_again() -> None:
+    chosen = options(timeout=3)
+    with chosen, options(timeout=4), chosen:
+        assert current_options().timeout == 3
+    assert current_options().timeout == 30
+
+
+def test_a_decorated_function_has_the_options_in_each_of_its_runs() -> None:
+    @options(timeout=3)
+    def limit(depth: int) -> list[float]:
+        """What it does."""
+        return [current_options().timeout, *(limit(depth - 1) if depth else [])]
+
+    assert limit(2) == [3, 3, 3]
+    assert limit.__doc__ == "What it does."
+    assert current_options().timeout == 30
+
+
+async def test_a_decorated_coroutine_function_has_the_options_while_it_runs() -> None:
+    @options(start_method="inline")
+    async def pid() -> int:
+        return (await aioconcurrent.call_concurrently(1, os.getpid))[0]  # type: ignore[no-any-return]
+
+    assert await pid() == os.getpid()
+    assert current_options() == Options()
+
+
+async def test_options_of_one_task_are_not_those_of_another() -> None:
+    import anyio
+
+    inside, outside = anyio.Event(), anyio.Event()
+    seen: list[float] = []
+
+    async def choose() -> None:
+        with options(timeout=3):
+            inside.set()
+            await outside.wait()
+
+    async def look() -> None:
+        await inside.wait()
+        seen.append(current_options().timeout)
+        outside.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(choose)
+        group.start_soon(look)
+    assert seen == [30]
+
+
+async def test_options_hold_for_the_awaitable_api() -> None:
+    with options(timeout=0.2):
+        [wrapped] = await aioconcurrent.call_concurrently(1, time.sleep, 60)
+    assert isinstance(wrapped.error, TerminatedProcessError)
+    assert wrapped.error.timeout == 0.2
+
+
+BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"timeout": "3"}, TypeError, "timeout must be a number of seconds, not '3'"),
+    ({"timeout": None}, TypeError, "timeout must be a number of seconds, not None"),
+    ({"timeout": True}, TypeError, "timeout must be a number of seconds, not True"),
+    ({"timeout": 0}, ValueError, "timeout must be more than 0 seconds and finite, not 0"),
+    ({"timeout": -1.5}, ValueError, "timeout must be more than 0 seconds and finite, not -1.5"),
+    ({"timeout": float("nan")}, ValueError, "timeout must be more than 0 seconds and finite, not nan"),
+    ({"timeout": float("inf")}, ValueError, "timeout must be more than 0 seconds and finite, not inf"),
+    ({"start_method": "thread"}, ValueError, "start_method must be one of fork, spawn, inline, not 'thread'"),
+    ({"start_method": None}, ValueError, "start_method must be one of fork, spawn, inline, not None"),
+    ({"start_method": ["fork"]}, ValueError, r"start_method must be one of fork, spawn, inline, not \['fork'\]"),
+    ({"prepare": 3}, TypeError, "prepare is 3, which is not callable"),
+    ({"prepare": "os.getcwd"}, ValueError, "prepare is 'os.getcwd'; a string target has the form"),
+    ({"prepare": aioconcurrent.call_concurrently}, TypeError, "prepare must be a plain function"),
+    ({"allow_real_databases": 1}, TypeError, "allow_real_databases must be True or False, not 1"),
+]
+
+
+@pytest.mark.parametrize(("given", "error", "said"), BAD, ids=[said for _, _, said in BAD])
+def test_a_bad_value_is_refused_where_it_is_written(given: dict[str, Any], error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=rf"^options\(\): {said}"):
+        options(**given)
+
+
+@pytest.mark.parametrize(("given", "error", "said"), BAD, ids=[said for _, _, said in BAD])
+def test_a_bad_value_in_the_setting_is_refused_at_the_race(
+    given: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    with override_settings(AIOCONCURRENT=given), pytest.raises(error, match=f"^The setting AIOCONCURRENT: {said}"):
+        call_concurrently(1, os.getpid)
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"AIOCONCURRENT_TIMEOUT": "soon"}, "AIOCONCURRENT_TIMEOUT must be a number of seconds, not 'soon'"),
+        ({"AIOCONCURRENT_TIMEOUT": "-1"}, "timeout must be more than 0 seconds"),
+        ({"AIOCONCURRENT_START_METHOD": "thread"}, "start_method must be one of"),
+        ({"AIOCONCURRENT_PREPARE": "os.getcwd"}, "prepare is 'os.getcwd'; a string target has the form"),
+        ({"AIOCONCURRENT_ALLOW_REAL_DATABASES": "maybe"}, "ALLOW_REAL_DATABASES must be 1 or 0, not 'maybe'"),
+    ],
+)
+def test_a_bad_value_in_the_environment_is_refused_at_the_race(variables: dict[str, str], said: str) -> None:
+    with override_environment(**variables), pytest.raises(ValueError, match=said):
+        call_concurrently(1, os.getpid)
+
+
+def test_an_option_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'time_out'"):
+        options(time_out=3)  # type: ignore[call-arg]
+    with (
+        override_settings(AIOCONCURRENT={"time_out": 3}),
+        pytest.raises(ValueError, match="The setting AIOCONCURRENT has no option 'time_out'; there are timeout, "),
+    ):
+        call_concurrently(1, os.getpid)
+
+
+def test_a_setting_that_is_no_dict_is_refused() -> None:
+    with override_settings(AIOCONCURRENT=3), pytest.raises(TypeError, match="must be a dict of options, not 3"):
+        call_concurrently(1, os.getpid)
+
+
+def test_override_environment_restores_what_was_there_also_after_an_exception(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP", "open")
+    monkeypatch.delenv("DOOR", raising=False)
+    with override_environment(SHOP="closed", DOOR="locked"):
+        assert (os.environ["SHOP"], os.environ["DOOR"]) == ("closed", "locked")
+    assert os.environ["SHOP"] == "open"
+    assert "DOOR" not in os.environ
+    with pytest.raises(LookupError), override_environment(SHOP="closed", DOOR="locked"):
+        raise LookupError
+    assert os.environ["SHOP"] == "open"
+    assert "DOOR" not in os.environ
+
+
+def test_override_environment_unsets_with_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP", "open")
+    with override_environment(SHOP=None, DOOR=None):
+        assert "SHOP" not in os.environ
+    assert os.environ["SHOP"] == "open"
+    assert "DOOR" not in os.environ
+
+
+def test_override_environment_refuses_what_is_no_string() -> None:
+    with (
+        pytest.raises(TypeError, match="The environment variable PORT must be a string or None, not 8000"),
+        override_environment(SHOP="closed", PORT=8000),  # type: ignore[arg-type]
+    ):
+        pytest.fail("was entered")
+    assert "SHOP" not in os.environ
+
+
+@both_start_methods
+@pytest.mark.parametrize(
+    "prepare",
+    [prepared.prepare, "tests.project.prepared:prepare", lambda: prepared.prepare()],
+    ids=["function", "string", "lambda"],
+)
+def test_prepare_runs_before_the_barrier_in_each_wrapper(prepare: str | Callable[[], None]) -> None:
+    with options(prepare=prepare):
+        outcomes = call_concurrently(3, prepared.when)
+    times = outcomes.values
+    assert len(set(times)) == 3
+    starts = [report.started for report in outcomes.reports if report.started is not None]
+    assert max(times) < min(starts)
+    assert not prepared.TIMES, "prepare ran in the caller's process"
+
+
+@both_start_methods
+def test_prepare_is_the_place_for_mocks() -> None:
+    def freeze() -> None:
+        time.time = lambda: 1_000_000.0
+
+    with options(prepare=freeze):
+        assert call_concurrently(2, lambda: time.time()) == [1_000_000.0, 1_000_000.0]
+    assert call_concurrently(1, lambda: time.time())[0] > 1_000_000
+
+
+@both_start_methods
+def test_prepare_that_fails_fails_the_calls_and_says_when() -> None:
+    with options(prepare=prepared.fail):
+        outcomes = call_concurrently(2, echo, 1)
+    for wrapped in outcomes:
+        assert isinstance(wrapped.error, LookupError)
+        assert any("was running prepare" in note for note in wrapped.error.__notes__)
+    assert [report.started for report in outcomes.reports] == [None, None]
+
+
+@pytest.mark.django_db(transaction=True)
+@both_start_methods
+def test_prepare_has_the_database_of_the_test() -> None:
+    with options(prepare=prepared.count_counters):
+        Counter.objects.create(name="clicks")
+        assert call_concurrently(1, prepared.when) == [1]
