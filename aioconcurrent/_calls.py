@@ -54,7 +54,7 @@ class Call:
         function = None if name else self.function
         modules = by_value_modules([self.function, *self.args, *self.kwargs.values()])
         return name, _pickling.dump_arguments(
-            (function, self.args, dict(self.kwargs)), modules, f"An argument of {self}"
+            (function, self.args, dict(self.kwargs)), modules, f"The function or an argument of {self}"
         )
 
 

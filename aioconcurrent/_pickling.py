@@ -9,6 +9,7 @@ the exception itself cannot be rebuilt, a `RemoteError` tells all of it.
 
 from __future__ import annotations
 
+import importlib
 import io
 import pickle
 import sys
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 loads = pickle.loads
+_SINGLETONS = (
+    ("django.conf", "settings"),
+    ("django.db", "connection"),
+    ("django.db", "connections"),
+    ("django.db", "router"),
+    ("django.core.cache", "cache"),
+    ("django.core.cache", "caches"),
+)
 _by_value = threading.Lock()  # cloudpickle keeps the modules that go by value in a global
 
 
@@ -74,7 +83,7 @@ def dump_error(error: BaseException) -> bytes:
         whole = _dump_exception(error)
     except Exception as problem:
         reason = _describe(problem)
-    told = (type(error).__qualname__, _text(error), reason, "".join(traceback.format_exception(error)))
+    told = (type(error).__qualname__, text_of(error), reason, "".join(traceback.format_exception(error)))
     frames = _dump_exception(error.__traceback__)
     return pickle.dumps((whole, told, frames))
 
@@ -96,10 +105,28 @@ def load_error(payload: bytes) -> BaseException:
 def _dump_by_value(value: object, what: str) -> bytes:
     import cloudpickle
 
+    class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, obj: Any) -> Any:
+            name = _name_of_singleton(obj)
+            return super().reducer_override(obj) if name is None else (_get_singleton, name)
+
+    buffer = io.BytesIO()
     try:
-        return bytes(cloudpickle.dumps(value))
+        ByValuePickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
     except Exception as error:
         raise UnpicklableError(what, _describe(error)) from error
+    return buffer.getvalue()
+
+
+def _name_of_singleton(obj: object) -> tuple[str, str] | None:
+    """Django's globals, which a function that goes by value means as they are where it runs."""
+    if not type(obj).__module__.startswith("django."):
+        return None
+    return next((name for name in _SINGLETONS if getattr(sys.modules.get(name[0]), name[1], None) is obj), None)
+
+
+def _get_singleton(module: str, name: str) -> object:
+    return getattr(importlib.import_module(module), name)
 
 
 @contextmanager
@@ -124,6 +151,8 @@ def _dump_exception(error: BaseException | TracebackType | None) -> bytes:
 
     class ExceptionPickler(cloudpickle.Pickler):  # type: ignore[misc]
         def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, BaseException) and type(obj).__module__ == "builtins":
+                return _reduce_builtin(obj)
             if isinstance(obj, BaseException):
                 return pickling_support.pickle_exception(obj)
             if isinstance(obj, TracebackType):
@@ -135,11 +164,22 @@ def _dump_exception(error: BaseException | TracebackType | None) -> bytes:
     return buffer.getvalue()
 
 
+def _reduce_builtin(error: BaseException) -> tuple[Any, ...]:
+    """As tblib does, but by the constructor: attributes such as `SystemExit.code` are set by nothing else."""
+    from tblib import pickling_support
+
+    reduced: Any = error.__reduce__()
+    function, args, *state = reduced
+    extras = (error.__cause__, error.__traceback__, error.__context__, error.__suppress_context__)
+    return pickling_support.unpickle_exception, (function, args, *extras, getattr(error, "__notes__", None)), *state
+
+
 def _describe(error: Exception) -> str:
-    return f"{type(error).__qualname__}: {_text(error)}"
+    return f"{type(error).__qualname__}: {text_of(error)}"
 
 
-def _text(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
+    """The error's text; some have none that can be had."""
     try:
         return str(error)
     except Exception as problem:

@@ -96,7 +96,7 @@ def _pack(calls: Sequence[Call], options: Options) -> tuple[list[bytes], tuple[s
         key = id(call.function), id(call.args), id(call.kwargs)
         if key not in packed:
             packed[key] = call.pickle()
-        tasks.append(_pickling.dumps(Task(*packed[key], prepare, backend, alone)))
+        tasks.append(_pickling.dumps(Task(str(call), *packed[key], prepare, backend, alone)))
     return tasks, tuple(sorted({name.partition(":")[0] for name, _ in packed.values() if name}))
 
 
@@ -126,20 +126,29 @@ async def _end_sessions(reports: Sequence[Report]) -> None:
 
 
 def _relay(calls: Sequence[Call], reports: Sequence[Report]) -> None:
-    """Let this process log, warn and print what the calls did."""
-    records, shown = [], []
+    """Let this process print, log and warn what the calls did; what cannot be rebuilt here is told instead."""
+    records: list[logging.LogRecord] = []
     for call, report in zip(calls, reports, strict=False):
+        _echo(str(report.output))
         for frame in report.messages:
+            try:
+                message = _pickling.loads(frame.payload)
+            except Exception as error:
+                what = f"A {frame.kind.name.lower()} of {call} cannot be rebuilt in this process"
+                text = f"{what}: {type(error).__name__}: {error}"
+                warnings.showwarning(text, RuntimeWarning, __file__, 0)
+                continue
             if frame.kind is Kind.LOG:
-                fields = {**_pickling.loads(frame.payload), "concurrent_call": call.number}
-                records.append(logging.makeLogRecord(fields))
+                records.append(logging.makeLogRecord({**message, "concurrent_call": call.number}))
             else:
-                shown.append(_pickling.loads(frame.payload))
-        sys.stdout.write(str(report.output))
+                warnings.showwarning(*message)
     for record in sorted(records, key=lambda record: record.created):
         logging.getLogger(record.name).handle(record)
-    for message, category, filename, line in shown:
-        warnings.showwarning(message, category, filename, line)
+
+
+def _echo(output: str) -> None:
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    sys.stdout.write(output.encode(encoding, errors="replace").decode(encoding))
 
 
 def _without_project(calls: Sequence[Call], error: BaseException) -> Outcomes:

@@ -70,7 +70,8 @@ class WrappedError(AioconcurrentError):
 
     def __str__(self) -> str:
         name = type(self.error).__qualname__
-        text = f"{name}: {self.error}" if str(self.error) else name
+        said = _said(self.error)
+        text = f"{name}: {said}" if said else name
         return f"{self.call}: {text}" if self.call not in text else text
 
     def __repr__(self) -> str:
@@ -210,6 +211,13 @@ class ProtocolError(AioconcurrentError):
 
 class TemplateWarning(UserWarning):
     """Wrappers cannot be forked from a template, so that each starts an interpreter of its own."""
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as problem:
+        return f"<no text: its __str__ raised {type(problem).__qualname__}>"
 
 
 def describe_exit(status: int | None) -> str:

@@ -8,7 +8,7 @@ import pytest
 from django.db import connections
 
 from tests.project.databases import on
-from tests.project.scripts import run
+from tests.project.scripts import output_of, run
 
 SETTINGS = """
 import os
@@ -129,3 +129,21 @@ def test_a_test_run_of_manage_py_has_mirrors_and_its_own_settings(tmp_path: Path
     for report in check(tmp_path):
         assert report["names in the mirror"] == report["names"]
         assert report["debug"] == [False, False]
+
+
+FORKED = """
+import os
+from aioconcurrent.sync import call_concurrently
+
+before = call_concurrently(1, os.getppid)
+reader, writer = os.pipe()
+if os.fork() == 0:
+    os.write(writer, str(call_concurrently(1, os.getppid)[0]).encode())
+    os._exit(0)
+os.wait()
+print(os.read(reader, 100) != str(before[0]).encode(), call_concurrently(1, os.getppid) == before)
+"""
+
+
+def test_a_fork_of_the_caller_has_a_template_of_its_own_and_leaves_the_callers_alone(tmp_path: Path) -> None:
+    assert output_of(FORKED, tmp_path, AIOCONCURRENT_START_METHOD="fork") == "True True\n"

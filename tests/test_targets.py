@@ -272,10 +272,6 @@ def test_functions_and_classes_of_a_module_without_a_name_to_import(unfound: Mod
     assert isinstance(wrapped.error, LookupError), wrapped
 
 
-def test_objects_of_a_module_without_a_name_to_import_are_found_inside_others(unfound: ModuleType) -> None:
-    assert only(call_concurrently(1, len, [unfound.Ticket()])) == 1
-
-
 @both_start_methods
 @pytest.mark.parametrize("function", [backend, backend_untold, AsyncSeat(), backend_later])
 async def test_a_coroutine_function_runs_on_the_loop_of_its_caller(

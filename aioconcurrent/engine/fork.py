@@ -65,13 +65,18 @@ async def forking(context: Context, key: object, *, limit: float) -> AsyncIterat
             race = await _open_race(context, key)
     except TimeoutError:
         raise BootFailedError(TerminatedProcessError("The template", None, limit, "starting the project")) from None
+    failure: Exception | None = None
     async with anyio.create_task_group() as group:
         group.start_soon(race.listen)
         try:
             yield race
+        except Exception as error:  # raised below, outside of the group, which would wrap it
+            failure = error
         finally:
             with anyio.CancelScope(shield=True):
                 await race.aclose()
+    if failure is not None:
+        raise failure
 
 
 async def _open_race(context: Context, key: object) -> _Race:

@@ -29,8 +29,8 @@ def end_with(lifeline: int) -> None:
     """Let the kernel end this process group when the other end of the pipe is closed."""
     import fcntl
 
-    signal.signal(signal.SIGIO, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGIO])
+    if hasattr(fcntl, "F_SETSIG"):  # Linux; elsewhere it is SIGIO, which a call could block
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
     _set_async(lifeline, on=True)
     if is_cut(lifeline):  # it happened before the flag was set

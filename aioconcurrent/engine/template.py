@@ -21,6 +21,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import warnings
 from collections import deque
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _LATER = ("cloudpickle", "tblib.pickling_support")  # what many wrappers need and the first race should not wait for
 _DESCRIPTORS = 250  # in one message; the kernel's limit is 253 (unix(7), SCM_MAX_FD)
 _SPARES = 8  # at most
+_FAREWELL = 2.0  # seconds for all descendants to be gone
 
 
 @dataclass(eq=False)
@@ -61,6 +63,7 @@ class _Race:
         world.boot()
         _import_all(context.modules)
         world.boot()  # once more, for the connections that the modules may have opened
+        context.surroundings.apply()  # the project may have changed the environment, as Django does with TZ
 
     def tell(self, kind: Kind, value: object = None) -> None:
         self._news += Frame(kind, _pickling.dumps(value)).encode()
@@ -239,7 +242,10 @@ class Template:
             for pid in race.wrappers.values():
                 signal_group(pid)
         self._nursery.discard()
-        self._kill_orphans()
+        deadline = time.monotonic() + _FAREWELL
+        while _has_children() and time.monotonic() < deadline:  # what a wrapper leaves is adopted when it is dead
+            self._kill_orphans()
+            time.sleep(0.001)
         os._exit(0)
 
 
@@ -271,6 +277,15 @@ def _count_threads() -> int:
         return len(os.listdir("/proc/self/task"))
     except OSError:
         return threading.active_count()
+
+
+def _has_children() -> bool:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _ended_child() -> int | None:

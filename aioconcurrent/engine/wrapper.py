@@ -8,6 +8,7 @@ for the engine; nothing that the call does ends the conversation but its death.
 from __future__ import annotations
 
 import contextlib
+import copy
 import faulthandler
 import importlib
 import inspect
@@ -43,6 +44,7 @@ class Task:
     """A call as it travels.
 
     Attributes:
+        call: Which call it is, for people.
         name: "module:qualified.name" of a function that is imported; None for
             one that travels by value.
         pickled: The function or None, its positional arguments and its keyword
@@ -54,6 +56,7 @@ class Task:
             operations to be let go; None for a call that runs freely.
     """
 
+    call: str
     name: str | None
     pickled: bytes
     prepare: bytes
@@ -116,7 +119,7 @@ class Wrapper:
         try:
             value = self._call(task)
             self.phase = "pickling its result"
-            return self._ended(value=_pickling.dumps(value, "The result"))
+            return self._ended(value=_pickling.dumps(value, f"What {task.call} returned"))
         except BaseException as error:
             return self._ended(error=_pickling.dump_error(error.with_traceback(_frames_of_call(error))))
         finally:
@@ -155,6 +158,7 @@ class Wrapper:
             self.phase = "starting the project"
             self.world = _pickling.loads(self.context.world)
             self.world.boot()
+            self.context.surroundings.apply()  # the project may have changed the environment, as Django does with TZ
         self.phase = "taking over the caller's settings"
         self.world.enter(lambda session: self.channel.send(Kind.SESSION, session))
         return self.world
@@ -174,7 +178,8 @@ class Wrapper:
             line: str | None = None,
         ) -> None:
             with contextlib.suppress(Exception):  # a warning that cannot travel is not worth the call
-                self.channel.send(Kind.WARNING, _pickling.dumps((message, category, filename, lineno)))
+                shown = message if _travels(message) else str(message)
+                self.channel.send(Kind.WARNING, _pickling.dumps((shown, category, filename, lineno)))
 
         warnings.showwarning = show
 
@@ -234,8 +239,18 @@ class _ForwardingHandler(logging.handlers.QueueHandler):
         super().__init__(queue.SimpleQueue())  # never filled: `enqueue` sends instead
         self._channel = channel
 
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Keep message and arguments apart where both can travel; a traceback travels as text."""
+        if not _travels(record.args):
+            return super().prepare(record)  # type: ignore[no-any-return]
+        record = copy.copy(record)
+        if record.exc_info:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+        record.exc_info = None
+        return record
+
     def enqueue(self, record: logging.LogRecord) -> None:
-        fields = {name: value for name, value in vars(record).items() if _is_picklable(value)}
+        fields = {name: value for name, value in vars(record).items() if _travels(value)}
         self._channel.send(Kind.LOG, _pickling.dumps(fields))
 
 
@@ -290,9 +305,9 @@ def _run(main: Callable[[], Any], backend: str) -> Any:
     return asyncio.run(main())
 
 
-def _is_picklable(value: object) -> bool:
+def _travels(value: object) -> bool:
     try:
-        _pickling.dumps(value)
+        _pickling.loads(_pickling.dumps(value))
     except Exception:
         return False
     return True

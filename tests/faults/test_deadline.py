@@ -26,11 +26,10 @@ def race(way: tuple[str, str], signed: Path, tmp_path_factory: pytest.TempPathFa
     """One race of calls that never end, and an innocent one."""
     start_method, backend = way
     late = [(function, {"folder": signed}) for function in LATE]
-    with (
-        leaving_nothing(tmp_path_factory.mktemp("temporary")),
-        options(start_method=start_method, timeout=0.5),
-    ):
-        yield run_race(backend, *late, (calls.answer, {}))
+    with leaving_nothing(tmp_path_factory.mktemp("temporary")):
+        with options(start_method=start_method, timeout=0.5):
+            outcomes = run_race(backend, *late, (calls.answer, {}))
+        yield outcomes
 
 
 def test_a_call_past_its_deadline_is_an_error_that_names_it_and_the_fix(race: Outcomes) -> None:

@@ -18,7 +18,7 @@ if os.environ.get("AIOCONCURRENT_TEST_MYSQL_DRIVER") != "mysqlclient":
     pymysql.install_as_MySQLdb()
 
 SECRET_KEY = "only for tests"
-INSTALLED_APPS = ["tests.project.shop"]
+INSTALLED_APPS = ["tests.project.shop", "tests.project.ledger"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 

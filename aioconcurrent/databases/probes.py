@@ -1,0 +1,310 @@
+"""What a database says about who waits for whose lock, which is all that the controller believes.
+
+A session that sleeps or computes does not wait for a lock, however long it takes.
+Each probe asks its server in the way that shows a wait at once and shows no wait
+that is over: the handier `pg_stat_activity` and InnoDB's information schema do
+neither.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import AioconcurrentError
+from .direct import connect_directly
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+Waits = dict[int, frozenset[int]]
+
+_SHOWN = 300  # characters of an outsider's statement
+_GET_LOCK = re.compile(r"""get_lock\s*\(\s*('(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*")""", re.IGNORECASE | re.DOTALL)
+
+
+class ProbeNotPermittedError(AioconcurrentError):
+    """The user of a database may not see who waits for locks."""
+
+    def __init__(self, alias: str, grant: str) -> None:
+        super().__init__(alias, grant)
+        self.alias = alias
+        self.grant = grant
+
+    def __str__(self) -> str:
+        return (
+            f"The user of database {self.alias!r} may not see which sessions wait for locks, so that calls cannot be "
+            f"stepped. Let an administrator run: {self.grant};"
+        )
+
+
+class Probe(ABC):
+    """Asks one database server about its sessions, on a connection of its own.
+
+    The methods may be called from any thread, with or without a running event loop, by one thread at a time.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._driver = connection.connection
+        self._error: type[Exception] = connection.Database.Error
+        self._cursor = self._driver.cursor()
+
+    @abstractmethod
+    def waiting(self, sessions: Collection[int]) -> Waits:
+        """Tell which of these sessions wait for a lock now, and for which sessions each of them waits.
+
+        Args:
+            sessions: What the server calls them, as in `guard.session_id`.
+
+        Returns:
+            The waiting ones alone.  Those they wait for may be anybody's; where the
+            server cannot tell whose the lock is, there is none.
+        """
+
+    @abstractmethod
+    def describe(self, session: int) -> str:
+        """Say for people who this session is, and what it did last."""
+
+    @abstractmethod
+    def cancel(self, session: int) -> None:
+        """End the statement that this session runs, which its client sees as an error; the session goes on."""
+
+    def close(self) -> None:
+        """Close the probe's connection."""
+        with suppress(self._error):  # it was closed
+            self._driver.close()
+
+    def _all(self, query: str) -> list[Any]:
+        self._cursor.execute(query)
+        return list(self._cursor.fetchall())
+
+
+def open_probe(alias: str, settings: Mapping[str, Any] | None = None) -> Probe | None:
+    """Make the probe of a database, if sessions of its server can wait for each other unseen.
+
+    Call it in a thread without a running event loop, and `close()` the result.
+
+    Args:
+        alias: Of the database.
+        settings: Where it is, as in Django's DATABASES; by default where this thread's connection is.
+
+    Returns:
+        None for SQLite, whose statements never wait by themselves: they fail as busy.
+
+    Raises:
+        ProbeNotPermittedError: The database's user needs a right; the text says which.
+    """
+    connection = connect_directly(alias, settings)
+    probes: dict[str, Callable[[Any], Probe]] = {"postgresql": PostgresProbe, "mysql": _mysql_probe}
+    if connection.vendor not in probes:
+        connection.connection.close()
+        return None
+    try:
+        return probes[connection.vendor](connection)
+    except BaseException:
+        connection.connection.close()
+        raise
+
+
+class PostgresProbe(Probe):
+    """Asks the lock manager itself (postgresql.org/docs/current/functions-info.html, `pg_blocking_pids`).
+
+    It knows of waits for rows, tables, unique keys, foreign keys and advisory locks.  A
+    SERIALIZABLE READ ONLY DEFERRABLE transaction waits for a snapshot instead.
+    """
+
+    def waiting(self, sessions: Collection[int]) -> Waits:
+        if not sessions:
+            return {}
+        rows = self._all(
+            "SELECT pid, pg_blocking_pids(pid) || pg_safe_snapshot_blocking_pids(pid) "
+            f"FROM unnest(ARRAY[{_numbers(sessions)}]) pid"
+        )
+        return {session: frozenset(blocking) for session, blocking in rows if blocking}
+
+    def describe(self, session: int) -> str:
+        if session == 0:
+            return "a prepared transaction (see pg_prepared_xacts)"
+        rows = self._all(
+            f"""SELECT coalesce(usename, backend_type), coalesce(state, 'active'),
+            extract(epoch FROM clock_timestamp() - xact_start)::float8, query
+            FROM pg_stat_activity WHERE pid = {int(session)}"""
+        )
+        return _described(session, rows)
+
+    def cancel(self, session: int) -> None:
+        self._all(f"SELECT pg_cancel_backend({int(session)})")
+
+
+class MysqlProbe(Probe):
+    """What MariaDB and MySQL have in common."""
+
+    def describe(self, session: int) -> str:
+        rows = self._all(
+            f"""SELECT p.user, CONCAT_WS(', ', p.command, NULLIF(p.state, '')),
+            TIMESTAMPDIFF(MICROSECOND, t.trx_started, NOW(6)) / 1e6, p.info
+            FROM information_schema.processlist p
+            LEFT JOIN information_schema.innodb_trx t ON t.trx_mysql_thread_id = p.id WHERE p.id = {int(session)}"""
+        )
+        return _described(session, rows)
+
+    def cancel(self, session: int) -> None:
+        with suppress(self._error):  # it ended by itself
+            self._cursor.execute(f"KILL QUERY {int(session)}")
+
+
+class MariadbProbe(MysqlProbe):
+    """Reads InnoDB's status for waits for rows, and the list of processes for all others.
+
+    The status does not say whose the lock is; information_schema.innodb_lock_waits does,
+    but from a copy that is made anew only if nobody has read it for 100 ms
+    (CACHE_MIN_IDLE_TIME in InnoDB's trx0i_s.cc).  So it is read that seldom, and most waits
+    come without those they wait for; one that lasts has them within 0.12 s, unless somebody
+    else reads that copy all the time.
+
+    A wait for a metadata lock or a table lock ends a moment before its session says so: it
+    may be reported once more after the statement that ended it has returned.  Whose that
+    lock is, MariaDB does not tell.
+    """
+
+    _IDLE = 0.12  # seconds
+
+    def __init__(self, connection: Any) -> None:
+        super().__init__(connection)
+        self._asked_at = -self._IDLE
+        try:
+            self._status()
+        except self._error as error:
+            raise ProbeNotPermittedError(connection.alias, f"GRANT PROCESS ON *.* TO {_user(self._cursor)}") from error
+
+    def waiting(self, sessions: Collection[int]) -> Waits:
+        rows = waiting_for_rows(self._status()) & frozenset(sessions)
+        left = frozenset(sessions) - rows
+        return self._with_blocking(rows) | (self._waiting_elsewhere(left) if left else {})
+
+    def describe(self, session: int) -> str:
+        """Say who this session is, after the time that InnoDB's copy needs to be made anew."""
+        time.sleep(self._IDLE)
+        text = super().describe(session)
+        self._asked_at = time.monotonic()
+        return text
+
+    def _status(self) -> str:
+        ((_, _, status),) = self._all("SHOW ENGINE INNODB STATUS")
+        return str(status)
+
+    def _with_blocking(self, sessions: Collection[int]) -> Waits:
+        blocking: dict[int, set[int]] = {}
+        if sessions and time.monotonic() - self._asked_at >= self._IDLE:
+            blocking = _grouped(
+                self._all(
+                    """SELECT r.trx_mysql_thread_id, b.trx_mysql_thread_id FROM information_schema.innodb_lock_waits w
+                    JOIN information_schema.innodb_trx r ON r.trx_id = w.requesting_trx_id
+                    JOIN information_schema.innodb_trx b ON b.trx_id = w.blocking_trx_id"""
+                )
+            )
+            self._asked_at = time.monotonic()
+        return {session: frozenset(blocking.get(session, ())) for session in sessions}
+
+    def _waiting_elsewhere(self, sessions: Collection[int]) -> Waits:
+        listed = self._all(
+            "SELECT id, state, info FROM information_schema.processlist WHERE (state = 'User lock' "
+            f"OR state LIKE 'Waiting for%lock' OR state LIKE 'Waiting for%flush') AND id IN ({_numbers(sessions)})"
+        )
+        found: Waits = {}
+        for session, state, statement in listed:
+            owners = self._owners(statement or "") if state == "User lock" else None
+            if owners != frozenset({session}):
+                found[session] = owners or frozenset()
+        return found
+
+    def _owners(self, statement: str) -> frozenset[int] | None:
+        """Whose the lock of a GET_LOCK is: the session's own, if it has got it and does not say so yet."""
+        name = _GET_LOCK.search(statement)
+        if name is None:
+            return None
+        ((owner,),) = self._all(f"SELECT IS_USED_LOCK({name[1]})")
+        return frozenset() if owner is None else frozenset({owner})
+
+
+class Mysql8Probe(MysqlProbe):
+    """Reads MySQL's performance schema (dev.mysql.com/doc/refman/8.4/en/performance-schema-lock-tables.html).
+
+    It has never run in our own tests, for want of such a server.
+    """
+
+    _WAITS = """
+    SELECT r.processlist_id, b.processlist_id FROM performance_schema.data_lock_waits w
+    JOIN performance_schema.threads r ON r.thread_id = w.requesting_thread_id
+    JOIN performance_schema.threads b ON b.thread_id = w.blocking_thread_id
+    UNION
+    SELECT r.processlist_id, b.processlist_id FROM performance_schema.metadata_locks w
+    JOIN performance_schema.threads r ON r.thread_id = w.owner_thread_id
+    LEFT JOIN performance_schema.metadata_locks g ON g.lock_status = 'GRANTED' AND g.object_type = w.object_type
+        AND g.object_schema <=> w.object_schema AND g.object_name <=> w.object_name
+        AND g.owner_thread_id <> w.owner_thread_id
+    LEFT JOIN performance_schema.threads b ON b.thread_id = g.owner_thread_id
+    WHERE w.lock_status = 'PENDING'
+    """
+
+    def __init__(self, connection: Any) -> None:
+        super().__init__(connection)
+        try:
+            self._all(self._WAITS)
+        except self._error as error:
+            grant = f"GRANT SELECT ON performance_schema.* TO {_user(self._cursor)}"
+            raise ProbeNotPermittedError(connection.alias, grant) from error
+
+    def waiting(self, sessions: Collection[int]) -> Waits:
+        if not sessions:
+            return {}
+        waits = _grouped(self._all(self._WAITS))
+        return {session: frozenset(waits[session]) for session in sessions if session in waits}
+
+
+def waiting_for_rows(status: str) -> frozenset[int]:
+    """Read the ids of the sessions that wait from what SHOW ENGINE INNODB STATUS says.
+
+    A transaction's own lines come before the text of its statement, which may say anything.
+    """
+    found = set()
+    for transaction in re.split(r"^---TRANSACTION ", status, flags=re.MULTILINE)[1:]:
+        session = re.search(r"^(?:MariaDB|MySQL) thread id (\d+), OS thread handle", transaction, re.MULTILINE)
+        if session and re.search(r"^LOCK WAIT ", transaction[: session.start()], re.MULTILINE):
+            found.add(int(session[1]))
+    return frozenset(found)
+
+
+def _mysql_probe(connection: Any) -> Probe:
+    cursor = connection.connection.cursor()
+    cursor.execute("SELECT VERSION()")
+    return (MariadbProbe if "MariaDB" in cursor.fetchone()[0] else Mysql8Probe)(connection)
+
+
+def _user(cursor: Any) -> str:
+    cursor.execute("SELECT CURRENT_USER()")
+    name, _, host = cursor.fetchone()[0].rpartition("@")
+    return f"'{name}'@'{host}'"
+
+
+def _grouped(rows: Iterable[tuple[int, int | None]]) -> dict[int, set[int]]:
+    groups: dict[int, set[int]] = {}
+    for session, other in rows:
+        groups.setdefault(session, set()).update(() if other is None else (other,))
+    return groups
+
+
+def _numbers(sessions: Iterable[int]) -> str:
+    return ", ".join(str(int(session)) for session in sessions)
+
+
+def _described(session: int, rows: list[Any]) -> str:
+    if not rows:
+        return f"session {session}, which has ended"
+    user, state, seconds, statement = rows[0]
+    opened = "no transaction open" if seconds is None else f"a transaction open for {seconds:.1f} s"
+    text = " ".join((statement or "none that the server knows of").split())
+    return f"session {session} of {user} ({state}, {opened}); its statement: {text[:_SHOWN]}"

@@ -1,0 +1,56 @@
+"""The starting rows of a database: kept, compared, and put back before every schedule.
+
+No copy outlives the connection that it was made on, so that even a killed process
+leaves none behind: temporary tables on PostgreSQL, MariaDB and MySQL, a database
+in memory for SQLite.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..direct import connect_directly
+from .base import Row, State, StateError
+from .schema import Key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["Key", "Row", "State", "StateError", "open_state"]
+
+
+def open_state(alias: str, settings: Mapping[str, Any] | None = None) -> State:
+    """Take the rows that a database holds now as its starting state.
+
+    Call it in a thread without a running event loop, and `close()` the result.
+
+    Args:
+        alias: Of the database.
+        settings: Where it is, as in Django's DATABASES; by default where this thread's connection is.
+            A database in memory must have been lent as a file.
+
+    Raises:
+        StateError: The database refuses, or is of an engine whose rows cannot be put back.
+    """
+    connection = connect_directly(alias, settings)
+    try:
+        return _state_class(connection.vendor, alias)(connection)
+    except BaseException:
+        connection.connection.close()
+        raise
+
+
+def _state_class(vendor: str, alias: str) -> Callable[[Any], State]:
+    if vendor == "postgresql":
+        from .postgresql import PostgresState
+
+        return PostgresState
+    if vendor == "mysql":
+        from .mysql import MysqlState
+
+        return MysqlState
+    if vendor == "sqlite":
+        from .sqlite import SqliteState
+
+        return SqliteState
+    raise StateError(alias, f"exploring {vendor} is not supported, only PostgreSQL, MariaDB, MySQL and SQLite.")

@@ -1,0 +1,97 @@
+"""What every database's state can do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from ...exceptions import AioconcurrentError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from ...explore.footprint import Catalogue
+    from .schema import Key, Schema, Table
+
+PATIENCE = 5  # seconds for the locks of a session that is about to end; whole ones, for MySQL
+
+Row = dict[str, Any]
+
+
+class StateError(AioconcurrentError):
+    """The starting rows of a database could not be read or put back."""
+
+    def __init__(self, alias: str, reason: str) -> None:
+        super().__init__(alias, reason)
+        self.alias = alias
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"The rows of database {self.alias!r} could not be read or put back: {self.reason.strip()}\n"
+            "If it waited for a lock, end the transaction that is still open on that database, such as one of the "
+            "test itself; what the calls did before may still be in the tables."
+        )
+
+
+class State(ABC):
+    """The rows that one database had when this was made, and how to put them back.
+
+    The methods may be called from any thread, with or without a running event loop,
+    by one thread at a time, and while no other session has a transaction open: they
+    wait `PATIENCE` seconds for locks.  Any of them raises `StateError`.
+
+    Attributes:
+        catalogue: What may happen to a table that a statement does not name.
+        keys: Primary and foreign keys, by table.
+    """
+
+    def __init__(self, alias: str, schema: Schema) -> None:
+        self.alias = alias
+        self.schema = schema
+        self.catalogue: Catalogue = schema.catalogue()
+        self.keys: Mapping[str, Key] = schema.keys()
+
+    def restore(self, tables: Collection[str] | None = None) -> None:
+        """Put the rows of `tables` and the counters of their keys back, without a trigger firing.
+
+        Args:
+            tables: Names in lower case without schema; unknown ones are passed over.  By default all that differ.
+        """
+        chosen = self.schema.named(self.changed() if tables is None else frozenset(tables))
+        self._put_back(chosen)
+
+    def rows(self, tables: Collection[str]) -> dict[str, list[Row]]:
+        """Return the rows that these tables have now, in the order of their primary keys.
+
+        Values are what the driver gives, without Django's conversions.  Tables without a
+        primary key, and those that share a name, come in the order of their values.
+        """
+        found: dict[str, list[Row]] = {}
+        for table in self.schema.named(tables):
+            rows = found.setdefault(table.name, [])
+            mixed = bool(rows) or not table.primary
+            rows += self._rows(table)
+            if mixed:
+                rows.sort(key=lambda row: repr(list(row.items())))
+        return found
+
+    @abstractmethod
+    def changed(self) -> frozenset[str]:
+        """Return the tables whose rows, or whose keys' counters, are not those of the start."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Forget the rows and leave nothing of ours in the database."""
+
+    @abstractmethod
+    def _put_back(self, tables: list[Table]) -> None: ...
+
+    @abstractmethod
+    def _rows(self, table: Table) -> Iterable[Row]: ...
+
+
+def as_rows(cursor: Any) -> list[Row]:
+    """Return what a cursor of any driver has read, by column."""
+    columns = [column[0] for column in cursor.description]
+    return [dict(zip(columns, values, strict=True)) for values in cursor.fetchall()]

@@ -1,0 +1,126 @@
+"""What the information schema of MariaDB and of MySQL says of the tables of one database."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from .schema import UNKNOWN, Reference, Schema, Table
+
+_TABLES = """
+SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = DATABASE() ORDER BY table_name
+"""
+_COLUMNS = """
+SELECT table_name, column_name, data_type, COALESCE(generation_expression, '') <> '', extra
+FROM information_schema.columns WHERE table_schema = DATABASE() ORDER BY table_name, ordinal_position
+"""
+_PRIMARIES = """
+SELECT table_name, column_name FROM information_schema.key_column_usage
+WHERE table_schema = DATABASE() AND constraint_name = 'PRIMARY' ORDER BY table_name, ordinal_position
+"""
+_REFERENCES = """
+SELECT k.table_name, k.column_name, k.referenced_table_name, k.referenced_column_name, r.delete_rule, r.update_rule
+FROM information_schema.key_column_usage k
+JOIN information_schema.referential_constraints r
+    ON r.constraint_schema = k.constraint_schema AND r.constraint_name = k.constraint_name
+    AND r.table_name = k.table_name
+WHERE k.table_schema = DATABASE() AND k.referenced_table_schema = DATABASE()
+ORDER BY k.table_name, k.constraint_name, k.ordinal_position
+"""
+_VIEWS = "SELECT table_name, view_definition, DATABASE() FROM information_schema.views WHERE table_schema = DATABASE()"
+_TRIGGERS = """
+SELECT event_object_table, trigger_name FROM information_schema.triggers WHERE trigger_schema = DATABASE()
+ORDER BY event_object_table, event_manipulation, action_timing, action_order
+"""
+_ROUTINES = "SELECT routine_name FROM information_schema.routines WHERE routine_schema = DATABASE()"
+_ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
+
+
+@dataclass(frozen=True)
+class MysqlSchema(Schema):
+    """What the state of a MariaDB or MySQL database needs besides.
+
+    Attributes:
+        counted: Tables with an AUTO_INCREMENT column, by the name that the server knows.
+        types: The type of each column, by table.
+        triggers: By table, the names of its triggers in the order in which they fire.
+    """
+
+    counted: dict[str, Table] = field(default_factory=dict)
+    types: dict[Table, dict[str, str]] = field(default_factory=dict)
+    triggers: dict[Table, list[str]] = field(default_factory=dict)
+
+
+def read_schema(cursor: Any) -> MysqlSchema:
+    """Read what the database holds that a driver's cursor is connected to.
+
+    Rows of MariaDB's sequences, and of tables with its system versioning before now, are not looked at.
+    """
+    columns: dict[str, list[Any]] = {}
+    for table, *column in _all(cursor, _COLUMNS):
+        columns.setdefault(table, []).append(column)
+    primaries: dict[str, list[str]] = {}
+    for table, column in _all(cursor, _PRIMARIES):
+        primaries.setdefault(table, []).append(column)
+    kinds = dict(_all(cursor, _TABLES))
+    tables = {
+        name: _table(name, columns[name], primaries.get(name, []))
+        for name, kind in kinds.items()
+        if kind in ("BASE TABLE", "SYSTEM VERSIONED")
+    }
+    triggers: dict[Table, list[str]] = {}
+    for name, trigger in _all(cursor, _TRIGGERS):
+        triggers.setdefault(tables[name], []).append(trigger)
+    routines = frozenset(name.lower() for (name,) in _all(cursor, _ROUTINES))
+    return MysqlSchema(
+        tables=tuple(tables.values()),
+        references=tuple(
+            Reference(child.lower(), column, parent.lower(), parent_column, any(rule in _ACTIONS for rule in rules))
+            for child, column, parent, parent_column, *rules in _all(cursor, _REFERENCES)
+        ),
+        views={
+            view.lower(): _mentioned(definition, database, {name.lower() for name in kinds}, routines)
+            for view, definition, database in _all(cursor, _VIEWS)
+        },
+        opaque=frozenset(table.name for table in triggers),
+        routines=routines,
+        counted={name: table for name, table in tables.items() if any(_counts(column) for column in columns[name])},
+        types={table: {column[0]: column[1].lower() for column in columns[name]} for name, table in tables.items()},
+        triggers=triggers,
+    )
+
+
+def quote(name: str) -> str:
+    """Quote an identifier."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _all(cursor: Any, query: str) -> list[Any]:
+    cursor.execute(query)
+    return [tuple(value.decode() if isinstance(value, bytes) else value for value in row) for row in cursor.fetchall()]
+
+
+def _table(name: str, columns: list[Any], primary: list[str]) -> Table:
+    return Table(
+        name=name.lower(),
+        quoted=quote(name),
+        columns=tuple(column[0] for column in columns),
+        generated=frozenset(column[0] for column in columns if column[2]),
+        primary=tuple(primary),
+        automatic=len(primary) == 1 and any(column[0] == primary[0] and _counts(column) for column in columns),
+    )
+
+
+def _counts(column: Any) -> bool:
+    return "auto_increment" in column[3].lower()
+
+
+def _mentioned(definition: str, database: str, known: set[str], routines: frozenset[str]) -> frozenset[str]:
+    """What a view names; the server keeps its text with quoted names, and tables behind their database's."""
+    text = definition.lower()
+    name = r"`((?:[^`]|``)+)`"
+    if not text or any(one.replace("``", "`") in routines for one in re.findall(name, text)):
+        return frozenset({UNKNOWN})  # the text is empty where the role may not see it
+    pairs = re.findall(rf"{name}(?=\.{name})", text)
+    return frozenset(one.replace("``", "`") for schema, one in pairs if schema == database.lower()) & known

@@ -1,0 +1,161 @@
+"""The starting rows of an SQLite file, kept in memory.
+
+Both ways go through SQLite's online backup (sqlite.org/backup.html), page by
+page: no trigger fires, no foreign key is looked at, `sqlite_sequence` comes along,
+and the file keeps its journal mode.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from .base import PATIENCE, Row, State, StateError, as_rows
+from .schema import UNKNOWN, Reference, Schema, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
+
+
+class SqliteState(State):
+    """Puts back all tables at once, whichever are asked for."""
+
+    def __init__(self, connection: Any) -> None:
+        self._file: sqlite3.Connection = connection.connection
+        self._file.execute("PRAGMA synchronous = OFF")  # of this connection; the rows need not outlive a power cut
+        self._copy = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+        with _named(connection.alias):
+            self._file.backup(self._copy, progress=_deadline(), sleep=0.001)
+            super().__init__(connection.alias, read_schema(self._file))
+            self._digests = self._read_digests()
+
+    def changed(self) -> frozenset[str]:
+        with _named(self.alias):
+            now = self._read_digests()
+        return frozenset(table.name for table in self.schema.tables if now[table] != self._digests[table])
+
+    def close(self) -> None:
+        self._copy.close()
+        self._file.close()
+
+    def _put_back(self, tables: list[Table]) -> None:
+        if tables:
+            with _named(self.alias):
+                self._copy.backup(self._file, progress=_deadline(), sleep=0.001)
+
+    def _rows(self, table: Table) -> list[Row]:
+        order = ", ".join(map(quote, table.primary)) or "1"
+        with _named(self.alias):
+            return as_rows(self._file.execute(f"{_select(table)} ORDER BY {order}"))
+
+    def _read_digests(self) -> dict[Table, tuple[Any, int]]:
+        counters: dict[str, Any] = {}
+        if self._file.execute("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'").fetchone():
+            counters = dict(self._file.execute("SELECT name, seq FROM sqlite_sequence"))
+        by_table = {quote(name): counter for name, counter in counters.items()}
+        return {table: (by_table.get(table.quoted), self._digest(table)) for table in self.schema.tables}
+
+    def _digest(self, table: Table) -> int:
+        """Made here: SQLite has no hash function.  The order of the rows does not count."""
+        return sum(
+            int.from_bytes(hashlib.blake2b(repr(row).encode(), digest_size=16).digest())
+            for row in self._file.execute(_select(table))
+        )
+
+
+def read_schema(connection: sqlite3.Connection) -> Schema:
+    """Read what there is in the main database of an open connection.
+
+    Virtual tables are left out, so that a statement on one touches everything; the
+    ordinary tables that hold their rows are there.
+    """
+    objects = connection.execute("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_master").fetchall()
+    tables = [
+        _table(connection, name)
+        for kind, name, _, sql in objects
+        if kind == "table" and not name.startswith("sqlite_") and not sql.upper().startswith("CREATE VIRTUAL")
+    ]
+    primaries = {table.name: table.primary for table in tables}
+    views = {name.lower(): _mentioned(connection, name) for kind, name, _, _ in objects if kind == "view"}
+    return Schema(
+        tables=tuple(tables),
+        references=tuple(reference for table in tables for reference in _references(connection, table, primaries)),
+        views=views,
+        opaque=frozenset(on.lower() for kind, _, on, _ in objects if kind == "trigger"),
+    )
+
+
+def quote(name: str) -> str:
+    """Quote an identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _table(connection: sqlite3.Connection, name: str) -> Table:
+    """SQLite makes the values of a primary key that is one column declared INTEGER (sqlite.org/rowidtable.html)."""
+    columns = connection.execute(f"PRAGMA table_xinfo({quote(name)})").fetchall()
+    keyed = sorted((place, column, declared) for _, column, declared, _, _, place, _ in columns if place)
+    return Table(
+        name=name.lower(),
+        quoted=quote(name),
+        columns=tuple(column[1] for column in columns),
+        primary=tuple(column for _, column, _ in keyed),
+        automatic=len(keyed) == 1 and keyed[0][2].upper() == "INTEGER",
+    )
+
+
+def _references(
+    connection: sqlite3.Connection, table: Table, primaries: dict[str, tuple[str, ...]]
+) -> Iterator[Reference]:
+    for _, place, parent, column, target, *actions in connection.execute(f"PRAGMA foreign_key_list({table.quoted})"):
+        if parent.lower() in primaries:
+            name = parent.lower()
+            acts = any(action.upper() in _ACTIONS for action in actions[:2])
+            yield Reference(table.name, column, name, target or primaries[name][place], acts)
+
+
+def _mentioned(connection: sqlite3.Connection, view: str) -> frozenset[str]:
+    """The tables and views that SQLite asks leave to read when it compiles a query of the view."""
+    read: set[str] = set()
+
+    def note(action: int, name: str | None, *_: str | None) -> int:
+        if action == sqlite3.SQLITE_READ and name and name.lower() != view.lower():
+            read.add(name.lower())
+        return sqlite3.SQLITE_OK
+
+    connection.set_authorizer(note)
+    try:
+        connection.execute(f"EXPLAIN SELECT * FROM {quote(view)}").fetchall()
+    except sqlite3.Error:  # a broken view, which nobody can read either
+        return frozenset({UNKNOWN})
+    finally:
+        connection.set_authorizer(None)
+    return frozenset(read)
+
+
+def _select(table: Table) -> str:
+    """The plus makes an expression of each column, which Django's converters leave alone."""
+    return f"SELECT {', '.join(f'+{quote(name)} AS {quote(name)}' for name in table.columns)} FROM {table.quoted}"
+
+
+def _deadline() -> Any:
+    deadline = time.monotonic() + PATIENCE
+
+    def check(status: int, _remaining: int, _total: int) -> None:
+        if status in _BUSY and time.monotonic() > deadline:  # the backup would try for ever
+            raise sqlite3.OperationalError("database is locked")
+
+    return check
+
+
+@contextmanager
+def _named(alias: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StateError(alias, str(error)) from error

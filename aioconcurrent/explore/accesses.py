@@ -1,0 +1,278 @@
+"""Which rows and columns the steps of a run read and wrote, and when that took effect.
+
+Footprints promise what a step cannot touch; this is the opposite: what it most
+likely did, for explanations.  What is not understood is left out.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal
+
+from sqlglot import exp, parse_one
+from sqlglot.errors import SqlglotError
+
+from .operation import Operation
+from .statements import DIALECTS
+from .trace import TracedStep
+
+Verb = Literal["select", "insert", "update", "delete", "get", "set"]
+Row = Mapping[str, object]
+
+NEVER = math.inf
+_REMEMBERED_TEXTS = 1024
+_PLACEHOLDER = re.compile(r"%\((?P<name>\w+)\)s|%s|%%|\?(?=\s*[,)]|\s*$|\s+\w)")
+_CACHE_READS = frozenset({"get", "get_many", "has_key"})
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A value that the database works out, as text."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One table, or one key of a cache, that one step read or wrote.
+
+    Attributes:
+        step: The index of the step.
+        table: The table, in lower case, or the key of the cache.
+        where: The values that columns are asked to have; other conditions are not in it.
+        written: The values written, a mapping for each row of an INSERT; a `Computed` for an expression.
+        rows: What was read; of an INSERT what it returned.
+        seen: When the state that it read was chosen, in steps; under snapshots that is the transaction's first read.
+        done: When the statement ended; later than `step` if it had to wait.
+        visible: When others could see what it wrote; `NEVER` if it was rolled back.
+        text: The statement.
+    """
+
+    step: int
+    call: int
+    verb: Verb
+    table: str
+    where: Mapping[str, frozenset[object]] = field(default_factory=dict)
+    written: tuple[Row, ...] = ()
+    rows: tuple[Row, ...] = ()
+    seen: float = 0
+    done: float = 0
+    visible: float = 0
+    text: str = ""
+    failed: bool = False
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changed anything."""
+        return self.verb not in ("select", "get") and not self.failed
+
+    def touches(self, row: Row) -> bool:
+        """Tell whether `row` can be one that this access selects by its conditions."""
+        return all(row[column] in allowed for column, allowed in self.where.items() if column in row)
+
+    def meets(self, other: "Access") -> bool:
+        """Tell whether both can concern the same row."""
+        if self.table != other.table:
+            return False
+        shared = self.where.keys() & other.where.keys()
+        return all(self.where[column] & other.where[column] for column in shared)
+
+
+def accesses(steps: Sequence[TracedStep]) -> list[Access]:
+    """List what the steps read and wrote, or failed to, in the order of the steps."""
+    return [access for index in range(len(steps)) for access in _of_step(steps, index)]
+
+
+def _of_step(steps: Sequence[TracedStep], index: int) -> Iterator[Access]:
+    step = steps[index]
+    rows = tuple(dict(zip(step.columns, row, strict=False)) for row in step.rows)
+    done = index if step.resumed_after is None else step.resumed_after + 0.5
+    failed = step.error is not None
+    if step.operation.kind == "cache":
+        verb: Verb = "get" if step.operation.text in _CACHE_READS else "set"
+        for key in step.operation.parameters or ():
+            written = rows if verb == "set" else ()
+            yield Access(index, step.call, verb, str(key), {}, written, rows, done, done, done, "", failed)
+    elif step.operation.kind == "sql":
+        times = (_seen(steps, index, done), done, NEVER if failed else _visible(steps, index, done))
+        for part in _parts(step.operation.vendor, step.operation.text, step.operation.parameters is not None):
+            written = tuple({name: _filled(value, step.operation) for name, value in row} for row in part.written)
+            where = {name: frozenset(_filled(value, step.operation) for value in values) for name, values in part.where}
+            in_vain = step.rowcount == 0 and part.verb in ("update", "delete")
+            verb = "select" if in_vain else part.verb
+            found = rows if part.main else ()
+            text = step.operation.text
+            yield Access(index, step.call, verb, part.table, where, written, found, *times, text, failed)
+
+
+def _seen(steps: Sequence[TracedStep], index: int, done: float) -> float:
+    """When the snapshot was taken from which a step reads."""
+    operation = steps[index].operation
+    keeps = operation.vendor == "sqlite" or operation.isolation in ("repeatable read", "serializable")
+    if not (keeps and operation.in_transaction) or "FOR UPDATE" in operation.text:
+        return done
+    first = done
+    for earlier in range(index - 1, -1, -1):
+        step = steps[earlier]
+        if step.call == steps[index].call:
+            if step.operation.kind != "sql" or not step.operation.in_transaction:
+                break
+            if not step.operation.text.lstrip("( ").upper().startswith(("BEGIN", "SAVEPOINT", "RELEASE", "SET ")):
+                first = earlier
+    return first
+
+
+def _visible(steps: Sequence[TracedStep], index: int, done: float) -> float:
+    """When the transaction of a step ended, if it had one."""
+    mine = steps[index]
+    if not mine.operation.in_transaction:
+        return done
+    for later in range(index + 1, len(steps)):
+        step = steps[later]
+        same = (step.call, step.operation.database, step.operation.connection)
+        if same != (mine.call, mine.operation.database, mine.operation.connection):
+            continue
+        head = (step.operation.text.split() or [""])[0].upper() if step.operation.kind == "sql" else ""
+        if step.operation.kind == "commit" or head in ("COMMIT", "END"):
+            return later if step.error is None else NEVER
+        if step.operation.kind in ("rollback", "close") or step.operation.text.strip().upper() == "ROLLBACK":
+            return NEVER
+    return NEVER
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameter:
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one text does to one table, with `_Parameter`s."""
+
+    verb: Verb
+    table: str
+    main: bool  # whether the rows of the result are its rows
+    where: tuple[tuple[str, tuple[object, ...]], ...] = ()
+    written: tuple[tuple[tuple[str, object], ...], ...] = ()
+
+
+@lru_cache(maxsize=_REMEMBERED_TEXTS)
+def _parts(vendor: str, text: str, with_parameters: bool) -> tuple[_Part, ...]:
+    numbers: dict[str, int] = {}
+
+    def numbered(match: re.Match[str]) -> str:
+        if match[0] == "%%":
+            return "%"
+        name = match["name"] or str(len(numbers))
+        return f":aioc{numbers.setdefault(name, len(numbers))}"
+
+    try:
+        tree = parse_one(
+            _PLACEHOLDER.sub(numbered, text) if with_parameters else text, dialect=DIALECTS.get(vendor, "sqlite")
+        )
+    except (SqlglotError, RecursionError):
+        return ()
+    return tuple(_read(tree))
+
+
+def _read(tree: exp.Expr) -> Iterator[_Part]:
+    target = tree.find(exp.Table)
+    if target is None:
+        return
+    table = target.name.lower()
+    match tree:
+        case exp.Update():
+            yield _Part("update", table, False, _conditions(tree, target), (tuple(_assignments(tree)),))
+        case exp.Delete():
+            yield _Part("delete", table, False, _conditions(tree, target))
+        case exp.Insert():
+            yield _Part("insert", table, True, (), tuple(_inserted(tree)))
+        case exp.Query():
+            yield from (_Part("select", each.name.lower(), True, _conditions(tree, each)) for each in _tables(tree))
+            return
+    for query in tree.find_all(exp.Select):
+        yield from (_Part("select", each.name.lower(), False, _conditions(query, each)) for each in _tables(query))
+
+
+def _tables(tree: exp.Expr) -> Iterator[exp.Table]:
+    return (table for table in tree.find_all(exp.Table) if table.name and not isinstance(table.parent, exp.Lock))
+
+
+def _conditions(tree: exp.Expr, table: exp.Table) -> tuple[tuple[str, tuple[object, ...]], ...]:
+    """The columns of `table` that must have one of some known values."""
+    where = tree.args.get("where")
+    found: dict[str, tuple[object, ...]] = {}
+    parts = [where.this] if where is not None else []
+    while parts:
+        part = parts.pop()
+        match part:
+            case exp.And():
+                parts += [part.left, part.right]
+            case exp.Paren():
+                parts.append(part.this)
+            case exp.EQ() if isinstance(part.this, exp.Column):
+                values: tuple[object, ...] = (_value(part.expression),)
+                _note(found, part.this, table, values)
+            case exp.In() if isinstance(part.this, exp.Column) and part.expressions:
+                _note(found, part.this, table, tuple(_value(each) for each in part.expressions))
+            case exp.Column():  # a boolean by itself, as Django writes it for PostgreSQL and SQLite
+                _note(found, part, table, (True,))
+            case exp.Not() if isinstance(part.this, exp.Column):
+                _note(found, part.this, table, (False,))
+    return tuple(found.items())
+
+
+def _note(
+    found: dict[str, tuple[object, ...]], column: exp.Column, table: exp.Table, values: tuple[object, ...]
+) -> None:
+    if column.table in ("", table.alias_or_name) and not any(isinstance(value, Computed) for value in values):
+        found[column.name] = values
+
+
+def _assignments(tree: exp.Update) -> Iterator[tuple[str, object]]:
+    for each in tree.expressions:
+        if isinstance(each, exp.EQ) and isinstance(each.this, exp.Column):
+            yield each.this.name, _value(each.expression)
+
+
+def _inserted(tree: exp.Insert) -> Iterator[tuple[tuple[str, object], ...]]:
+    schema, values = tree.this, tree.expression
+    if isinstance(schema, exp.Schema) and isinstance(values, exp.Values):
+        columns = [column.name for column in schema.expressions]
+        for row in values.expressions:
+            yield tuple(zip(columns, (_value(each) for each in row.expressions), strict=False))
+
+
+def _value(node: exp.Expr) -> object:
+    match node:
+        case exp.Paren() | exp.Cast():
+            return _value(node.this)
+        case exp.Placeholder() if str(node.this).startswith("aioc"):
+            return _Parameter(int(str(node.this)[4:]))
+        case exp.Null():
+            return None
+        case exp.Literal() | exp.Boolean() | exp.Neg():
+            return node.to_py()
+    bare = node.copy()
+    for column in bare.find_all(exp.Column):
+        column.set("table", None)
+        column.this.set("quoted", False)
+    return Computed(bare.sql())
+
+
+def _filled(value: object, operation: Operation) -> object:
+    parameters = operation.parameters or ()
+    if isinstance(value, _Parameter):
+        return parameters[value.number] if value.number < len(parameters) else Computed("?")
+    if isinstance(value, Computed):
+        return Computed(re.sub(r":aioc(\d+)", lambda match: _shown(parameters, int(match[1])), value.text))
+    return value
+
+
+def _shown(parameters: Sequence[object], number: int) -> str:
+    return repr(parameters[number]) if number < len(parameters) else "?"

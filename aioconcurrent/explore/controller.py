@@ -1,0 +1,315 @@
+"""One run of the calls, stepped: exactly one of them runs at a time, as far as its next operation.
+
+The controller lets a call go and waits until all stand still again: each waits
+at its gate, in the database, or has ended.  That a statement waits is the
+database's own word (`databases/probes.py`); no clock takes part in any decision,
+except for giving up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+
+from .. import _pickling
+from ..databases.gate import Busy, Cancelled, Done, Ended, Want
+from ..engine.race import Attendance
+from .steps import Decision
+from .trace import TracedStep
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..databases.probes import Probe
+    from ..engine.launch import Wrapper
+    from .operation import Operation
+
+_GLANCE = 0.001  # seconds that a statement may take before the database is asked whether it waits
+_OUTSIDER = 0.5  # seconds for which somebody outside the calls may hold a lock; autovacuum gives way sooner
+STEPS = 1000  # of one run
+
+
+class Chooser(Protocol):
+    """Says who goes next; a run of the search, or a replay."""
+
+    def choose(self, decision: Decision) -> int | None:
+        """Return a call that is ready, or None to end the run."""
+
+
+class RunGivenUpError(Exception):
+    """The run cannot be seen to its end; the argument says why."""
+
+
+class _State(Enum):
+    IDLE = auto()  # not started yet
+    RUNNING = auto()  # Python, up to the next operation
+    WAITING = auto()  # at the gate
+    GRANTED = auto()  # in the database
+    BLOCKED = auto()  # there too, and the database says that it waits
+    HELD = auto()  # the operation has ended, the call may not go on yet
+    ENDED = auto()
+
+
+@dataclass
+class Player:
+    """One call as the controller sees it."""
+
+    number: int
+    attendance: Attendance
+    state: _State = _State.IDLE
+    want: Want | None = None
+    step: int | None = None  # the index of its last step
+    sessions: set[tuple[str, int]] = field(default_factory=set)
+
+    @property
+    def operation(self) -> Operation:
+        assert self.want is not None
+        return self.want.operation
+
+
+class Controller:
+    """Steps the calls of one run.
+
+    Args:
+        probes: By `Operation.database`; those without one report themselves that they wait.
+        limit: Seconds for one step.
+    """
+
+    def __init__(self, probes: Mapping[str, Probe], limit: float) -> None:
+        self._probes = probes
+        self._limit = limit
+        self._players: list[Player] = []
+        self._news: deque[tuple[Player, object]] = deque()
+        self._wake = anyio.Event()
+        self._dirty = False  # something ended since those who wait were last looked at
+        self._failed: set[int] = set()
+        self._current: Player | None = None
+        self.trace: list[TracedStep] = []
+
+    def attend(self, number: int, wrapper: Wrapper) -> Attendance:
+        """Take charge of a wrapper; whoever calls this runs the attendance."""
+        player: Player
+
+        def hear(message: bytes | None) -> None:
+            self._news.append((player, None if message is None else _pickling.loads(message)))
+            self._wake.set()
+
+        player = Player(number, Attendance(wrapper, hear))
+        self._players.append(player)
+        return player.attendance
+
+    async def run(self, chooser: Chooser) -> None:
+        """Step the calls to their ends.
+
+        Raises:
+            RunGivenUpError: They do not come to their ends.
+        """
+        for player in self._players:
+            player.state = _State.RUNNING
+            await player.attendance.release(time.monotonic(), timeout=float("inf"))
+            await self._settle(player)
+        for _ in range(STEPS):
+            while self._in(_State.BLOCKED) and not self._in(_State.WAITING):
+                await self._unblock()
+            worker = chooser.choose(self._decision())
+            if worker is None:
+                return
+            await self._let_go(self._players[worker])
+        raise RunGivenUpError(
+            f"the calls had not ended after {STEPS} steps; one of them may wait for another in a loop"
+        )
+
+    def _decision(self) -> Decision:
+        ready = {player.number: player.operation for player in self._in(_State.WAITING)}
+        blocked = frozenset(player.number for player in self._in(_State.BLOCKED))
+        failed, self._failed = frozenset(self._failed), set()
+        return Decision(ready, blocked, failed)
+
+    def _in(self, *states: _State) -> list[Player]:
+        return [player for player in self._players if player.state in states]
+
+    async def _let_go(self, player: Player) -> None:
+        assert player.want is not None
+        player.step = len(self.trace)
+        self.trace.append(TracedStep(player.number, player.want.operation, player.want.source))
+        player.state = _State.GRANTED
+        self._current = player
+        await self._answer(player, "go")
+        await self._settle(player)
+
+    async def _unblock(self) -> None:
+        """Nobody can go on: the longest waiter gets the error that its time limit would have brought."""
+        first = min(self._in(_State.BLOCKED), key=lambda player: player.step or 0)
+        if first.operation.database in self._probes:
+            raise RunGivenUpError("all calls wait in the database, and it does not call that a deadlock")
+        first.state = _State.GRANTED
+        await self._answer(first, "fail")
+        await self._settle(first)
+
+    async def _answer(self, player: Player, word: str) -> None:
+        await player.attendance.answer(_pickling.dumps(word))
+
+    async def _settle(self, stepped: Player) -> None:
+        """Wait until no call runs and no statement is under way."""
+        begun = time.monotonic()
+        while True:
+            await self._take_news()
+            if not self._in(_State.RUNNING, _State.GRANTED):
+                if self._dirty and await self._look_again():
+                    continue
+                if not await self._acknowledge(stepped):
+                    return
+                continue
+            if time.monotonic() - begun > self._limit:
+                raise RunGivenUpError(self._describe_stuck())
+            await self._listen(_GLANCE if self._in(_State.GRANTED) else self._limit)
+            await self._probe(begun)
+
+    async def _listen(self, seconds: float) -> None:
+        if not self._news:
+            self._wake = anyio.Event()
+            with anyio.move_on_after(seconds):
+                await self._wake.wait()
+
+    async def _take_news(self) -> None:
+        while self._news:
+            player, message = self._news.popleft()
+            match message:
+                case Want():
+                    self._note_rows(player, message.columns, message.rows)
+                    player.want, player.state = message, _State.WAITING
+                case Ended():
+                    self._note_rows(player, message.columns, message.rows)
+                    await self._answer(player, "ok")
+                case Busy():
+                    player.state = _State.BLOCKED
+                case Cancelled():
+                    await self._answer(player, "deadlock")
+                case Done():
+                    self._note_end(player, message)
+                case None:
+                    player.state, self._dirty = _State.ENDED, True
+
+    def _note_rows(self, player: Player, columns: tuple[str, ...], rows: tuple[tuple[object, ...], ...]) -> None:
+        if player.step is not None and rows:
+            self.trace[player.step] = replace(self.trace[player.step], columns=columns, rows=rows)
+
+    def _note_end(self, player: Player, done: Done) -> None:
+        assert player.step is not None
+        resumed = self._current.step if self._current not in (None, player) and self._waited(player) else None
+        step = self.trace[player.step]
+        self.trace[player.step] = replace(step, rowcount=done.rowcount, error=done.error, resumed_after=resumed)
+        if done.error is not None:
+            self._failed.add(player.number)
+        player.state, self._dirty = _State.HELD, True
+
+    def _waited(self, player: Player) -> bool:
+        return player.step is not None and bool(self.trace[player.step].waited_for)
+
+    async def _acknowledge(self, stepped: Player) -> bool:
+        """Let one call go on to its next operation, the stepped one first; False if there is none to let go on."""
+        held = sorted(self._in(_State.HELD), key=lambda player: (player is not stepped, player.number))
+        if held:
+            held[0].state = _State.RUNNING
+            await self._answer(held[0], "ok")
+        return bool(held)
+
+    async def _look_again(self) -> bool:
+        """Ask for those who waited whether they still do; True if one does not, or tries again."""
+        self._dirty = False
+        waiting = self._waiting(self._in(_State.BLOCKED))
+        freed = [player for player in self._in(_State.BLOCKED) if player.number not in waiting]
+        for player in freed:
+            player.state = _State.GRANTED
+            if player.operation.database not in self._probes:
+                await self._answer(player, "retry")
+                await self._until_answered(player)
+        return bool(freed)
+
+    async def _until_answered(self, player: Player) -> None:
+        while player.state is _State.GRANTED:
+            await self._listen(self._limit)
+            await self._take_news()
+
+    async def _probe(self, begun: float) -> None:
+        """Find out which of the statements under way wait, and see to deadlocks and outsiders."""
+        await self._take_news()
+        granted = [player for player in self._in(_State.GRANTED) if player.operation.database in self._probes]
+        if not granted:
+            return
+        waiting = self._waiting(granted)
+        for player in granted:
+            if player.number in waiting:
+                await self._block(player, waiting[player.number], begun)
+
+    def _waiting(self, players: Sequence[Player]) -> dict[int, frozenset[int]]:
+        """Those of the players that the database says wait, and the sessions that they wait for."""
+        found: dict[int, frozenset[int]] = {}
+        for database, probe in self._probes.items():
+            asked = {
+                player.want.session: player.number
+                for player in players
+                if player.want is not None and player.want.session is not None and player.operation.database == database
+            }
+            if asked:
+                found |= {asked[session]: blockers for session, blockers in probe.waiting(asked).items()}
+        return found
+
+    async def _block(self, player: Player, blockers: frozenset[int], begun: float) -> None:
+        ours = self._by_session(player.operation.database)
+        outsiders = blockers - ours.keys()
+        if outsiders:
+            if time.monotonic() - begun > _OUTSIDER:
+                raise RunGivenUpError(self._describe_outsider(player, min(outsiders)))
+            return
+        player.state = _State.BLOCKED
+        assert player.step is not None
+        others = frozenset(ours[session] for session in blockers)
+        self.trace[player.step] = replace(self.trace[player.step], waited_for=others)
+        if self._is_cycle(player):
+            probe = self._probes[player.operation.database]
+            assert player.want is not None
+            assert player.want.session is not None
+            player.state = _State.GRANTED
+            probe.cancel(player.want.session)
+
+    def _by_session(self, database: str) -> dict[int, int]:
+        sessions: dict[int, int] = {}
+        for player in self._players:
+            for name, session in self._sessions(player):
+                if name == database:
+                    sessions[session] = player.number
+        return sessions
+
+    def _sessions(self, player: Player) -> set[tuple[str, int]]:
+        if player.want is not None and player.want.session is not None:
+            player.sessions.add((player.operation.database, player.want.session))
+        return player.sessions
+
+    def _is_cycle(self, player: Player) -> bool:
+        """Whether a player waits for itself; PostgreSQL would find out after a second, and choose by chance."""
+        if player.operation.vendor != "postgresql":
+            return False
+        reached, left = set(), [player.number]
+        while left:
+            step = self._players[left.pop()].step
+            for other in self.trace[step].waited_for if step is not None else ():
+                if other not in reached and self._players[other].state is _State.BLOCKED:
+                    reached.add(other)
+                    left.append(other)
+        return player.number in reached
+
+    def _describe_outsider(self, player: Player, session: int) -> str:
+        who = self._probes[player.operation.database].describe(session)
+        return f"call {player.number + 1} waits for a lock that no other call holds, but {who}"
+
+    def _describe_stuck(self) -> str:
+        player = self._in(_State.RUNNING, _State.GRANTED)[0]
+        where = f" at {player.want.source}" if player.want is not None and player.want.source else ""
+        doing = "its statement did not end" if player.state is _State.GRANTED else "it asked for nothing"
+        return f"call {player.number + 1} was let go{where}, and {doing} for {self._limit:g} s"

@@ -1,0 +1,175 @@
+"""In which values two endings differ, for people to read."""
+
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+from .facts import Fact, Key, Position, Ref
+from .renaming import Facts
+from .trace import call_name
+
+
+class Absent(Enum):
+    """Stands for a value that is not there."""
+
+    ABSENT = "nothing"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+ABSENT = Absent.ABSENT
+Cells = Mapping[str, Hashable]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One place in which an ending is unlike the nearest serial one.
+
+    Attributes:
+        place: "row" of a table, or "outcome" of a call.
+        table: The table, of a row.
+        row: What tells the row from others, as "id=1"; empty for a row that the run made.
+        call: The call, of an outcome.
+        name: The column, or the path into the outcome; empty for the whole of it.
+        found: How the run ended: a value, a whole row, or `ABSENT`.
+        expected: How the nearest serial order ends.
+        unique: Whether no serial order ends like that in this place.
+    """
+
+    place: Literal["row", "outcome"]
+    found: Hashable | Cells
+    expected: Hashable | Cells
+    table: str = ""
+    row: str = ""
+    call: int = -1
+    name: str = ""
+    unique: bool = False
+
+    def __str__(self) -> str:
+        if self.place == "outcome":
+            return f"{self.where} is {show(self.found)}, not {show(self.expected)}"
+        if self.found is ABSENT:
+            return f"{self.where} has no row ({show(self.expected)})"
+        if self.expected is ABSENT:
+            return f"{self.where} has one more row ({show(self.found)})"
+        return f"{self.where}: {self.name} is {show(self.found)}, not {show(self.expected)}"
+
+    @property
+    def where(self) -> str:
+        """The place, in words."""
+        if self.place == "outcome":
+            return f"the outcome of {call_name(self.call)}" + (f" at {self.name}" if self.name else "")
+        return f"{self.table} {self.row}".rstrip()
+
+
+def show(value: object, limit: int = 60) -> str:
+    """A value as texts show it."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={show(inner, limit)}" for name, inner in value.items())
+    if isinstance(value, Ref):
+        return str(value.key)
+    text = str(value) if value is ABSENT else repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def differences(found: Facts, expected: Facts, keys: Mapping[str, Key]) -> tuple[Difference, ...]:
+    """List where `found` is unlike `expected`, both without split texts; rows that are new pair off as well as can be.
+
+    Empty if the endings differ only in which new rows refer to which.
+    """
+    more, fewer = list(_blank(found, expected).elements()), list(_blank(expected, found).elements())
+    return tuple(_of_rows(more, fewer, keys)) + tuple(_of_outcomes(more, fewer))
+
+
+def _blank(one: Facts, other: Facts) -> Facts:
+    """What `one` has more than `other`, whatever the keys of new rows."""
+    left: Facts = Counter()
+    there = Counter(_shape(fact) for fact in other.elements())
+    for fact in one.elements():
+        if there[_shape(fact)] > 0:
+            there[_shape(fact)] -= 1
+        else:
+            left[fact] += 1
+    return left
+
+
+def _shape(fact: Fact) -> Hashable:
+    return fact.about, tuple((leaf.position, _blanked(leaf.value)) for leaf in fact.leaves)
+
+
+def _blanked(value: Hashable) -> Hashable:
+    return ("new", value.table) if isinstance(value, Ref) else value
+
+
+def _of_rows(more: Sequence[Fact], fewer: Sequence[Fact], keys: Mapping[str, Key]) -> Iterator[Difference]:
+    left = [fact for fact in fewer if fact.about[0] in ("row", "gone")]
+    for fact in more:
+        if fact.about[0] in ("row", "gone"):
+            twin = _twin(fact, left, keys)
+            if twin is not None:
+                left.remove(twin)
+            yield from _of_row(fact, twin, keys)
+    for fact in left:
+        for difference in _of_row(fact, None, keys):
+            yield _flip(difference)
+
+
+def _twin(fact: Fact, others: Sequence[Fact], keys: Mapping[str, Key]) -> Fact | None:
+    """The row of the other ending that stands for this one."""
+    table = fact.about[1]
+    same = [other for other in others if other.about[1] == table and _name(other, keys) == _name(fact, keys)]
+    return max(same, key=lambda other: len(set(_cells(other).items()) & set(_cells(fact).items())), default=None)
+
+
+def _of_row(fact: Fact, twin: Fact | None, keys: Mapping[str, Key]) -> Iterator[Difference]:
+    table, row = str(fact.about[1]), _name(fact, keys)
+    here: Hashable | Cells = ABSENT if fact.about[0] == "gone" else _cells(fact)
+    there: Hashable | Cells = ABSENT
+    if twin is not None and twin.about[0] == "row":
+        there = _cells(twin)
+    elif twin is None and fact.about[0] == "gone":
+        there = _cells(fact)
+    if isinstance(here, Mapping) and isinstance(there, Mapping):
+        for column in here:
+            if _blanked(here[column]) != _blanked(there.get(column, ABSENT)):
+                yield Difference("row", here[column], there.get(column, ABSENT), table, row, name=column)
+    else:
+        yield Difference("row", here, there, table, row)
+
+
+def _flip(difference: Difference) -> Difference:
+    return Difference("row", difference.expected, difference.found, difference.table, difference.row)
+
+
+def _cells(fact: Fact) -> dict[str, Hashable]:
+    return {str(leaf.position[-1]): leaf.value for leaf in fact.leaves}
+
+
+def _name(fact: Fact, keys: Mapping[str, Key]) -> str:
+    key = keys.get(str(fact.about[1]))
+    cells = _cells(fact)
+    columns = [column for column in (key.columns if key else ()) if not isinstance(cells.get(column), Ref | None)]
+    return ", ".join(f"{column}={show(cells[column])}" for column in columns)
+
+
+def _of_outcomes(more: Sequence[Fact], fewer: Sequence[Fact]) -> Iterator[Difference]:
+    here, there = _by_path(more), _by_path(fewer)
+    for path in dict.fromkeys([*here, *there]):
+        call, *names = path
+        name = "".join(f"[{each!r}]" if isinstance(each, int) else f".{each}" for each in names).lstrip(".")
+        yield Difference("outcome", here.get(path, ABSENT), there.get(path, ABSENT), call=int(str(call)), name=name)
+
+
+def _by_path(facts: Sequence[Fact]) -> dict[Position, Hashable]:
+    """What each call gave, by the path to it; of an error the type and the text at once."""
+    found: dict[Position, Hashable] = {}
+    for fact in facts:
+        kind, *path = fact.about
+        if kind == "outcome":
+            *rest, last = path
+            value = fact.leaves[-1].value if fact.leaves else last
+            found[tuple(path) if fact.leaves else tuple(rest)] = value
+    return found

@@ -1,0 +1,165 @@
+"""What one database round trip touches: tables, cache keys, or everything.
+
+A footprint is a promise about what a step *cannot* touch, so every doubt widens
+it: a text that is not understood, a name that the catalogue does not know and a
+table with triggers all touch everything.  Rows are not told apart; gap locks,
+unique indexes and sequences make that unsound on some engine or other.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from .operation import Operation
+from .statements import Control, Statement, read_statement
+
+NOTHING: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, eq=False)
+class Catalogue:
+    """What the database knows and SQL does not say; all names in lower case, without schema.
+
+    Args:
+        tables: The ordinary tables.  Any other name in a statement touches everything.
+        views: The tables behind each view; a table with partitions counts as a view of them.
+        parents: The tables that each table's foreign keys point at.
+        cascades: The tables whose rows the database itself changes or deletes with a row of the key.
+        opaque: Tables whose changing runs code of the project: triggers, rules, defaults that call functions.
+        routines: Functions and procedures that the project made in the database.
+    """
+
+    tables: frozenset[str]
+    views: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    parents: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    cascades: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    opaque: frozenset[str] = NOTHING
+    routines: frozenset[str] = NOTHING
+    children: Mapping[str, frozenset[str]] = field(init=False)  # the inverse of `parents`
+
+    def __post_init__(self) -> None:
+        children: dict[str, set[str]] = {}
+        for child, parents in self.parents.items():
+            for parent in parents:
+                children.setdefault(parent, set()).add(child)
+        object.__setattr__(self, "children", {parent: frozenset(names) for parent, names in children.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What a step may touch, whatever the state it runs in; names are qualified by their database."""
+
+    control: Control = Control.NONE
+    everything: bool = False
+    reads: frozenset[str] = NOTHING
+    writes: frozenset[str] = NOTHING
+    locks: frozenset[str] = NOTHING
+    shares: frozenset[str] = NOTHING  # locks that several may hold
+
+
+EVERYTHING = Footprint(everything=True)
+
+_CONTROLS: dict[str, Control] = {
+    "commit": Control.COMMIT,
+    "rollback": Control.ROLLBACK,
+    "close": Control.ROLLBACK,
+}
+_CACHE_READS = frozenset({"get", "get_many", "has_key"})
+_CACHE_WRITES = frozenset({"add", "set", "set_many", "get_or_set", "touch", "incr", "decr", "delete", "delete_many"})
+
+
+def footprint(operation: Operation, catalogue: Catalogue) -> Footprint:
+    """Tell what `operation` may touch."""
+    if operation.kind in _CONTROLS:
+        return Footprint(control=_CONTROLS[operation.kind])
+    if operation.kind == "cache":
+        return _of_cache(operation)
+    if operation.kind not in ("sql", "many"):
+        return EVERYTHING
+    with_parameters = operation.parameters is not None
+    return _of_statement(operation.vendor, operation.database, operation.text, with_parameters, catalogue)
+
+
+# Fewer than the texts that sqlglot's results are kept for: this part is quick.
+@lru_cache(maxsize=1024)
+def _of_statement(vendor: str, database: str, sql: str, with_parameters: bool, catalogue: Catalogue) -> Footprint:
+    statement = read_statement(vendor, sql, with_parameters)
+    if not statement.understood or statement.called & catalogue.routines:
+        return EVERYTHING
+    if statement.control is not Control.NONE:
+        return Footprint(control=statement.control)
+    try:
+        return _qualify(_widen(statement, catalogue), database)
+    except _UnknownError:
+        return EVERYTHING
+
+
+class _UnknownError(Exception):
+    """A name that may stand for more than itself."""
+
+
+def _widen(statement: Statement, catalogue: Catalogue) -> Footprint:
+    """Follow views, foreign keys and cascades from the names in the text to tables."""
+    reads = _resolve(statement.reads, statement, catalogue)
+    shares = _resolve(statement.shares, statement, catalogue)
+    changes, removals = set(statement.changes), _cascaded(statement.removals, catalogue)
+    changes |= removals - statement.removals
+    writes = changes | removals
+    if not writes <= catalogue.tables or writes & catalogue.opaque:
+        raise _UnknownError
+    # Rows that a foreign key makes the database look at, and keep as they are, at once or at COMMIT.
+    checked = _related(changes, catalogue.parents) | _related(removals, catalogue.children)
+    return Footprint(
+        reads=frozenset(reads | writes | checked),
+        writes=frozenset(writes),
+        locks=frozenset(_resolve(statement.locks, statement, catalogue) | writes),
+        shares=frozenset(shares | checked),
+    )
+
+
+def _resolve(names: Iterable[str], statement: Statement, catalogue: Catalogue) -> set[str]:
+    """Put tables for views and nothing for the statement's own WITH names."""
+    found: set[str] = set()
+    for name in names:
+        if name in catalogue.tables:
+            found.add(name)
+        elif name in catalogue.views:
+            found |= catalogue.views[name]
+        elif name not in statement.ctes:
+            raise _UnknownError
+    return found
+
+
+def _cascaded(removals: Iterable[str], catalogue: Catalogue) -> set[str]:
+    reached, left = set(removals), list(removals)
+    while left:
+        more = catalogue.cascades.get(left.pop(), NOTHING) - reached
+        reached |= more
+        left += more
+    return reached
+
+
+def _related(names: Iterable[str], relation: Mapping[str, frozenset[str]]) -> set[str]:
+    return {other for name in names for other in relation.get(name, NOTHING)}
+
+
+def _qualify(found: Footprint, database: str) -> Footprint:
+    def qualified(names: frozenset[str]) -> frozenset[str]:
+        return frozenset(f"{database}.{name}" for name in names)
+
+    return Footprint(
+        reads=qualified(found.reads),
+        writes=qualified(found.writes),
+        locks=qualified(found.locks),
+        shares=qualified(found.shares),
+    )
+
+
+def _of_cache(operation: Operation) -> Footprint:
+    """A cache has no transactions, and a method of it touches the keys it is given."""
+    keys = frozenset(f"{operation.database}: {key!r}" for key in operation.parameters or ())
+    if operation.text in _CACHE_READS:
+        return Footprint(reads=keys)
+    if operation.text in _CACHE_WRITES:
+        return Footprint(reads=keys, writes=keys, locks=keys)
+    return EVERYTHING

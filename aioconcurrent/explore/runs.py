@@ -1,0 +1,170 @@
+"""One run of the program: who goes next, and what is learned on the way.
+
+The controller asks at every decision; the plan of the search answers as far as it
+reaches, then whoever ran last goes on, so that the rest costs no preemption.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .dependence import Status, contend
+from .footprint import Catalogue
+from .schedule import Schedule, Step, is_serial, unforced
+from .steps import Decision, Standing, observe, request
+from .unfolding import State, Unfolding
+
+# A call that only read, and only what it had read before, for this many steps waits for somebody else.
+PATIENCE = 50
+
+Request = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What holds for a whole exploration."""
+
+    calls: int
+    catalogue: Catalogue
+    one_waiter: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """A step after which the program stood elsewhere than when the same was done before.
+
+    `expected` and `found` are what the moved calls asked for next: the kind and the
+    text of the operation, ("blocked", "") or ("end", "").  They can be equal: then the
+    same statement took other locks, or failed only once.
+    """
+
+    run: int
+    step: int  # how many choices had been made
+    worker: int | None  # None: the calls began differently
+    expected: Mapping[int, Request]
+    found: Mapping[int, Request]
+
+
+def eligible(standings: Mapping[int, Standing], rules: Rules) -> list[int]:
+    """The calls that may be let go.
+
+    With `one_waiter`, a call that wants a lock for which another already waits is
+    left until that one has it, unless it holds that lock itself: PostgreSQL does
+    not wake two waiters for one row in the order they came (research/stepping.md,
+    section 4).
+    """
+    ready = [call for call, standing in standings.items() if standing.ready]
+    blocked = [call for call, standing in standings.items() if standing.blocked]
+    if not (rules.one_waiter and ready and blocked):
+        return ready
+    free = [call for call in ready if not any(_queues(standings[call], standings[b], rules) for b in blocked)]
+    return free or ready
+
+
+def _queues(standing: Standing, waiter: Standing, rules: Rules) -> bool:
+    wanted = standing.act(rules.catalogue).effect(Status.WAITING)
+    awaited = waiter.act(rules.catalogue).effect(Status.WAITING)
+    if wanted.everything or awaited.everything:
+        return False
+    return contend(wanted, awaited) and not standing.holds() & (awaited.locks | awaited.shares)
+
+
+def spins(standing: Standing) -> bool:
+    """Tell whether the call only waits for others to change something."""
+    return standing.idle >= PATIENCE
+
+
+def keep_on(candidates: Sequence[int], last: int | None, standings: Mapping[int, Standing]) -> int:
+    """Who goes next where nothing is planned: the last, unless it spins; then the next in turn."""
+    if last is not None and last in candidates and spins(standings[last]):
+        return min(candidates, key=lambda call: (call <= last, call))
+    return unforced(candidates, last)
+
+
+class Run:
+    """One run, from the first decision to the end.
+
+    Attributes:
+        number: Counted from 1.
+        preemptions: The fewest with which its order of steps can be had.
+        steps: The choices made so far.
+        cut: It was given up before all calls had ended.
+        divergences: Where the program did other things than in an earlier run.
+    """
+
+    def __init__(
+        self, number: int, preemptions: int, plan: Sequence[int], rules: Rules, unfolding: Unfolding | None
+    ) -> None:
+        self.number = number
+        self.preemptions = preemptions
+        self.steps: list[Step] = []
+        self.cut = True
+        self.divergences: list[Divergence] = []
+        self.unfolding = unfolding
+        self.state: State | None = None
+        self._plan = plan
+        self._rules = rules
+        self._standings: dict[int, Standing] = {}
+
+    @property
+    def schedule(self) -> Schedule:
+        return Schedule.of(self.steps)
+
+    @property
+    def serial(self) -> bool:
+        return is_serial(self.steps)
+
+    def choose(self, decision: Decision) -> int | None:
+        """Say which call goes next, or None when none can: the run is over.
+
+        Call it at every decision, from the first, before any step, to the last.
+        """
+        if self.state is None:
+            self._begin(decision)
+        else:
+            self._learn(self.state, self.steps[-1].worker, decision)
+        candidates = eligible(self._standings, self._rules)
+        if not candidates:
+            self.cut = bool(decision.blocked)
+            return None
+        worker = self._pick(candidates)
+        self.steps.append(Step(worker, frozenset(decision.ready), decision.ready[worker]))
+        return worker
+
+    def _pick(self, candidates: Sequence[int]) -> int:
+        number = len(self.steps)
+        last = self.steps[-1].worker if self.steps else None
+        if number < len(self._plan):
+            if self._plan[number] in candidates:
+                return self._plan[number]
+            self._plan = ()  # the program has changed under it; the divergence is on record
+        return keep_on(candidates, last, self._standings)
+
+    def _begin(self, decision: Decision) -> None:
+        self._standings = {call: Standing(decision.ready.get(call), blocked=False) for call in range(self._rules.calls)}
+        if self.unfolding is None:
+            self.unfolding = Unfolding(dict(self._standings))
+        self.state = self.unfolding.start
+        before = self.unfolding.standings(self.state)
+        if _requests(before) != _requests(self._standings):
+            self._diverge(before, self._standings, worker=None)
+
+    def _learn(self, state: State, worker: int, decision: Decision) -> None:
+        assert self.unfolding is not None
+        effect, moved = observe(self._standings, worker, decision, self._rules.catalogue)
+        expected = self.unfolding.predict(state, worker)
+        event = self.unfolding.learn(state, worker, effect, moved)
+        if expected is not None and expected is not event:
+            self._diverge(expected.moved, moved, worker)
+        self._standings.update(moved)
+        self.state = self.unfolding.successor(state, event)
+
+    def _diverge(self, expected: Mapping[int, Standing], found: Mapping[int, Standing], worker: int | None) -> None:
+        step = len(self.steps)
+        self.divergences.append(Divergence(self.number, step, worker, _requests(expected), _requests(found)))
+
+
+def _requests(standings: Mapping[int, Standing]) -> dict[int, Request]:
+    return {
+        call: ("blocked", "") if standing.blocked else request(standing.operation)
+        for call, standing in standings.items()
+    }

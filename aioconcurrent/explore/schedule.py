@@ -1,0 +1,200 @@
+"""A schedule as a value: which call was let go at each decision, and its token.
+
+    aioc1:0*2.1*3.0:kT3w_a
+
+First the choices, run-length coded where that is shorter; then one character a
+step, a running hash of what was asked for, by which a replay notices at which step
+the program has left the schedule.  A schedule may be shorter than the run: after
+its end the last call goes on while it can, else the lowest that can.
+"""
+
+import re
+from base64 import urlsafe_b64encode
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import chain, groupby, pairwise
+
+from .operation import Operation
+from .steps import Decision, request
+
+PREFIX = "aioc1"
+
+_RUN = re.compile(r"(0|[1-9]\d{0,3})(?:\*([1-9]\d{0,5}))?")
+_MARKS = re.compile(r"[A-Za-z0-9_-]*")
+
+
+class TokenError(ValueError):
+    """A text that is no token of a schedule."""
+
+    def __init__(self, token: str, fault: str) -> None:
+        super().__init__(token, fault)
+        self.token = token
+        self.fault = fault
+
+    def __str__(self) -> str:
+        return (
+            f"{self.token!r} is not a schedule token: {self.fault}. "
+            f"A token looks like {PREFIX}:0.1*2.0:Xa3_ and is printed with each counterexample."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One choice of a run that took place."""
+
+    worker: int
+    enabled: frozenset[int]
+    operation: Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Choices to follow, and for as many of the first steps as known, what they asked for."""
+
+    choices: tuple[int, ...]
+    marks: str = ""
+
+    @classmethod
+    def of(cls, steps: Sequence[Step]) -> "Schedule":
+        """The shortest schedule that repeats these steps."""
+        length = len(steps)
+        while length and steps[length - 1].worker == _unforced(steps, length - 1):
+            length -= 1
+        marker = _Marker()
+        marks = [marker.mark(step.worker, step.operation) for step in steps]
+        return cls(tuple(step.worker for step in steps[:length]), "".join(marks))
+
+    @classmethod
+    def from_token(cls, token: str) -> "Schedule":
+        """Read a token.
+
+        Raises:
+            TokenError: It is not one.
+        """
+        match token.strip().split(":"):
+            case [prefix, runs, *marks] if prefix == PREFIX and len(marks) <= 1:
+                if marks and not _MARKS.fullmatch(marks[0]):
+                    raise TokenError(token, "the part after the second colon has other characters than A-Z a-z 0-9 _ -")
+                return cls(_choices(token, runs), "".join(marks))
+            case [prefix, *_] if prefix != PREFIX:
+                raise TokenError(token, f"it does not begin with {PREFIX}:")
+        raise TokenError(token, "it should have two or three parts between colons")
+
+    @property
+    def token(self) -> str:
+        runs = ((choice, len(list(same))) for choice, same in groupby(self.choices))
+        text = ".".join(min(".".join([f"{choice}"] * count), f"{choice}*{count}", key=len) for choice, count in runs)
+        return f"{PREFIX}:{text}:{self.marks}" if self.marks else f"{PREFIX}:{text}"
+
+
+def _choices(token: str, runs: str) -> tuple[int, ...]:
+    choices: list[int] = []
+    for run in runs.split(".") if runs else ():
+        match = _RUN.fullmatch(run)
+        if match is None:
+            raise TokenError(token, f"{run!r} should be the number of a call, or number*count")
+        choices += [int(match[1])] * int(match[2] or 1)
+    return tuple(choices)
+
+
+def unforced(enabled: Collection[int], last: int | None) -> int:
+    """Who goes where a schedule says nothing."""
+    return last if last is not None and last in enabled else min(enabled)
+
+
+def _unforced(steps: Sequence[Step], index: int) -> int:
+    return unforced(steps[index].enabled, steps[index - 1].worker if index else None)
+
+
+def preemptions(steps: Sequence[Step]) -> int:
+    """Count the switches away from a call that could have gone on."""
+    return sum(before.worker != step.worker and before.worker in step.enabled for before, step in pairwise(steps))
+
+
+def is_serial(steps: Sequence[Step]) -> bool:
+    """Tell whether each call ran from its first step to its last without another's between."""
+    stretches = [worker for worker, _ in groupby(step.worker for step in steps)]
+    return len(stretches) == len(set(stretches))
+
+
+def shrinks(choices: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Yield simpler schedules to try in place of `choices`, the boldest first.
+
+    Each is shorter or has fewer switches, so that taking any of them for
+    `choices` and starting over comes to an end.
+    """
+    for length in _halves(len(choices)):
+        yield choices[:length]
+    stretches = [list(same) for _, same in groupby(choices)]
+    for index in range(len(stretches) - 2):
+        first, second, third = stretches[index : index + 3]
+        if first[0] == third[0]:
+            for middle in (first + third + second, second + first + third):
+                yield tuple(chain(*stretches[:index], middle, *stretches[index + 3 :]))
+
+
+def _halves(length: int) -> Iterator[int]:
+    """Half, three quarters and so on up to `length` - 1."""
+    cut = length // 2
+    while cut:
+        yield length - cut
+        cut //= 2
+
+
+class _Marker:
+    """Hashes the steps of a run as they come."""
+
+    def __init__(self) -> None:
+        self._hash = blake2b(digest_size=6)
+
+    def mark(self, worker: int, operation: Operation) -> str:
+        self._hash.update(repr((worker, request(operation))).encode())
+        return urlsafe_b64encode(self._hash.digest())[:1].decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """The first step at which a replay found other than its schedule says."""
+
+    number: int  # counted from 0
+    worker: int
+    found: Operation | None  # None if `worker` asks for nothing: it waits in the database, or has ended
+
+
+class Replay:
+    """Follows a schedule; asked at every decision, like a run of the search."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+        self._marker = _Marker()
+        self.steps: list[Step] = []
+        self.departure: Departure | None = None
+
+    def choose(self, decision: Decision) -> int | None:
+        """Say who goes next, or None when nobody can."""
+        number, last = len(self.steps), self.steps[-1].worker if self.steps else None
+        if not decision.ready:
+            if number < len(self._schedule.marks):
+                self._depart(number, last or 0, None)
+            return None
+        worker = self._follow(number, decision, unforced(decision.ready, last))
+        operation = decision.ready[worker]
+        self.steps.append(Step(worker, frozenset(decision.ready), operation))
+        mark = self._marker.mark(worker, operation)
+        if self._schedule.marks and self._schedule.marks[number : number + 1] != mark:
+            self._depart(number, worker, operation)
+        return worker
+
+    def _follow(self, number: int, decision: Decision, default: int) -> int:
+        if number >= len(self._schedule.choices):
+            return default
+        choice = self._schedule.choices[number]
+        if choice in decision.ready:
+            return choice
+        self._depart(number, choice, None)
+        return default
+
+    def _depart(self, number: int, worker: int, found: Operation | None) -> None:
+        if self.departure is None:
+            self.departure = Departure(number, worker, found)

@@ -1,0 +1,207 @@
+"""Which orders to run next: all that can matter, those with the fewest preemptions first.
+
+The search walks through the states of the unfolding as if it ran the program:
+first the serial orders, then everything one preemption away, then two, until
+nothing is left.  It asks for a run only where no earlier run can predict the next
+step, or where it comes to an end that no run has come to.  Every run it asks for
+is therefore new: no two of them can be turned into each other by swapping steps
+whose order does not matter, and as many runs as there are such classes exhaust
+the program.  Bounding preemptions is sound here, unlike together with sleep sets
+(research/stepping.md, section 2), because a state is left out only where the same
+state was reached with as few (Musuvathi and Qadeer, MSR-TR-2007-12).
+"""
+
+from collections import deque
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from .footprint import Catalogue
+from .runs import Divergence, Rules, Run, eligible, spins
+from .unfolding import Event, State, Unfolding
+
+
+class Omission(Enum):
+    """Why something may have been left out."""
+
+    BOUND = "orders with more preemptions exist"
+    CUT = "a run was given up before its end"
+    DIVERGED = "the program did other things when the same was done again"
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A state, and by which steps it was come to."""
+
+    state: State
+    last: int | None  # who can go on there without a preemption
+    edge: "_Edge | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Edge:
+    """A step not yet taken."""
+
+    node: _Node
+    worker: int
+
+
+def _choices(node: _Node) -> list[int]:
+    choices: list[int] = []
+    while node.edge is not None:
+        choices.append(node.edge.worker)
+        node = node.edge.node
+    return choices[::-1]
+
+
+class _OutdatedError(Exception):
+    """A step that was taken for private has proved not to be."""
+
+
+class Search:
+    """All orders of the steps of some calls, one run after the other.
+
+        search = Search(2, catalogue)
+        while (run := search.next_run()) is not None:
+            decision = ...  # put the database back, start the calls
+            while (worker := run.choose(decision)) is not None:
+                decision = ...  # let that call go, wait until all stand still
+
+    A run that is left before `choose` has returned None counts as cut.
+
+    Args:
+        calls: How many calls there are.
+        catalogue: What the database knows about its tables.
+        max_preemptions: Leave out orders that need more; None for no limit.
+        one_waiter: Let only one call wait for a lock; needed where waiters are not woken in a fixed order.
+    """
+
+    def __init__(
+        self, calls: int, catalogue: Catalogue, *, max_preemptions: int | None = None, one_waiter: bool = False
+    ) -> None:
+        self._rules = Rules(calls, catalogue, one_waiter)
+        self._max_preemptions = max_preemptions
+        self._plans = self._walk()
+        self._unfolding: Unfolding | None = None
+        self._run: Run | None = None
+        self._ended: set[State] = set()  # final states that a run has come to
+        self._cut: set[State] = set()
+        self._private: set[tuple[int, int]] = set()  # calls and effects
+        self._was_cut = False
+        self._finished = False
+        self.runs = 0
+        self.preemptions = 0
+        self.divergences: list[Divergence] = []
+        self.omissions: set[Omission] = set()
+
+    @property
+    def exhaustive(self) -> bool:
+        """Every order that can matter has been run; with `one_waiter`, every one that it allows."""
+        return self._finished and not self.omissions
+
+    def next_run(self) -> Run | None:
+        """Plan the next run; None when there is nothing left to do."""
+        self._close()
+        plan = next(self._plans, None)
+        if plan is None:
+            self._finished = True
+            return None
+        self.runs += 1
+        self._run = Run(self.runs, self.preemptions, plan, self._rules, self._unfolding)
+        return self._run
+
+    def _close(self) -> None:
+        """Take in what the run before has shown."""
+        run, self._run = self._run, None
+        if run is None:
+            return
+        self._unfolding = run.unfolding
+        self._was_cut = run.cut
+        self.divergences += run.divergences
+        if run.divergences:
+            self.omissions.add(Omission.DIVERGED)
+        if run.cut:
+            self.omissions.add(Omission.CUT)
+        if run.state is not None:
+            (self._cut if run.cut else self._ended).add(run.state)
+
+    def _walk(self) -> Iterator[list[int]]:
+        """Yield plans of runs; when the walk goes on, the run has taken place."""
+        yield []
+        while self._unfolding is not None:
+            try:
+                yield from self._pass(self._unfolding)
+            except _OutdatedError:
+                self._private.clear()
+            else:
+                break
+
+    def _pass(self, unfolding: Unfolding) -> Iterator[list[int]]:
+        """Walk from the start to wherever one can come, by the preemptions that it takes."""
+        seen: set[tuple[State, int | None]] = set()
+        now, later = deque[_Edge | None]([None]), deque[_Edge]()
+        self.preemptions = 0
+        while now:
+            stack = [now.popleft()]
+            while stack:
+                node = yield from self._follow(unfolding, stack.pop())
+                if node is None or (node.state, node.last) in seen:
+                    continue
+                seen.add((node.state, node.last))
+                same, more = yield from self._edges(unfolding, node)
+                stack += reversed(same)
+                later += more
+            if later and not now:
+                self.preemptions += 1
+                if self._max_preemptions is not None and self.preemptions > self._max_preemptions:
+                    self.omissions.add(Omission.BOUND)
+                    return
+                now, later = deque(later), deque()
+
+    def _follow(self, unfolding: Unfolding, edge: _Edge | None) -> Generator[list[int], None, _Node | None]:
+        """Take a step, or none from before the start."""
+        if edge is None:
+            return _Node(unfolding.start, None)
+        event = yield from self._event(unfolding, edge)
+        if event is None:
+            return None
+        last = edge.worker if event.moved[edge.worker].ready else None
+        return _Node(unfolding.successor(edge.node.state, event), last, edge)
+
+    def _edges(self, unfolding: Unfolding, node: _Node) -> Generator[list[int], None, tuple[list[_Edge], list[_Edge]]]:
+        """The steps to take from here: those without and those with a preemption."""
+        if node.state in self._cut:
+            return [], []
+        standings = unfolding.standings(node.state)
+        candidates = eligible(standings, self._rules)
+        if not candidates:
+            if node.state not in self._ended:
+                yield from self._ask(_choices(node))
+            return [], []
+        last = node.last if node.last in candidates else None
+        if last is not None and spins(standings[last]) and len(candidates) > 1:
+            return [_Edge(node, call) for call in candidates if call != last], [_Edge(node, last)]
+        if last is None:
+            return [_Edge(node, call) for call in candidates], []
+        going = _Edge(node, last)
+        event = yield from self._event(unfolding, going)
+        if event is not None and not unfolding.contested(last, event.effect):
+            self._private.add((last, event.effect))
+            return [going], []
+        return [going], [_Edge(node, call) for call in candidates if call != last]
+
+    def _event(self, unfolding: Unfolding, edge: _Edge) -> Generator[list[int], None, Event | None]:
+        """What a step does; None if not even a run of it tells, because it did not get there."""
+        event = unfolding.predict(edge.node.state, edge.worker)
+        if event is None:
+            yield from self._ask([*_choices(edge.node), edge.worker])
+            event = unfolding.predict(edge.node.state, edge.worker)
+        if event is None and not self._was_cut:
+            self.omissions.add(Omission.DIVERGED)
+        return event
+
+    def _ask(self, plan: list[int]) -> Iterator[list[int]]:
+        """Have a run made."""
+        yield plan
+        if self._unfolding is not None and any(self._unfolding.contested(*private) for private in self._private):
+            raise _OutdatedError

@@ -1,0 +1,119 @@
+"""What the controller sees between two steps, and what the step between them did.
+
+`Decision` is all that a controller has to report.  `observe` compares two of them
+and says what the step touched and where every call stands now, so that the search
+deals with effects alone.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import or_
+
+from .dependence import LOCAL, Act, Effect, Ledger, Status, contend
+from .footprint import Catalogue, footprint
+from .operation import Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The moment between two steps: every call waits at a gate, waits in the database, or has ended.
+
+    A deadlock is resolved before, as part of the step that closed it.
+
+    Args:
+        ready: The calls that wait at a gate, and what they ask for.
+        blocked: The calls whose statement the database says waits.
+        failed: The calls in whose last statement, since the decision before, an error was raised.
+    """
+
+    ready: Mapping[int, Operation]
+    blocked: frozenset[int] = frozenset()
+    failed: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where one call stands: at a gate with `operation`, in the database with it, or (None) at its end."""
+
+    operation: Operation | None
+    blocked: bool = False
+    ledgers: Mapping[tuple[str, int], Ledger] = field(default_factory=dict)
+    seen: frozenset[Operation] = frozenset()  # asked for since it last touched anything but by reading
+    idle: int = 0  # steps since it last did that or asked for something new
+
+    @property
+    def ready(self) -> bool:
+        return self.operation is not None and not self.blocked
+
+    def act(self, catalogue: Catalogue) -> Act:
+        """The statement that the call waits with."""
+        assert self.operation is not None
+        operation = self.operation
+        ledger = self.ledgers.get((operation.database, operation.connection), Ledger())
+        return Act(operation, footprint(operation, catalogue), ledger, waited=self.blocked)
+
+    def holds(self) -> frozenset[str]:
+        """What its open transactions have locked."""
+        return frozenset().union(*(ledger.locks | ledger.shares for ledger in self.ledgers.values()))
+
+
+_THREAD_NAMES = re.compile(r"\bs\d+_x\d+\b|\b_django_curs_\w+")
+
+
+def request(operation: Operation | None) -> tuple[str, str]:
+    """What was asked for, less what differs from run to run: parameters and names with thread numbers in them."""
+    if operation is None:
+        return ("end", "")
+    return (operation.kind, _THREAD_NAMES.sub("?", operation.text))
+
+
+def observe(
+    before: Mapping[int, Standing], worker: int, decision: Decision, catalogue: Catalogue
+) -> tuple[Effect, dict[int, Standing]]:
+    """Compare the standings before `worker` was let go with the decision after.
+
+    Returns:
+        What the step touched, and the new standing of each call that it moved on:
+        `worker` and everyone it set free.
+    """
+    effect = LOCAL
+    moved: dict[int, Standing] = {}
+    for call, standing in before.items():
+        if call == worker or (standing.blocked and call not in decision.blocked):
+            touched, moved[call] = _advance(call, standing, decision, catalogue)
+            effect |= touched
+    waiting = [standing.act(catalogue) for call, standing in before.items() if standing.blocked and call not in moved]
+    return _with_bystanders(effect, waiting), moved
+
+
+def _advance(call: int, before: Standing, decision: Decision, catalogue: Catalogue) -> tuple[Effect, Standing]:
+    act = before.act(catalogue)
+    ended = Status.FAILED if call in decision.failed else Status.DONE
+    status = Status.WAITING if call in decision.blocked else ended
+    effect = act.effect(status)
+    ledgers = {**before.ledgers, (act.operation.database, act.operation.connection): act.after(status)}
+    standing = replace(before, operation=decision.ready.get(call), blocked=status is Status.WAITING, ledgers=ledgers)
+    if standing.blocked:
+        return effect, replace(standing, operation=act.operation)
+    if standing.operation is None:  # its connections close: open transactions and session locks end
+        for ledger in ledgers.values():
+            effect |= Effect(everything=True) if ledger.tainted else ledger.release()
+    changes = bool(effect.locks or effect.published)
+    if changes or act.operation not in before.seen:
+        seen: frozenset[Operation] = frozenset() if changes else before.seen
+        return effect, replace(standing, seen=seen | {act.operation}, idle=0)
+    return effect, replace(standing, idle=before.idle + 1)
+
+
+def _with_bystanders(effect: Effect, waiting: list[Act]) -> Effect:
+    """Add those who went on waiting for something that the step touched: that they did depends on them too."""
+    effects = [act.effect(Status.WAITING) for act in waiting]
+    while not effect.local:
+        touched = [other for other in effects if contend(effect, other)]
+        if not touched:
+            break
+        effects = [other for other in effects if other not in touched]
+        effect = reduce(or_, touched, effect)
+    return effect

@@ -1,0 +1,1 @@
+"""Pictures of who did what when."""

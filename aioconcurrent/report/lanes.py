@@ -1,0 +1,304 @@
+"""Lanes: a run as a picture, one column per call and one row per step, in the order they were let go.
+
+`lanes` makes the rows, `as_text` lays them out as plain text; other renderings
+start from the same rows.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from textwrap import wrap
+from typing import Any, Literal
+
+from ..exceptions import WrappedError
+from ..explore.accesses import Computed, accesses
+from ..explore.trace import Ending, TracedStep, call_name
+from .sql import keep, literal, operation_text
+
+__all__ = ["LaneRow", "Lanes", "as_text", "lanes"]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRow:
+    """Something that one call did.
+
+    Attributes:
+        call: Which call, counted from 0.
+        kind: Whether it let a step go, went on after waiting, did the same many more times, or ended.
+        number: Of the step, counted from 1; None for what is no step of its own.
+        action: What it did: SQL, COMMIT, "returns 3".
+        results: What came of it, a line each: "-> balance=100", "waits for A".
+        source: The application's line, where it is another than in the call's row before.
+        marked: Whether the explanation is about this step.
+    """
+
+    call: int
+    kind: Literal["step", "resumed", "repeated", "ended"]
+    number: int | None
+    action: str
+    results: tuple[str, ...] = ()
+    source: str = ""
+    marked: bool = False
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """The picture of one run: the text of each call, and what happened."""
+
+    heads: tuple[str, ...]
+    rows: tuple[LaneRow, ...]
+
+
+_ROWS_SHOWN = 3
+_LONGEST_LOOP = 4  # statements in a loop that is told once
+_NARROWEST_LANE = 32
+_LONGEST_OUTCOME = 200
+
+
+def lanes(ending: Ending, calls: Sequence[str], marked: Collection[int] = ()) -> Lanes:
+    """Draw a run.
+
+    Args:
+        ending: Of the run.
+        calls: The text of each call, as "withdraw(account_id=1, amount=80)".
+        marked: The indexes of the steps that matter most.
+    """
+    rows: list[LaneRow] = []
+    sources: dict[int, str | None] = {}
+    for row in _Drawing(ending, marked).rows():
+        fresh = row.source and sources.get(row.call) != row.source
+        rows.append(row if fresh else replace(row, source=""))
+        if row.source:
+            sources[row.call] = row.source
+    heads = tuple(f"{call_name(call)}: {text}" for call, text in enumerate(calls))
+    return Lanes(heads, tuple(rows))
+
+
+class _Drawing:
+    """One walk over the steps of a run."""
+
+    def __init__(self, ending: Ending, marked: Collection[int]) -> None:
+        self._ending = ending
+        self._steps = ending.steps
+        self._marked = marked
+        self._telling = _telling_columns(ending.steps)
+        self._resumed: dict[int, list[int]] = {}
+        for index, step in enumerate(self._steps):
+            if step.resumed_after is not None:
+                self._resumed.setdefault(step.resumed_after, []).append(index)
+        self._last = {
+            step.call: max(index, step.resumed_after if step.resumed_after is not None else index)
+            for index, step in enumerate(self._steps)
+        }
+
+    def rows(self) -> Iterator[LaneRow]:
+        index = 0
+        while index < len(self._steps):
+            length, times = self._loop(index)
+            for each in range(index, index + length):
+                yield from self._at(each)
+            index += length * times
+            if times > 1:
+                yield self._repeated(index, length, times - 1)
+        for call, outcome in enumerate(self._ending.outcomes):
+            if call not in self._last:
+                yield _ended(call, outcome)
+
+    def _at(self, index: int) -> Iterator[LaneRow]:
+        """What happens in one step: its statement, then those that it sets free; a call may end with each."""
+        yield self._row(index)
+        yield from self._end(index, index)
+        for waiter in self._resumed.get(index, ()):
+            results = tuple(self._results(self._steps[waiter]))
+            yield LaneRow(self._steps[waiter].call, "resumed", None, f"(step {waiter + 1} goes on)", results)
+            yield from self._end(waiter, index)
+
+    def _end(self, step: int, now: int) -> Iterator[LaneRow]:
+        call = self._steps[step].call
+        if self._last[call] == now:
+            yield _ended(call, self._ending.outcomes[call])
+
+    def _row(self, index: int) -> LaneRow:
+        step = self._steps[index]
+        results: tuple[str, ...] = tuple(self._results(step)) if step.resumed_after is None else ()
+        if step.waited_for:
+            results = (f"waits for {' and '.join(call_name(call) for call in sorted(step.waited_for))}", *results)
+        text = operation_text(step.operation, self._telling)
+        if step.operation.kind == "cache" and step.rows and not _reads_cache(step):
+            text = f"{text[:-1]}, {', '.join(repr(value) for value in step.rows[0])})"
+        return LaneRow(step.call, "step", index + 1, text, results, step.source or "", index in self._marked)
+
+    def _repeated(self, end: int, length: int, times: int) -> LaneRow:
+        what = "the same" if length == 1 else f"the same {length} steps"
+        how = "once more" if times == 1 else f"{times} more times"
+        return LaneRow(self._steps[end - 1].call, "repeated", None, f"({what} {how}, up to step {end})")
+
+    def _loop(self, start: int) -> tuple[int, int]:
+        """How many steps from `start` on are done how many times in a row, with nothing to tell of but the first."""
+        best = (1, 1)
+        for length in range(1, _LONGEST_LOOP + 1):
+            first = [self._shape(index) for index in range(start, start + length)]
+            if None in first:
+                break
+            times = 1
+            while [self._shape(start + times * length + offset) for offset in range(length)] == first:
+                times += 1
+            if times > 2 and length * times > best[0] * best[1]:
+                best = (length, times)
+        return best
+
+    def _shape(self, index: int) -> object:
+        """What makes steps alike; None for one that must be told."""
+        if index >= len(self._steps):
+            return None
+        step = self._steps[index]
+        eventful = step.error or step.waited_for or index in self._marked or index in self._resumed
+        if eventful or self._last[step.call] == index:
+            return None
+        return step.call, step.operation.kind, step.operation.text, step.source
+
+    def _results(self, step: TracedStep) -> Iterator[str]:
+        if step.error is not None:
+            yield f"raises {step.error}"
+        elif step.operation.kind == "cache":
+            if step.rows and _reads_cache(step):
+                yield f"-> {', '.join(repr(value) for value in step.rows[0])}"
+        elif step.columns:
+            yield from self._result_rows(step)
+        elif step.rowcount is not None and step.rowcount >= 0 and _counts_rows(step):
+            yield f"-> {_rows(step.rowcount)}"
+
+    def _result_rows(self, step: TracedStep) -> Iterator[str]:
+        if step.columns == ("a",) and step.operation.text.upper().startswith("SELECT 1 AS"):
+            yield "-> a row" if step.rows else "-> no row"  # how Django writes exists()
+            return
+        if not step.rows:
+            yield "-> no row"
+        for row in step.rows[:_ROWS_SHOWN]:
+            cells = [f"{name.strip('_')}={literal(value)}" for name, value in zip(step.columns, row, strict=False)]
+            yield f"-> {', '.join(keep(cells, step.columns, self._telling))}"
+        total = max(len(step.rows), step.rowcount or 0)
+        if total > _ROWS_SHOWN:
+            yield f"-> {_rows(total - _ROWS_SHOWN, 'more ')}"
+
+
+def _reads_cache(step: TracedStep) -> bool:
+    return step.operation.text in ("get", "get_many", "has_key", "incr", "decr", "add", "get_or_set")
+
+
+def _counts_rows(step: TracedStep) -> bool:
+    return step.operation.text.lstrip("( ").upper().startswith(("UPDATE", "DELETE", "INSERT", "WITH"))
+
+
+def _rows(count: int, more: str = "") -> str:
+    return f"{count or 'no'} {more}{'row' if count <= 1 else 'rows'}"
+
+
+def _ended(call: int, outcome: Any) -> LaneRow:
+    error = outcome.error if isinstance(outcome, WrappedError) else outcome
+    if isinstance(error, BaseException):
+        lines = str(error).strip().splitlines()
+        text = f"raises {type(error).__name__}" + (f": {lines[0]}" if lines else "")
+    else:
+        text = f"returns {outcome!r}"
+    shown = text if len(text) <= _LONGEST_OUTCOME else f"{text[: _LONGEST_OUTCOME - 3]}..."
+    return LaneRow(call, "ended", None, shown)
+
+
+def _telling_columns(steps: Sequence[TracedStep]) -> frozenset[str]:
+    """The columns to show where there are many: by which rows were found, and those that some write changed."""
+    seen: dict[tuple[str, str], set[object]] = {}
+    telling: set[str] = set()
+    found = accesses(steps)
+    for access in found:
+        telling |= access.where.keys()
+        for row in access.rows:
+            for column, value in row.items():
+                seen.setdefault((access.table, column), set()).add(repr(value))
+    for access in found:
+        for column, value in access.written[0].items() if access.verb == "update" and access.written else ():
+            before = seen.get((access.table, column))
+            if isinstance(value, Computed) or before is None or repr(value) not in before or len(before) > 1:
+                telling.add(column)
+    return frozenset(telling)
+
+
+def as_text(picture: Lanes, width: int = 100) -> str:
+    """Lay lanes out as text: side by side if each gets enough of the width, else one below the other."""
+    gutter = len(str(max((row.number or 0 for row in picture.rows), default=0))) + 2
+    count = max(len(picture.heads), 1)
+    lane = (width - gutter) // count - 3
+    body = _side_by_side(picture, gutter, lane) if lane >= _NARROWEST_LANE else _in_one(picture, gutter, width)
+    return "\n".join(line.rstrip() for line in body)
+
+
+def _side_by_side(picture: Lanes, gutter: int, lane: int) -> Iterator[str]:
+    count = len(picture.heads)
+    heads = [_wrapped(head, lane) for head in picture.heads]
+    for index in range(max(map(len, heads), default=0)):
+        yield " " * gutter + "".join(f" │ {(head[index] if index < len(head) else ''):{lane}}" for head in heads)
+    yield "─" * gutter + "".join("─┼─" + "─" * lane for _ in heads)
+    for row in picture.rows:
+        for index, line in enumerate(_cell(row, lane)):
+            lead = _lead(row, gutter) if index == 0 else " " * gutter
+            cells = (line if call == row.call else "" for call in range(count))
+            yield lead + "".join(f" │ {cell:{lane}}" for cell in cells)
+
+
+def _in_one(picture: Lanes, gutter: int, width: int) -> Iterator[str]:
+    name = max((len(call_name(call)) for call in range(len(picture.heads))), default=1)
+    room = max(width - gutter - name - 3, 20)
+    for head in picture.heads:
+        first, *rest = _wrapped(head, width)
+        yield first
+        yield from (f"{' ' * (name + 2)}{line}" for line in rest)
+    yield "─" * width
+    for row in picture.rows:
+        for index, line in enumerate(_cell(row, room)):
+            lead = _lead(row, gutter) if index == 0 else " " * gutter
+            yield f"{lead} {call_name(row.call):>{name}}│ {line}"
+
+
+def _lead(row: LaneRow, gutter: int) -> str:
+    return f"{'>' if row.marked else ' '}{row.number if row.number is not None else '':>{gutter - 1}}"
+
+
+def _cell(row: LaneRow, width: int) -> Iterator[str]:
+    """The application's line, then what it made the database do, then what came of that."""
+    if row.source:
+        yield from _source(row.source, width)
+    lead = "" if row.kind == "ended" else "  "
+    for text in (row.action, *row.results):
+        yield from (f"{lead}{line}" for line in _wrapped(text, width - len(lead)))
+
+
+_CLAUSES = (" FROM ", " WHERE ", " SET ", " VALUES ", " ORDER BY ", " RETURNING ", " LIMIT ", " FOR UPDATE")
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Break a text into lines, before the clauses of SQL where there are some."""
+    if len(text) <= width:
+        return [text]
+    marked = text
+    for clause in _CLAUSES:
+        marked = marked.replace(clause, f"\n{clause[1:]}")
+    lines: list[str] = []
+    for part in marked.split("\n"):
+        if lines and len(lines[-1]) + 1 + len(part) <= width:
+            lines[-1] += f" {part}"
+        else:
+            lead = "  " if lines else ""
+            lines += wrap(part, width, initial_indent=lead, subsequent_indent=f"{lead}  ", break_on_hyphens=False)
+    return lines
+
+
+def _source(source: str, width: int) -> list[str]:
+    """The file without its folders, and the code; on two lines where one does not hold them."""
+    place, _, code = source.partition(": ")
+    file = place.partition(" in ")[0].replace("\\", "/").rsplit("/", 1)[-1]
+    if len(f"{file}  {code}") <= width:
+        return [f"{file}  {code}".rstrip()]
+    return [_cut(file, width), _cut(f"  {code}", width)]
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 3]}..."

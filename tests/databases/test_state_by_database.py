@@ -1,0 +1,206 @@
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.db import connections
+
+from aioconcurrent.databases.state import State, StateError
+from tests.databases.conftest import TRIGGERS, content, fill, run, turn_over
+from tests.project.databases import on
+from tests.project.ledger.models import Category, Currency, Entry, Team
+
+Open = Callable[..., State]
+Make = Callable[..., None]
+on_postgresql = pytest.mark.parametrize("database", on("postgresql"))
+on_mysql = pytest.mark.parametrize("database", on("mysql"))
+on_sqlite = pytest.mark.parametrize("database", on("file"))
+
+
+@on_sqlite
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+def test_the_file_keeps_its_journal_mode(database: str, opened: Open, made: Make, mode: str) -> None:
+    made((f"PRAGMA journal_mode = {mode}", "PRAGMA journal_mode = delete"))
+    fill(database)
+    before = content(database)
+    state = opened(database)
+    turn_over(database)
+    state.restore()
+    assert content(database) == before
+    assert before["journal"] == [(mode,)]
+
+
+@on_sqlite
+def test_a_locked_file_is_an_error_and_no_hang(database: str, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = opened(database)
+    state._file.execute("PRAGMA busy_timeout = 0")  # type: ignore[attr-defined]
+    monkeypatch.setattr("aioconcurrent.databases.state.sqlite.PATIENCE", 0.05)
+    other = sqlite3.connect(connections[database].settings_dict["NAME"])
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StateError, match="database is locked"):
+        state.restore({"shop_counter"})
+    other.close()
+
+
+@on_postgresql
+def test_columns_of_every_kind_come_back(database: str, opened: Open, made: Make) -> None:
+    made(
+        ("CREATE TYPE mood AS ENUM ('sad', 'happy')", "DROP TYPE mood"),
+        (
+            """CREATE TABLE "Odd ""One" (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, moods mood[], "T" jsonb,
+            t timestamptz, half integer GENERATED ALWAYS AS (id / 2) STORED, r int4range, dropped integer)""",
+            'DROP TABLE "Odd ""One"',
+        ),
+        ('ALTER TABLE "Odd ""One" DROP COLUMN dropped', "SELECT 1"),
+        ("CREATE SEQUENCE loose START 5", "DROP SEQUENCE loose"),
+    )
+    row = """INSERT INTO "Odd ""One" (moods, "T", t, r) VALUES ('{sad,NULL,happy}', '{"a": [1]}', now(), '[1,3)')"""
+    run(database, row, row, "SELECT nextval('loose')")
+    before = content(database)
+    state = opened(database)
+    assert state.keys['odd "one'].automatic
+    run(database, row, """UPDATE "Odd ""One" SET moods = '{}', t = NULL""", "SELECT nextval('loose')")
+    assert state.changed() == {'odd "one', "loose"}
+    state.restore()
+    assert content(database) == before
+
+
+@on_postgresql
+def test_names_that_stand_for_other_tables_are_no_tables(database: str, opened: Open, made: Make) -> None:
+    made(
+        ("CREATE TABLE parted (id integer) PARTITION BY RANGE (id)", "DROP TABLE parted"),
+        ("CREATE TABLE part1 PARTITION OF parted FOR VALUES FROM (0) TO (10)", "SELECT 1"),
+        ("CREATE TABLE part2 PARTITION OF parted FOR VALUES FROM (10) TO (30)", "SELECT 1"),
+        ("CREATE TABLE mother (id integer)", "DROP TABLE mother"),
+        ("CREATE TABLE daughter () INHERITS (mother)", "DROP TABLE daughter"),
+        ("CREATE SCHEMA elsewhere", "DROP SCHEMA elsewhere CASCADE"),
+        ("CREATE TABLE elsewhere.shop_counter (id integer)", "SELECT 1"),
+    )
+    run(database, "INSERT INTO parted VALUES (1), (11)", "INSERT INTO daughter VALUES (1)")
+    before = content(database)
+    state = opened(database)
+    assert state.catalogue.views["parted"] == {"part1", "part2"}
+    assert not state.catalogue.tables & {"parted", "mother", "shop_counter"}
+    assert "mother" not in state.catalogue.views
+    run(database, "UPDATE parted SET id = id + 9", "UPDATE mother SET id = 2", "INSERT INTO mother VALUES (1)")
+    run(database, "INSERT INTO elsewhere.shop_counter VALUES (1)")
+    assert state.changed() == {"part1", "part2", "mother", "daughter", "shop_counter"}
+    state.restore()
+    assert content(database) == before
+
+
+@on_postgresql
+def test_what_runs_code_of_the_project_is_opaque(database: str, opened: Open, made: Make) -> None:
+    made(
+        ("CREATE FUNCTION Twice(integer) RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT 2'", "DROP FUNCTION Twice"),
+        ("CREATE TABLE a (v integer DEFAULT twice(1))", "DROP TABLE a"),
+        ("CREATE TABLE b (v integer CHECK (twice(v) > 0))", "DROP TABLE b"),
+        ("CREATE TABLE c (v integer)", "DROP TABLE c"),
+        ("CREATE INDEX ON c (twice(v))", "SELECT 1"),
+        ("CREATE DOMAIN even AS integer CHECK (twice(VALUE) > 0)", "DROP DOMAIN even"),
+        ("CREATE TABLE d (v even)", "DROP TABLE d"),
+        ("CREATE TABLE e (v integer)", "DROP TABLE e"),
+        ("CREATE RULE silent AS ON INSERT TO e DO INSTEAD NOTHING", "SELECT 1"),
+        ("CREATE TABLE f (v serial)", "DROP TABLE f"),
+        ("CREATE TABLE g (v integer DEFAULT nextval('f_v_seq'))", "DROP TABLE g"),
+        ("CREATE TABLE h (v serial, u uuid DEFAULT gen_random_uuid(), t text CHECK (lower(t) = t))", "DROP TABLE h"),
+        ("CREATE VIEW calling AS SELECT twice(v) FROM c", "DROP VIEW calling"),
+    )
+    catalogue = opened(database).catalogue
+    assert catalogue.opaque == set("abcdefg")
+    assert "h" in catalogue.tables
+    assert catalogue.routines == {"twice"}
+    assert "calling" not in catalogue.views
+
+
+PLAIN = f"aioconcurrent_plain_{os.getpid()}"
+
+
+@pytest.fixture
+def plain_role(database: str) -> Iterator[dict[str, Any]]:
+    """Settings of a role that owns the tables and may do nothing else."""
+    tables = connections[database].introspection.table_names()
+    run(database, f"CREATE ROLE {PLAIN} LOGIN", f"GRANT CREATE ON SCHEMA public TO {PLAIN}")
+    run(database, *(f"ALTER TABLE {table} OWNER TO {PLAIN}" for table in tables))
+    yield {**connections[database].settings_dict, "USER": PLAIN, "PASSWORD": ""}
+    run(database, f"REASSIGN OWNED BY {PLAIN} TO CURRENT_USER", f"DROP OWNED BY {PLAIN}", f"DROP ROLE {PLAIN}")
+
+
+@on_postgresql
+def test_a_role_that_is_no_superuser_puts_all_back(
+    database: str, opened: Open, made: Make, plain_role: dict[str, Any]
+) -> None:
+    fill(database)
+    made(*(pair for pair in TRIGGERS["postgresql"]))
+    before = content(database)
+    state = opened(database, plain_role)
+    for _ in range(2):
+        Team.objects.using(database).create(name="blue")
+        Category.objects.using(database).all().delete()
+        Entry.objects.using(database).all().delete()
+        Currency.objects.using(database).all().delete()
+        state.restore()
+        assert content(database) == before
+
+
+@on_postgresql
+def test_without_rights_tables_bound_by_foreign_keys_come_back_together(
+    database: str, opened: Open, made: Make, plain_role: dict[str, Any]
+) -> None:
+    made(
+        ("CREATE TABLE top (id integer PRIMARY KEY, up integer REFERENCES top)", "DROP TABLE top CASCADE"),
+        ("CREATE TABLE below (id integer PRIMARY KEY REFERENCES top ON DELETE CASCADE)", "DROP TABLE below CASCADE"),
+        ("CREATE TABLE lowest (id integer PRIMARY KEY REFERENCES below ON DELETE RESTRICT)", "DROP TABLE lowest"),
+    )
+    run(
+        database,
+        "INSERT INTO top VALUES (2, 2), (1, 2)",
+        "INSERT INTO below VALUES (1)",
+        "INSERT INTO lowest VALUES (1)",
+    )
+    run(database, *(f"ALTER TABLE {table} OWNER TO {PLAIN}" for table in ("top", "below", "lowest")))
+    before = content(database)
+    state = opened(database, plain_role)
+    run(database, "INSERT INTO top VALUES (3, 1)")
+    state.restore({"top"})
+    assert content(database) == before
+    run(database, "ALTER TABLE top ADD FOREIGN KEY (id) REFERENCES below NOT VALID")
+    with pytest.raises(StateError, match="GRANT SET ON PARAMETER session_replication_role"):
+        opened(database, plain_role).restore({"top"})
+
+
+@on_mysql
+def test_zero_keys_generated_columns_and_odd_values_come_back(database: str, opened: Open, made: Make) -> None:
+    made(
+        (
+            """CREATE TABLE `Odd ``One` (id integer AUTO_INCREMENT PRIMARY KEY, v integer DEFAULT 7, f float,
+            g geometry, b bit(3), e enum('x', 'y'), ts timestamp(6) NULL, twice integer AS (v * 2) STORED, d date)
+            AUTO_INCREMENT = 50""",
+            "DROP TABLE `Odd ``One`",
+        )
+    )
+    run(
+        database,
+        "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO'",
+        "INSERT INTO `Odd ``One` (id, f, g, b, e, ts, d) VALUES"
+        " (0, 0.1, POINT(1, 2), 5, 'y', '2024-10-27 00:30:00.5', '0000-00-00')",
+    )
+    before = content(database)
+    state = opened(database)
+    run(database, "UPDATE `Odd ``One` SET f = 0.10000001")
+    assert state.changed() == {"odd `one"}
+    run(database, "DELETE FROM `Odd ``One`", "INSERT INTO `Odd ``One` (f) VALUES (1)")
+    state.restore()
+    assert content(database) == before
+
+
+@on_mysql
+def test_views_that_call_functions_are_left_out(database: str, opened: Open, made: Make) -> None:
+    made(
+        ("CREATE FUNCTION Twice(v integer) RETURNS integer DETERMINISTIC RETURN v * 2", "DROP FUNCTION Twice"),
+        ("CREATE VIEW calling AS SELECT twice(id) FROM shop_counter", "DROP VIEW calling"),
+    )
+    catalogue = opened(database).catalogue
+    assert catalogue.routines == {"twice"}
+    assert not {"calling"} & (catalogue.views.keys() | catalogue.tables)

@@ -1,0 +1,266 @@
+"""What a race is called and how it is told, from traces that are written down here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aioconcurrent.explore.anomalies import Anomaly, name_anomaly
+from aioconcurrent.explore.differences import ABSENT, Difference
+from aioconcurrent.explore.oracle import Violation
+from aioconcurrent.explore.trace import TracedStep
+from tests.explore.traces import Tracer, cached, waited
+
+BALANCE = Difference("row", 20, -60, "account", "id=1", name="balance", unique=True)
+
+
+def named(steps: list[TracedStep], *differences: Difference, kind: Any = "no serial order", **more: Any) -> Anomaly:
+    return name_anomaly(steps, Violation(kind, more.pop("detail", "it is so"), (0, 1), differences, **more))
+
+
+def row(found: object, expected: object, table: str = "slot") -> Difference:
+    return Difference("row", found, expected, table, unique=True)
+
+
+@pytest.mark.parametrize("atomic", [False, True])
+def test_a_lost_update_is_told_with_the_values(atomic: bool) -> None:
+    t = Tracer(atomic=atomic)
+    held: dict[str, Any] = waited(0, until=4) if atomic else {}
+    steps = [t.read(0, 100), t.read(1, 100), t.save(0, 20), t.save(1, 20, **held), t.end(0), t.end(1)]
+    anomaly = named(steps, BALANCE)
+    assert anomaly.name == "lost update"
+    assert anomaly.explanation == (
+        "B read balance=100 before A's update to 20 and wrote 20 over it; "
+        "no serial order ends at balance=20 in account id=1."
+    )
+    assert "F('balance')" in anomaly.hint
+    assert "select_for_update()" in anomaly.hint
+    assert anomaly.steps == (1, 2, 3)
+
+
+def test_a_read_of_what_is_not_committed_yet_is_stale_too() -> None:
+    t = Tracer(atomic=True)
+    steps = [t.read(0, 100), t.save(0, 20), t.read(1, 100), t.end(0), t.save(1, 30), t.end(1)]
+    assert named(steps, BALANCE).explanation.startswith("B read balance=100 before A's update to 20 and wrote 30")
+
+
+def test_what_was_rolled_back_is_no_lost_update() -> None:
+    t = Tracer(atomic=True)
+    steps = [t.read(0, 100), t.read(1, 100), t.save(0, 20), t.end(0, "rollback"), t.save(1, 20), t.end(1)]
+    assert named(steps, BALANCE).name == "no serial order"
+
+
+def test_a_row_that_was_read_again_before_it_was_written_is_not_lost() -> None:
+    t = Tracer()
+    steps = [t.read(1, 100), t.read(0, 100), t.save(0, 20), t.read(1, 20), t.save(1, -60)]
+    assert named(steps, BALANCE).name != "lost update"
+
+
+def test_a_second_read_of_an_old_snapshot_does_not_make_an_update_less_lost() -> None:
+    t = Tracer("mysql", atomic=True, isolation="repeatable read")
+    steps = [t.read(1, 100), t.save(0, 20), t.end(0), t.read(1, 100), t.save(1, 20), t.end(1)]
+    assert named(steps, BALANCE).name == "lost update"
+
+
+def test_under_snapshots_a_late_read_is_as_old_as_the_first() -> None:
+    t = Tracer("postgresql", atomic=True, isolation="repeatable read")
+    steps = [t.sql(1, LOOK, "x"), t.save(0, 20), t.end(0), t.read(1, 100), t.save(1, 20), t.end(1)]
+    assert named(steps, BALANCE).name == "lost update"
+    t.isolation = "read committed"
+    steps = [t.sql(1, LOOK, "x"), t.save(0, 20), t.end(0), t.read(1, 20), t.save(1, 0), t.end(1)]
+    assert named(steps, BALANCE).name != "lost update"
+
+
+def test_rows_are_told_apart_by_what_was_read_of_them() -> None:
+    t = Tracer()
+    by_owner = 'SELECT "account"."id", "account"."balance" FROM "account" WHERE "account"."owner" = %s'
+    steps = [t.sql(1, by_owner, ("bob",), rows=[{"id": 2, "balance": 5}]), t.save(0, 20, 1), t.save(1, 6, 2)]
+    assert named(steps, BALANCE).name == "no serial order"
+
+
+def test_different_rows_are_no_lost_update() -> None:
+    t = Tracer()
+    steps = [t.read(0, 100, 1), t.read(1, 100, 2), t.save(0, 20, 1), t.save(1, 20, 2)]
+    assert named(steps, BALANCE).name == "no serial order"
+
+
+def test_sqlite_is_not_told_to_lock_rows() -> None:
+    t = Tracer("sqlite")
+    hint = named([t.read(0, 100), t.read(1, 100), t.save(0, 20), t.save(1, 20)], BALANCE).hint
+    assert "IMMEDIATE" in hint
+
+
+LOOK = 'SELECT 1 AS "a" FROM "slot" WHERE "slot"."name" = %s LIMIT 1'
+ADD = 'INSERT INTO "slot" ("name") VALUES (%s) RETURNING "slot"."id"'
+
+
+def test_a_double_insert_is_told_by_what_was_looked_for() -> None:
+    t = Tracer()
+    steps = [t.sql(0, LOOK, "x"), t.sql(1, LOOK, "x"), t.sql(0, ADD, "x"), t.sql(1, ADD, "x")]
+    anomaly = named(steps, row({"name": "x"}, ABSENT))
+    assert anomaly.name == "double insert"
+    assert anomaly.explanation == (
+        "B found no slot with name='x' before A inserted it, and inserted one as well; "
+        "no serial order ends with the row slot (name='x')."
+    )
+    assert "UniqueConstraint on name" in anomaly.hint
+
+
+def test_a_number_counted_twice_is_a_double_insert() -> None:
+    t = Tracer()
+    top, add = 'SELECT MAX("item"."order") AS "top" FROM "item"', 'INSERT INTO "item" ("name", "order") VALUES (%s, %s)'
+    look = [t.sql(call, top, rows=[{"top": 0}]) for call in (0, 1)]
+    anomaly = named([*look, t.sql(0, add, ("a", 1)), t.sql(1, add, ("b", 1))], row({"order": 1}, ABSENT, "item"))
+    assert anomaly.name == "double insert"
+    assert "B read top=0 from item before A inserted order=1, and inserted the same as well" in anomaly.explanation
+
+
+ON_CALL = 'SELECT COUNT(*) AS "__count" FROM "doctor" WHERE "doctor"."on_call"'
+LEAVE = 'UPDATE "doctor" SET "on_call" = %s WHERE "doctor"."name" = %s'
+
+
+def test_write_skew_is_two_decisions_on_what_the_other_changes() -> None:
+    t = Tracer(atomic=True)
+    count = [t.sql(call, ON_CALL, rows=[{"__count": 2}]) for call in (0, 1)]
+    leave = [t.sql(call, LEAVE, (False, name), rowcount=1) for call, name in enumerate("xy")]
+    anomaly = named([*count, *leave, t.end(0), t.end(1)], row({"on_call": False}, ABSENT, "doctor"))
+    assert anomaly.name == "write skew"
+    assert "A read count=2 before B's update to on_call=False" in anomaly.explanation
+    assert "SERIALIZABLE" in anomaly.hint
+
+
+def test_rows_that_appear_after_a_count_are_a_phantom() -> None:
+    t = Tracer()
+    count, add = 'SELECT COUNT(*) AS "__count" FROM "slot"', 'INSERT INTO "slot" ("name") VALUES (%s)'
+    steps = [t.sql(call, count, rows=[{"__count": 1}]) for call in (0, 1)]
+    anomaly = named([*steps, t.sql(0, add, "x"), t.sql(1, add, "y")], row({"name": "y"}, ABSENT))
+    assert anomaly.name == "phantom"
+    assert "A read count=1 before B inserted a row of slot (name='y')" in anomaly.explanation
+
+
+def test_one_row_with_two_values_is_a_non_repeatable_read() -> None:
+    t = Tracer()
+    returned = Difference("outcome", (100, 20), (100, 100), call=1)
+    anomaly = named([t.read(1, 100), t.save(0, 20), t.read(1, 20)], returned)
+    assert anomaly.name == "non-repeatable read"
+    assert "B read balance=100 before A's update to 20 and balance=20 after it" in anomaly.explanation
+
+
+def test_one_range_with_two_sizes_is_a_phantom() -> None:
+    t = Tracer()
+    every = 'SELECT "slot"."id", "slot"."name" FROM "slot"'
+    steps = [t.sql(1, every), t.sql(0, ADD, "x"), t.sql(1, every, rows=[{"id": 1, "name": "x"}])]
+    assert named(steps, Difference("outcome", (0, 1), (0, 0), call=1)).name == "phantom"
+
+
+def test_two_rows_read_on_both_sides_of_a_change_are_a_non_repeatable_read() -> None:
+    t = Tracer()
+    steps = [t.read(1, 100, 1), t.save(0, 20, 1), t.save(0, 180, 2), t.read(1, 180, 2)]
+    anomaly = named(steps, Difference("outcome", 280, 200, call=1))
+    assert anomaly.name == "non-repeatable read"
+    assert "but balance=180 after A's update of account" in anomaly.explanation
+
+
+def test_a_check_that_no_longer_holds_when_it_is_acted_on_is_a_stale_read() -> None:
+    t = Tracer()
+    take = 'UPDATE "show" SET "left" = ("show"."left" - %s) WHERE "show"."id" = %s'
+    look = 'SELECT "show"."id", "show"."left" FROM "show" WHERE "show"."id" = %s'
+    sell = 'INSERT INTO "ticket" ("buyer") VALUES (%s)'
+    seen = {"rows": [{"id": 7, "left": 1}]}
+    steps = [t.sql(0, look, (7,), **seen), t.sql(1, look, (7,), **seen), t.sql(0, take, (1, 7)), t.sql(1, sell, ("b",))]
+    anomaly = named(steps, row({"buyer": "b"}, ABSENT, "ticket"))
+    assert anomaly.name == "stale read"
+    assert "B read left=1 before A's update to left - 1, and went on to insert ticket" in anomaly.explanation
+
+
+def test_a_statement_that_read_before_it_waited_has_a_stale_snapshot() -> None:
+    t = Tracer(atomic=True)
+    count = 'UPDATE "counter" SET "n" = (SELECT COUNT(*) FROM "slot") WHERE "counter"."name" = %s'
+    bump = 'UPDATE "counter" SET "n" = ("counter"."n" + 1) WHERE "counter"."name" = %s'
+    steps = [t.sql(0, bump, "a"), t.sql(0, ADD, "x"), t.sql(1, count, "a", **waited(0, until=3)), t.end(0), t.end(1)]
+    anomaly = named(steps, Difference("row", 0, 1, "counter", "id=1", name="n", unique=True))
+    assert anomaly.name == "stale snapshot"
+
+
+def test_a_value_taken_through_the_cache_is_a_dirty_cache_read() -> None:
+    steps = [cached(0, "get", "hits", 7), cached(1, "get", "hits", 7), cached(0, "set", "hits", 8)]
+    anomaly = named([*steps, cached(1, "set", "hits", 8)], Difference("outcome", 8, 9, call=1))
+    assert anomaly.name == "dirty-cache read"
+    assert "B read hits=7 from the cache before A set it to 8, and then put hits=8" in anomaly.explanation
+    assert "cache.incr()" in anomaly.hint
+
+
+def test_a_row_put_into_the_cache_after_it_changed_is_a_dirty_cache_read() -> None:
+    t = Tracer()
+    steps = [cached(1, "get", "account-1", None), t.read(1, 100), t.save(0, 20), cached(0, "delete", "account-1")]
+    assert named([*steps, cached(1, "set", "account-1", 100)]).name == "dirty-cache read"
+
+
+def deadlocked() -> list[TracedStep]:
+    t = Tracer(atomic=True)
+    return [
+        t.save(0, 1, 1),
+        t.save(1, 1, 2),
+        t.save(0, 1, 2, **waited(1, until=4)),
+        t.sql(1, LEAVE, (True, "x"), waited_for=frozenset({0}), error="OperationalError: deadlock detected"),
+        t.end(1, "rollback"),
+        t.end(0),
+    ]
+
+
+def test_a_deadlock_is_told_by_who_waited_for_whom() -> None:
+    anomaly = named(deadlocked(), kind="unhandled conflict", calls=(1,))
+    assert anomaly.name == "deadlock"
+    assert anomaly.explanation == (
+        "A waited for B in step 3 while B waited for A in step 4; "
+        "the database ended the circle with an error in B."
+    )  # fmt: skip
+    assert "same order" in anomaly.hint
+
+
+def test_a_deadlock_that_the_program_survived_does_not_hide_another_race() -> None:
+    assert named(deadlocked(), BALANCE).name != "deadlock"
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        ("IntegrityError: UNIQUE constraint failed: slot.name", "get_or_create()"),
+        ("OperationalError: database is locked", "IMMEDIATE"),
+        ("OperationalError: could not serialize access due to concurrent update", "repeat the whole transaction"),
+        ("ValueError: 7", "refusals"),
+    ],
+)
+def test_an_unhandled_conflict_has_the_hint_for_its_error(error: str, hint: str) -> None:
+    t = Tracer()
+    steps = [t.sql(0, LOOK, "x"), t.sql(1, LOOK, "x"), t.sql(0, ADD, "x"), t.sql(1, ADD, "x", error=error)]
+    anomaly = named(steps, kind="unhandled conflict", detail=f"B raised {error}", calls=(1,))
+    assert anomaly.name == "unhandled conflict"
+    assert "B found no slot with name='x' before A inserted it, and tried to insert one" in anomaly.explanation
+    assert error in anomaly.explanation
+    assert hint in anomaly.hint
+    assert 3 in anomaly.steps
+
+
+def test_a_broken_rule_has_the_name_of_its_pattern_or_its_own() -> None:
+    t = Tracer()
+    steps = [t.read(0, 100), t.read(1, 100), t.save(0, 20), t.save(1, 20)]
+    anomaly = named(steps, kind="broken rule", detail="solvent returned False")
+    assert anomaly.name == "lost update"
+    assert anomaly.explanation.endswith("; solvent returned False.")
+    assert named(steps[:1], kind="broken rule").name == "broken rule"
+
+
+def test_a_trace_that_tells_nothing_is_not_given_a_name_by_guess() -> None:
+    anomaly = named([Tracer().sql(0, "SELECT weird(", ()), Tracer().read(1, 100)], BALANCE)
+    assert anomaly.name == "no serial order"
+    assert "none of the usual patterns; no serial order ends at balance=20" in anomaly.explanation
+
+
+def test_of_two_patterns_the_one_that_explains_the_difference_is_named() -> None:
+    t = Tracer()
+    noise = [t.sql(0, LOOK, "x"), t.sql(1, LOOK, "x"), t.sql(0, ADD, "x"), t.sql(1, ADD, "x")]
+    steps = [t.read(0, 100), t.read(1, 100), *noise, t.save(0, 20), t.save(1, 20)]
+    assert named(steps, BALANCE).name == "lost update"
+    assert named(steps, row({"name": "x"}, ABSENT)).name == "double insert"

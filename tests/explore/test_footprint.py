@@ -1,0 +1,237 @@
+"""What a round trip may touch, read from its text."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from aioconcurrent.explore.footprint import EVERYTHING, Catalogue, Footprint, footprint
+from aioconcurrent.explore.operation import Operation
+from aioconcurrent.explore.statements import Control
+
+CATALOGUE = Catalogue(
+    tables=frozenset({"a", "b", "parent", "child", "grandchild", "audited", "strict_child"}),
+    views={"v": frozenset({"a", "b"})},
+    parents={"child": frozenset({"parent"}), "grandchild": frozenset({"child"}), "strict_child": frozenset({"parent"})},
+    cascades={"parent": frozenset({"child"}), "child": frozenset({"grandchild"})},
+    opaque=frozenset({"audited"}),
+    routines=frozenset({"settle", "soundex"}),
+)
+
+
+def of(sql: str, vendor: str = "postgresql", parameters: tuple[str, ...] | None = ()) -> Footprint:
+    return footprint(Operation("sql", sql, parameters, vendor=vendor, database="db"), CATALOGUE)
+
+
+def names(found: frozenset[str]) -> str:
+    return " ".join(sorted(name.removeprefix("db.") for name in found))
+
+
+READS = {
+    'SELECT "a"."id" FROM "a" WHERE "a"."id" = %s LIMIT 21': "a",
+    "SELECT COUNT(*) FROM (SELECT DISTINCT x FROM a WHERE y LIKE '%%s') subquery": "a",
+    'SELECT a.x FROM a INNER JOIN "b" ON a.id = b.a_id WHERE EXISTS(SELECT 1 FROM parent)': "a b parent",
+    "(SELECT id FROM a) UNION (SELECT id FROM b)": "a b",
+    "WITH recent AS (SELECT * FROM a) SELECT * FROM recent": "a",
+    "WITH a AS (SELECT * FROM b) SELECT * FROM a": "a b",
+    "SELECT * FROM public.A": "a",
+    "SELECT * FROM v": "a b",
+    "-- who asks\n/* and why */ SELECT * FROM a": "a",
+    "SELECT DATE_TRUNC(%s, a.d AT TIME ZONE %s), JSONB_BUILD_OBJECT(%s, a.x) FROM a": "a",
+    "SELECT * FROM generate_series(1, 2)": "",
+    "SELECT 1": "",
+}
+
+
+@pytest.mark.parametrize("sql", READS)
+def test_a_query_reads_its_tables_and_locks_nothing(sql: str) -> None:
+    found = of(sql)
+    assert names(found.reads) == READS[sql]
+    assert not found.everything
+    assert not found.writes | found.locks | found.shares
+
+
+WRITES = {
+    'INSERT INTO "a" ("x", "y") VALUES (%s, %s), (%s, %s) RETURNING "a"."id"': ("a", "a", ""),
+    "INSERT INTO a (x) SELECT x FROM b ON CONFLICT (x) DO UPDATE SET y = 1": ("a", "a b", ""),
+    "UPDATE a SET x = (SELECT COUNT(*) FROM b) WHERE id IN (%s, %s, %s)": ("a", "a b", ""),
+    "UPDATE a SET x = b.x FROM b WHERE a.id = b.id": ("a", "a b", ""),
+    "DELETE FROM a USING b WHERE a.id = b.id": ("a", "a b", ""),
+    "WITH gone AS (DELETE FROM a RETURNING *) INSERT INTO b SELECT * FROM gone": ("a b", "a b", ""),
+    "INSERT INTO child (parent_id) VALUES (%s)": ("child", "child parent", "parent"),
+    "UPDATE child SET x = 1": ("child grandchild", "child grandchild parent", "child grandchild parent"),
+    "DELETE FROM grandchild": ("grandchild", "grandchild", ""),
+    "DELETE FROM parent": (
+        "child grandchild parent",
+        "child grandchild parent strict_child",
+        "child grandchild parent strict_child",
+    ),
+}
+
+
+@pytest.mark.parametrize("sql", WRITES)
+def test_a_change_writes_and_locks_its_tables_and_what_foreign_keys_add(sql: str) -> None:
+    written, read, shared = WRITES[sql]
+    found = of(sql)
+    assert names(found.writes) == names(found.locks) == written
+    assert names(found.reads) == read
+    assert names(found.shares) == shared
+
+
+LOCKS = {
+    "SELECT * FROM a FOR UPDATE": ("a", ""),
+    "SELECT * FROM a t JOIN b ON TRUE WHERE t.id = %s FOR NO KEY UPDATE OF t SKIP LOCKED": ("a b", ""),
+    "SELECT * FROM a FOR KEY SHARE NOWAIT": ("", "a"),
+    "SELECT * FROM (SELECT * FROM a FOR UPDATE) t, b": ("a", ""),
+    "SELECT * FROM v FOR UPDATE": ("a b", ""),
+}
+
+
+@pytest.mark.parametrize("sql", LOCKS)
+def test_a_locking_query_locks_the_tables_of_its_own_select(sql: str) -> None:
+    found = of(sql)
+    assert (names(found.locks), names(found.shares)) == LOCKS[sql]
+    assert not found.writes
+
+
+@pytest.mark.parametrize(
+    ("sql", "written"),
+    [
+        ("UPDATE a, b SET a.x = b.x WHERE a.id = b.id", "a b"),
+        ("UPDATE a JOIN b ON a.id = b.id SET a.x = b.x", "a b"),
+        ("DELETE a FROM a JOIN b ON a.id = b.id", "a b"),
+        ("INSERT IGNORE INTO `a` (`x`) VALUES (%s)", "a"),
+        ("INSERT INTO a (x) VALUES (%s) ON DUPLICATE KEY UPDATE x = VALUES(x)", "a"),
+    ],
+)
+def test_on_mysql_every_table_of_a_joint_change_counts_as_written(sql: str, written: str) -> None:
+    assert names(of(sql, "mysql").writes) == written
+
+
+def test_on_mysql_a_change_locks_the_rows_it_reads() -> None:
+    assert names(of("INSERT INTO a (x) SELECT x FROM b", "mysql").shares) == "a b"
+    assert names(of("SELECT * FROM b LOCK IN SHARE MODE", "mysql").shares) == "b"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT pg_advisory_lock(%s)",
+        "SELECT nextval('s')",
+        "UPDATE a SET x = nextval('s')",
+        "SELECT own.lower(x) FROM a",
+        "SELECT * FROM unheard_of(1)",
+        "SELECT a.x, settle (a.id) FROM a",
+        "SELECT SOUNDEX (a.x) FROM a",
+        "SELECT * FROM unheard_of",
+        "SELECT * INTO b FROM a",
+        "SELECT 1; DELETE FROM a",
+        "CALL settle(%s)",
+        "DO $$ BEGIN DELETE FROM a; END $$",
+        "LOCK TABLE a IN EXCLUSIVE MODE",
+        "TRUNCATE a",
+        "CREATE TABLE a2 AS SELECT * FROM a",
+        "EXPLAIN ANALYZE DELETE FROM a",
+        "MERGE INTO a USING b ON a.id = b.id WHEN MATCHED THEN DELETE",
+        "COPY a FROM STDIN",
+        "EXECUTE plan(1)",
+        "NOTIFY channel",
+        "UPDATE v SET x = 1",
+        "UPDATE audited SET x = 1",
+        "SET CONSTRAINTS ALL IMMEDIATE",
+        "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+        "SET x = (SELECT 1)",
+        "BEGIN ISOLATION LEVEL SERIALIZABLE",
+        "COMMIT PREPARED 'x'",
+        "SELECT FROM WHERE",
+        "",
+    ],
+)
+def test_what_is_not_understood_touches_everything(sql: str) -> None:
+    assert of(sql) == EVERYTHING
+
+
+@pytest.mark.parametrize(
+    ("vendor", "sql"),
+    [
+        ("mysql", "SELECT GET_LOCK(%s, 1)"),
+        ("mysql", "SELECT /*! SQL_NO_CACHE */ * FROM a"),
+        ("mysql", "SELECT * FROM elsewhere.a"),
+        ("mysql", "SET autocommit = 1"),
+        ("mysql", "REPLACE INTO a VALUES (1)"),
+        ("sqlite", "BEGIN EXCLUSIVE"),
+        ("sqlite", "PRAGMA foreign_keys"),
+        ("sqlite", "ATTACH DATABASE 'x' AS y"),
+        ("oracle", "SELECT * FROM a"),
+    ],
+)
+def test_so_does_what_this_engine_makes_more_of(vendor: str, sql: str) -> None:
+    assert of(sql, vendor) == EVERYTHING
+
+
+def test_reading_a_table_with_triggers_is_only_reading() -> None:
+    assert names(of("SELECT * FROM audited").reads) == "audited"
+
+
+def test_a_cascade_into_a_table_with_triggers_touches_everything() -> None:
+    catalogue = Catalogue(tables=frozenset({"a", "b"}), cascades={"a": frozenset({"b"})}, opaque=frozenset({"b"}))
+    deletion = Operation("sql", "DELETE FROM a", vendor="postgresql")
+    assert footprint(deletion, catalogue) == EVERYTHING
+
+
+@pytest.mark.parametrize(
+    ("sql", "control"),
+    [
+        ("BEGIN", Control.BEGIN),
+        ("begin transaction;", Control.BEGIN),
+        ("BEGIN IMMEDIATE", Control.BEGIN_LOCKED),
+        ('SAVEPOINT "s140_x1"', Control.SAVEPOINT),
+        ('RELEASE SAVEPOINT "s140_x1"', Control.RELEASE),
+        ('ROLLBACK TO SAVEPOINT "s140_x1"', Control.ROLLBACK_TO),
+        ("COMMIT", Control.COMMIT),
+        ("ROLLBACK", Control.ROLLBACK),
+        ("SET LOCAL lock_timeout = 10", Control.SETTING),
+    ],
+)
+def test_transaction_control_is_told_apart(sql: str, control: Control) -> None:
+    assert of(sql) == Footprint(control=control)
+
+
+def test_percent_signs_stand_for_themselves_without_parameters() -> None:
+    assert names(of("SELECT 7 % 2 FROM a", parameters=None).reads) == "a"
+
+
+def test_tables_of_two_databases_are_different_tables() -> None:
+    one, other = (
+        footprint(Operation("sql", "SELECT * FROM a", vendor="mysql", database=name), CATALOGUE)
+        for name in ("one", "other")
+    )
+    assert not one.reads & other.reads
+
+
+def test_a_cache_method_touches_its_keys() -> None:
+    def keys(method: str) -> Footprint:
+        return footprint(Operation("cache", method, ("k", "l"), database="cache"), CATALOGUE)
+
+    assert keys("get_many").reads == keys("set_many").writes
+    assert not keys("get").writes
+    assert keys("clear") == EVERYTHING
+
+
+@pytest.mark.parametrize("kind", ["step", "callproc"])
+def test_a_named_step_and_a_procedure_touch_everything(kind: str) -> None:
+    assert footprint(Operation(kind, "name"), CATALOGUE) == EVERYTHING  # type: ignore[arg-type]
+
+
+def test_nothing_is_logged_about_what_cannot_be_read(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        of("CALL settle(1, 2)")
+        of("VACUUM FULL a, b")
+    assert not caplog.records
+
+
+def test_a_thousand_rows_are_read_like_one() -> None:
+    row = "(%s, %s)"
+    found = of(f"INSERT INTO a (x, y) VALUES {', '.join([row] * 1000)}")
+    assert names(found.writes) == "a"

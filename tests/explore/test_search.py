@@ -1,0 +1,261 @@
+"""The search on simulated programs: how many runs, in what order, and what it says at the end."""
+
+from __future__ import annotations
+
+from itertools import count, pairwise
+
+import pytest
+
+from aioconcurrent.explore.schedule import preemptions
+from aioconcurrent.explore.search import Omission
+
+from . import scenarios as s
+from .workload import (
+    MYSQL,
+    POSTGRESQL,
+    SQLITE,
+    Client,
+    Engine,
+    Outcome,
+    Program,
+    Scenario,
+    Steps,
+    every_outcome,
+    explore,
+)
+
+REPEATABLE = Engine("postgresql", "repeatable read")
+SERIALIZABLE = Engine("postgresql", "serializable")
+IMMEDIATE = Engine("sqlite", immediate=True)
+WAL = Engine("sqlite", wal=True)
+
+# All orders, and the most runs that may be taken; where research/stepping.md, section 2, has the program,
+# both are its figures ("none", and the complete runs of "sleep").
+TABLE = {
+    "lost update": (s.twice(s.lost_update), POSTGRESQL, 6, 4),
+    "lost update in atomic": (s.twice(s.lost_update_in_atomic), POSTGRESQL, 14, 6),
+    "select_for_update": (s.twice(s.locked_update), POSTGRESQL, 6, 6),
+    "F()": (s.twice(s.f_update), POSTGRESQL, 2, 2),
+    "get_or_create": (s.twice(s.get_or_create, s.SLOTS), POSTGRESQL, 20, 8),
+    "get_or_create, unique": (s.twice(s.get_or_create, s.UNIQUE_SLOTS), POSTGRESQL, 14, 6),
+    "exists, create, unique": (s.twice(s.check_then_insert, s.UNIQUE_SLOTS), POSTGRESQL, 6, 4),
+    "write skew": (s.twice(s.write_skew, s.DOCTORS), REPEATABLE, 20, 8),
+    "write skew, serializable": (s.twice(s.write_skew, s.DOCTORS), SERIALIZABLE, 20, 14),
+    "deadlock": (s.twice(s.opposite_order), POSTGRESQL, 12, 12),
+    "deadlock over two tables": (s.twice(s.opposite_tables, s.DOCTORS), POSTGRESQL, 12, 8),
+    "deadlock over three tables": (s.twice(s.circle, s.DOCTORS, calls=3), POSTGRESQL, 381, 60),
+    "two pairs": (s.twice(s.pairs, s.SLOTS, calls=4), POSTGRESQL, 24, 4),
+    "seldom shared": (Scenario(s.SLOTS, (s.looks_late, s.writes_seldom, s.allows)), POSTGRESQL, 21, 12),
+    "lost update and log": (s.twice(s.lost_update_with_log), POSTGRESQL, 70, 18),
+    "disjoint tables": (s.twice(s.disjoint, s.SLOTS), POSTGRESQL, 20, 1),
+    "torn read": (s.twice(s.torn), POSTGRESQL, 10, 10),
+    "lost update in atomic, MySQL": (s.twice(s.lost_update_in_atomic), MYSQL, 14, 6),
+    "lost update in atomic, SQLite": (s.twice(s.lost_update_in_atomic), SQLITE, 70, 14),
+    "lost update in atomic, WAL": (s.twice(s.lost_update_in_atomic), WAL, 70, 14),
+    "lost update, immediate": (s.twice(s.lost_update_in_atomic), IMMEDIATE, 8, 8),
+    "get_or_create, SQLite": (s.twice(s.get_or_create, s.SLOTS), SQLITE, 50, 10),
+    "get_or_create, immediate": (s.twice(s.get_or_create, s.SLOTS), IMMEDIATE, 24, 18),
+    "lost update, 3 calls": (s.twice(s.lost_update, calls=3), POSTGRESQL, 90, 36),
+    "lost update in atomic, 3 calls": (s.twice(s.lost_update_in_atomic, calls=3), POSTGRESQL, 636, 96),
+    "select_for_update, 3 calls": (s.twice(s.locked_update, calls=3), POSTGRESQL, 72, 72),
+    "get_or_create, 3 calls": (s.twice(s.get_or_create, s.SLOTS, calls=3), POSTGRESQL, 1428, 135),
+    "exists, create, unique, 3 calls": (s.twice(s.check_then_insert, s.UNIQUE_SLOTS, calls=3), POSTGRESQL, 66, 24),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_catalogue_is_exhausted_without_losing_an_outcome(name: str) -> None:
+    scenario, engine, orders, most = TABLE[name]
+    expected, counted = every_outcome(scenario, engine)
+    found = explore(scenario, engine)
+    assert counted == orders
+    assert found.fewest == expected
+    assert found.runs <= most
+    assert found.search.exhaustive
+
+
+def wrong_sum(outcome: Outcome) -> bool:
+    return "'n': 2}" not in dict(outcome)["counter"]
+
+
+@pytest.mark.parametrize("engine", [POSTGRESQL, REPEATABLE, MYSQL, SQLITE, WAL], ids=str)
+@pytest.mark.parametrize("change", [s.lost_update, s.lost_update_in_atomic])
+def test_windows_eight_statements_apart_are_brought_together_at_once(engine: Engine, change: Program) -> None:
+    found = explore(s.twice(s.far_apart(change), s.DOCTORS), engine)
+    assert (found.first(wrong_sum) or 99) <= 3
+    assert found.runs <= 8
+
+
+@pytest.mark.parametrize(
+    ("engine", "change"),
+    [
+        (POSTGRESQL, s.f_update),
+        (POSTGRESQL, s.locked_update),
+        (SERIALIZABLE, s.f_update),
+        (MYSQL, s.locked_update),
+        (SQLITE, s.f_update),
+        (IMMEDIATE, s.lost_update_in_atomic),
+    ],
+)
+def test_the_fixed_twin_of_windows_far_apart_is_exhausted_in_a_hundred_runs(engine: Engine, change: Program) -> None:
+    found = explore(s.twice(s.far_apart(change), s.DOCTORS), engine)
+    assert found.first(wrong_sum) is None
+    assert found.search.exhaustive
+    assert found.runs <= 100
+
+
+def test_an_update_that_goes_wrong_only_when_it_waits_is_found() -> None:
+    found = explore(s.twice(s.waits_with_an_old_snapshot, s.SLOTS), POSTGRESQL)
+    assert found.first(lambda outcome: "'n': 0" in dict(outcome)["counter"].split("}")[0]) == 3
+
+
+def test_a_race_that_takes_two_preemptions_is_run_after_all_with_one() -> None:
+    found = explore(s.twice(s.torn), POSTGRESQL)
+    failing = found.first(lambda outcome: "'torn'" in outcome[-1][1])
+    assert failing is not None
+    assert found.log[failing - 1].preemptions == 2
+
+
+def test_a_race_through_the_cache_is_found() -> None:
+    found = explore(s.twice(s.stale_cache), POSTGRESQL)
+    assert found.first(lambda outcome: dict(outcome)["cache"] == "[('hits', 1)]") == 3
+
+
+def test_a_race_that_no_two_calls_show_is_found_with_three() -> None:
+    found = explore(s.twice(s.three_needed, calls=3), POSTGRESQL)
+    assert {outcome[-1][1] for outcome in found.outcomes} == {"[0, 0]", "[0, 1]", "[1, 0]", "[1, 1]"}
+
+
+def test_serial_orders_come_first_and_all_of_them() -> None:
+    runs = explore(s.twice(s.lost_update_in_atomic, calls=3), POSTGRESQL).log
+    assert [run.serial for run in runs[:7]] == [True] * 6 + [False]
+
+
+def test_serial_orders_that_cannot_differ_are_run_once() -> None:
+    assert explore(s.twice(s.disjoint, s.SLOTS), POSTGRESQL).runs == 1
+
+
+def test_runs_come_by_the_preemptions_they_need_and_need_no_more() -> None:
+    runs = explore(s.twice(s.lost_update_with_log), POSTGRESQL).log
+    assert all(before.preemptions <= after.preemptions for before, after in pairwise(runs))
+    assert all(preemptions(run.steps) == run.preemptions for run in runs)
+
+
+def test_no_order_is_run_twice() -> None:
+    runs = explore(s.twice(s.get_or_create, s.SLOTS, calls=3), POSTGRESQL).log
+    orders = [tuple(step.worker for step in run.steps) for run in runs]
+    assert len(orders) == len(set(orders))
+
+
+def test_a_bound_that_leaves_orders_out_is_not_exhaustive() -> None:
+    found = explore(s.twice(s.torn), POSTGRESQL, max_preemptions=1)
+    assert not found.search.exhaustive
+    assert found.search.omissions == {Omission.BOUND}
+    assert all(run.preemptions <= 1 for run in found.log)
+
+
+def test_a_bound_that_leaves_nothing_out_is_exhaustive() -> None:
+    found = explore(s.twice(s.f_update), POSTGRESQL, max_preemptions=1)
+    assert found.search.exhaustive
+
+
+def test_a_search_that_has_more_to_run_is_not_exhaustive() -> None:
+    assert not explore(s.twice(s.lost_update), POSTGRESQL, limit=3).search.exhaustive
+
+
+def test_a_call_that_polls_lets_the_others_go_on() -> None:
+    found = explore(s.twice(s.polls), POSTGRESQL, limit=20, longest=200)
+    assert {outcome[-2][1] for outcome in found.outcomes} == {"'seen'"}
+    assert all(len(run.steps) < 60 for run in found.log)
+
+
+def test_a_call_that_polls_for_what_never_comes_is_cut_and_said_to_be() -> None:
+    found = explore(s.twice(s.polls, calls=1), POSTGRESQL, longest=200)
+    assert found.search.omissions == {Omission.CUT}
+    assert not found.search.exhaustive
+
+
+def test_two_calls_that_wait_for_each_other_end_too() -> None:
+    def forever(c: Client) -> Steps:
+        while True:
+            yield c.select("counter", id=c.index + 1)
+
+    found = explore(s.twice(forever), POSTGRESQL, limit=5, longest=300)
+    assert {run.cut for run in found.log} == {True}
+    assert {step.worker for step in found.log[0].steps} == {0, 1}
+
+
+def test_what_a_cut_run_hides_is_not_asked_for_again() -> None:
+    found = explore(s.twice(s.lost_update), POSTGRESQL, longest=2)
+    assert found.runs < 10
+    assert found.search.omissions == {Omission.CUT}
+
+
+def test_a_program_that_does_other_things_each_time_is_reported() -> None:
+    numbers = count()
+
+    def moody(c: Client) -> Steps:
+        yield c.select("counter", id=1)
+        if next(numbers) % 3 == 0:
+            yield c.select("log")
+        yield c.update("counter", s.plus(1), id=1)
+
+    found = explore(s.twice(moody), POSTGRESQL)
+    assert found.search.divergences
+    assert Omission.DIVERGED in found.search.omissions
+    assert not found.search.exhaustive
+
+
+def test_a_divergence_says_where_and_what() -> None:
+    numbers = count()
+
+    def moody(c: Client) -> Steps:
+        yield c.select("counter", id=1)
+        yield c.select("log" if next(numbers) < 2 else "slot")
+        yield c.update("counter", s.plus(1), id=1)
+
+    first = explore(s.twice(moody, s.SLOTS), POSTGRESQL).search.divergences[0]
+    assert (first.run, first.step, first.worker) == (3, 1, 0)
+    assert first.expected == {0: ("sql", 'SELECT * FROM "log"')}
+    assert first.found == {0: ("sql", 'SELECT * FROM "slot"')}
+
+
+def test_calls_that_begin_differently_are_reported() -> None:
+    numbers = count()
+
+    def moody(c: Client) -> Steps:
+        yield c.select("log" if next(numbers) == 0 else "counter")
+        yield c.update("counter", s.plus(1), id=1)
+
+    first = explore(s.twice(moody), POSTGRESQL).search.divergences[0]
+    assert (first.run, first.step, first.worker) == (2, 0, None)
+
+
+def test_a_call_without_any_operation_is_no_trouble() -> None:
+    def idle(c: Client) -> Steps:
+        yield from ()
+
+    found = explore(Scenario(s.counters(), (idle, s.f_update, idle)), POSTGRESQL)
+    assert (found.runs, found.search.exhaustive) == (1, True)
+
+
+def test_with_one_waiter_a_lock_three_calls_want_is_explored_without_queues() -> None:
+    scenario = s.twice(s.locked_update, calls=3)
+    found = explore(scenario, POSTGRESQL, one_waiter=True)
+    assert found.runs == 54  # of 72: research/stepping.md, section 4
+    assert set(found.outcomes) == set(every_outcome(scenario, POSTGRESQL)[0])
+
+
+@pytest.mark.parametrize("program", [s.locked_update, s.lost_update_in_atomic, s.get_or_create])
+def test_with_one_waiter_the_order_of_waking_does_not_matter(program: Program) -> None:
+    scenario = s.twice(program, s.SLOTS, calls=3)
+    found = explore(scenario, Engine("postgresql", wake=7), one_waiter=True)
+    assert found.search.exhaustive
+    assert set(found.outcomes) == set(every_outcome(scenario, POSTGRESQL)[0])
+
+
+def test_a_schedule_is_the_same_run_in_a_new_search() -> None:
+    def runs() -> list[str]:
+        return [run.schedule.token for run in explore(s.twice(s.get_or_create, s.SLOTS), POSTGRESQL).log]
+
+    assert runs() == runs()

@@ -1,0 +1,325 @@
+"""Programs for these databases, and the controller that steps them.
+
+A program is a generator: it yields what it asks the database to do, and is sent
+the result or thrown the error.  `Client` has the vocabulary; its texts are what
+Django would send, so that the footprints read real SQL.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+from tempfile import gettempdir
+from typing import Any
+
+from aioconcurrent.explore.footprint import Catalogue
+from aioconcurrent.explore.operation import Operation
+from aioconcurrent.explore.runs import Run
+from aioconcurrent.explore.schedule import Step, preemptions
+from aioconcurrent.explore.search import Search
+from aioconcurrent.explore.steps import Decision
+
+from .host import Body, Change, DatabaseError, Row, Schema, Session
+from .simulated import Server
+from .sqlite_file import File
+
+Steps = Generator["Request", Any, Any]
+Program = Callable[["Client"], Steps]
+Outcome = tuple[Any, ...]
+
+# Thousands of small files: in memory where the system has such a place.
+_DIRECTORY = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path(gettempdir())
+
+
+@dataclass(frozen=True)
+class Engine:
+    vendor: str
+    isolation: str = "read committed"
+    immediate: bool = False
+    wal: bool = False
+    wake: int | None = None  # seed of the order in which waiters are woken
+
+    def host(self, schema: Schema, clients: int, run: int) -> Server | File:
+        if self.vendor == "sqlite":
+            return File(schema, clients, _DIRECTORY / f"aioconcurrent-{os.getpid()}.db", wal=self.wal)
+        wake = Random(self.wake + run) if self.wake is not None else None
+        return Server(schema, clients, self.vendor, self.isolation, wake)
+
+
+POSTGRESQL = Engine("postgresql")
+MYSQL = Engine("mysql")
+SQLITE = Engine("sqlite")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    schema: Schema
+    programs: tuple[Program, ...]
+
+    @property
+    def catalogue(self) -> Catalogue:
+        schema = self.schema
+        cascades: dict[str, set[str]] = {}
+        for child in schema.cascading:
+            cascades.setdefault(schema.foreign[child], set()).add(child)
+        return Catalogue(
+            tables=frozenset(schema.rows),
+            parents={child: frozenset({parent}) for child, parent in schema.foreign.items()},
+            cascades={parent: frozenset(children) for parent, children in cascades.items()},
+            opaque=frozenset(schema.triggers),
+        )
+
+
+@dataclass(frozen=True)
+class Request:
+    operation: Operation
+    body: Callable[[], Body]
+
+
+class Client:
+    """One call's connection."""
+
+    def __init__(self, host: Any, session: Any, engine: Engine) -> None:
+        self.host = host
+        self.session = session
+        self.engine = engine
+        self.index: int = session.number
+        self.log: list[Any] = []
+        self._savepoints = 0
+        self._open = False
+
+    def select(self, table: str, **where: Any) -> Request:
+        text = f'SELECT * FROM "{table}"{_conditions(where)}'
+        return self._sql(text, where, partial(self.host.select, self.session, table, where))
+
+    def lock(self, table: str, *, exclusive: bool = True, busy: str = "", **where: Any) -> Request:
+        """SELECT ... FOR UPDATE, which Django leaves out on SQLite."""
+        mode = f" FOR {'UPDATE' if exclusive else 'SHARE'} {busy.upper()}" if self.engine.vendor != "sqlite" else ""
+        text = f'SELECT * FROM "{table}"{_conditions(where)}{mode}'
+        body = partial(self.host.lock, self.session, table, where, exclusive=exclusive, busy=busy)
+        return self._sql(text, where, body)
+
+    def update(self, table: str, change: Change, counted: str = "", **where: Any) -> Request:
+        value = f'(SELECT COUNT(*) FROM "{counted}")' if counted else "%s"
+        text = f'UPDATE "{table}" SET "n" = {value}{_conditions(where)}'
+        return self._sql(text, where, partial(self.host.update, self.session, table, where, change, counted))
+
+    def insert(self, table: str, *, ignore: bool = False, **values: Any) -> Request:
+        names, marks = ", ".join(f'"{name}"' for name in values), ", ".join(["%s"] * len(values))
+        text = f'INSERT INTO "{table}" ({names}) VALUES ({marks})'
+        if ignore:
+            on_mysql = self.engine.vendor == "mysql"
+            text = text.replace("INSERT", "INSERT IGNORE") if on_mysql else f"{text} ON CONFLICT DO NOTHING"
+        return self._sql(text, values, partial(self.host.insert, self.session, table, values, ignore=ignore))
+
+    def delete(self, table: str, **where: Any) -> Request:
+        text = f'DELETE FROM "{table}"{_conditions(where)}'
+        return self._sql(text, where, partial(self.host.delete, self.session, table, where))
+
+    def advisory(self, number: int, *, unlock: bool = False) -> Request:
+        text = f"SELECT pg_advisory_{'unlock' if unlock else 'lock'}(%s)"
+        body = partial(self.host.advisory, self.session, number, unlock=unlock)
+        return self._sql(text, {"number": number}, body)
+
+    def cache_get(self, key: str) -> Request:
+        def body() -> Body:
+            yield from ()
+            return self.host.cache.get(key)
+
+        return Request(Operation("cache", "get", (key,), database="default cache"), body)
+
+    def cache_set(self, key: str, value: Any) -> Request:
+        def body() -> Body:
+            self.host.cache[key] = value
+            yield from ()
+
+        return Request(Operation("cache", "set", (key,), database="default cache"), body)
+
+    def atomic(self, steps: Steps) -> Steps:
+        """What django.db.transaction.atomic does around `steps`."""
+        if self._open:
+            return (yield from self._nested(steps))
+        if self.engine.vendor == "sqlite":
+            immediate = self.engine.immediate
+            text = "BEGIN IMMEDIATE" if immediate else "BEGIN"
+            yield self._sql(text, {}, partial(self.host.start, self.session, immediate=immediate))
+        else:
+            self.host.start(self.session)
+        self._open = True
+        try:
+            result = yield from steps
+            yield self._request("commit", "", {}, partial(self.host.commit, self.session))
+        except DatabaseError:
+            yield self._request("rollback", "", {}, partial(self.host.rollback, self.session))
+            raise
+        finally:
+            self._open = False
+        return result
+
+    def _nested(self, steps: Steps) -> Steps:
+        self._savepoints += 1
+        name = f"s140_x{self._savepoints}"
+        yield self._sql(f'SAVEPOINT "{name}"', {}, partial(self.host.savepoint, self.session, name))
+        try:
+            result = yield from steps
+        except DatabaseError:
+            yield self._sql(f'ROLLBACK TO SAVEPOINT "{name}"', {}, partial(self.host.rollback_to, self.session, name))
+            raise
+        yield self._sql(f'RELEASE SAVEPOINT "{name}"', {}, partial(self.host.release, self.session, name))
+        return result
+
+    def _sql(self, text: str, parameters: Row, body: Callable[[], Body]) -> Request:
+        return self._request("sql", text.replace('"', "`") if self.engine.vendor == "mysql" else text, parameters, body)
+
+    def _request(self, kind: Any, text: str, parameters: Row, body: Callable[[], Body]) -> Request:
+        operation = Operation(
+            kind,
+            text,
+            tuple(parameters.values()),
+            vendor=self.engine.vendor,
+            database="main",
+            in_transaction=self._open,
+            isolation=self.engine.isolation,
+        )
+        return Request(operation, body)
+
+
+def _conditions(where: Row) -> str:
+    return " WHERE " + " AND ".join(f'"{column}" = %s' for column in where) if where else ""
+
+
+@dataclass(eq=False)
+class Worker:
+    steps: Steps
+    client: Client
+    request: Request | None = None
+    end: str = ""
+
+
+class Simulation:
+    """One run of a scenario: the controller of the exploration, in miniature."""
+
+    def __init__(self, scenario: Scenario, engine: Engine, run: int = 0) -> None:
+        self._host: Any = engine.host(scenario.schema, len(scenario.programs), run)
+        clients = [Client(self._host, session, engine) for session in self._host.sessions]
+        programs = zip(scenario.programs, clients, strict=True)
+        self._workers = [Worker(program(client), client) for program, client in programs]
+        self._failed: set[int] = set()
+        for number in range(len(self._workers)):
+            self._advance(number, "value", None)
+
+    def decision(self) -> Decision:
+        ready, blocked = {}, set()
+        for number, worker in enumerate(self._workers):
+            if worker.client.session.waiting:
+                blocked.add(number)
+            elif worker.request:
+                ready[number] = worker.request.operation
+        return Decision(ready, frozenset(blocked), frozenset(self._failed))
+
+    def step(self, number: int) -> None:
+        """Let one call go, until all stand still."""
+        request = self._workers[number].request
+        assert request is not None
+        self._failed = set()
+        self._settle(self._host.begin(self._host.sessions[number], request.body()))
+        while not (decision := self.decision()).ready and decision.blocked:
+            self._settle(self._host.give_up())
+
+    def end(self) -> Outcome:
+        """What the run came to: the rows, and of each call what it saw and how it ended."""
+        tables = tuple((table, str(rows)) for table, rows in self._host.contents().items())
+        tables += (("cache", str(sorted(self._host.cache.items()))),)
+        if isinstance(self._host, File):
+            self._host.close()
+        return tables + tuple((str(worker.client.log), worker.end) for worker in self._workers)
+
+    def _settle(self, ended: list[Session]) -> None:
+        """Let the calls whose statement ended go on one by one: the one that was let go first, then by number."""
+        left = list(ended)
+        while left:
+            session = left.pop(0)
+            left.sort(key=lambda session: session.number)
+            assert session.result is not None
+            if session.result[0] == "error":
+                self._failed.add(session.number)
+            left += self._advance(session.number, *session.result)
+
+    def _advance(self, number: int, how: str, what: Any) -> list[Session]:
+        worker = self._workers[number]
+        try:
+            worker.request = worker.steps.send(what) if how == "value" else worker.steps.throw(what)
+            return []
+        except StopIteration as stop:
+            worker.end = repr(stop.value)
+        except DatabaseError as error:
+            worker.end = type(error).__name__
+        worker.request = None
+        woken: list[Session] = self._host.disconnect(worker.client.session)
+        return woken
+
+
+def every_outcome(scenario: Scenario, engine: Engine, limit: int = 10**9) -> tuple[dict[Outcome, int], int]:
+    """Run every order there is, or so many.
+
+    Returns:
+        The outcomes, each with the fewest preemptions that it takes, and the number of runs.
+    """
+    outcomes: dict[Outcome, int] = {}
+    left: list[list[int]] = [[]]
+    runs = 0
+    while left and runs < limit:
+        simulation, steps, plan = Simulation(scenario, engine, runs), list[Step](), left.pop()
+        while ready := simulation.decision().ready:
+            first, *others = sorted(ready)
+            if len(steps) >= len(plan):
+                left += [[*(step.worker for step in steps), other] for other in others]
+            worker = plan[len(steps)] if len(steps) < len(plan) else first
+            steps.append(Step(worker, frozenset(ready), ready[worker]))
+            simulation.step(worker)
+        outcome = simulation.end()
+        outcomes[outcome] = min(preemptions(steps), outcomes.get(outcome, len(steps)))
+        runs += 1
+    return outcomes, runs
+
+
+@dataclass
+class Found:
+    """What a search came to."""
+
+    search: Search
+    log: list[Run]
+    outcomes: list[Outcome]  # one a run
+
+    @property
+    def runs(self) -> int:
+        return self.search.runs
+
+    @property
+    def fewest(self) -> dict[Outcome, int]:
+        """The outcomes, each with the fewest preemptions that it was found with."""
+        fewest: dict[Outcome, int] = {}
+        for run, outcome in zip(self.log, self.outcomes, strict=True):
+            fewest.setdefault(outcome, run.preemptions)
+        return fewest
+
+    def first(self, failing: Callable[[Outcome], bool]) -> int | None:
+        """The number of the first run that fails, counted from 1."""
+        return next((number for number, outcome in enumerate(self.outcomes, 1) if failing(outcome)), None)
+
+
+def explore(scenario: Scenario, engine: Engine, limit: int = 10**9, longest: int = 10**9, **options: Any) -> Found:
+    """Run a search to its end, or so many runs of it; a run of more than the longest is cut."""
+    search = Search(len(scenario.programs), scenario.catalogue, **options)
+    found = Found(search, [], [])
+    while len(found.outcomes) < limit and (run := search.next_run()) is not None:
+        simulation = Simulation(scenario, engine, run.number)
+        while (worker := run.choose(simulation.decision())) is not None and len(run.steps) <= longest:
+            simulation.step(worker)
+        found.log.append(run)
+        found.outcomes.append(simulation.end())
+    return found
