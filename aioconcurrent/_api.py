@@ -71,7 +71,7 @@ async def _make(calls: Sequence[Call]) -> Outcomes:
     if options.start_method == "inline":
         from ._inline import run_inline
 
-        return await _in_database_thread(run_inline, calls, options)
+        return await _in_database_thread(run_inline, calls, options, current_backend() or "asyncio")
     from ._race import run_race
 
     return await run_race(calls, options, await _look())

@@ -17,24 +17,27 @@ if TYPE_CHECKING:
     from ._options import Options
 
 
-def run_inline(calls: Sequence[Call], options: Options) -> Outcomes:
+def run_inline(calls: Sequence[Call], options: Options, backend: str = "asyncio") -> Outcomes:
     """Run the calls one after another in this very thread, where a debugger and coverage see them.
 
     They use the connections of this thread, and have no time limit.
+
+    Args:
+        backend: The event loop that coroutine functions run on.
     """
     if options.prepare is not None:
         _resolve(options.prepare)()
     outcomes = Outcomes()
     for call in calls:
         started = time.monotonic()
-        outcomes.append(_perform(call))
+        outcomes.append(_perform(call, backend))
         outcomes.reports.append(CallReport(str(call), os.getpid(), started, time.monotonic(), None, ""))
     return outcomes
 
 
-def _perform(call: Call) -> Any:
+def _perform(call: Call, backend: str) -> Any:
     try:
-        return finish(_resolve(call.function)(*call.args, **call.kwargs), "asyncio")
+        return finish(_resolve(call.function)(*call.args, **call.kwargs), backend)
     except (Exception, SystemExit) as error:
         return WrappedError(error, str(call))
 

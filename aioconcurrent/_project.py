@@ -112,7 +112,8 @@ class Project:
         guard.follow(self.databases)
         self.databases.take_over()
         changed = {name: value for name, value in self.base.items() if _booted_with.get(name) != value}
-        self._override({**changed, **self.overrides})
+        gone = [name for name in _booted_with if name and name not in self.base]
+        self._override({**changed, **self.overrides}, gone)
         self._activate()
 
     def connect(self) -> None:
@@ -156,14 +157,17 @@ class Project:
             for name, value in {**base, "DATABASES": self.databases.settings()}.items():
                 setattr(settings, name, value)
 
-    def _override(self, pickled: Mapping[str, bytes]) -> None:
-        if not pickled and not self.deleted:
+    def _override(self, pickled: Mapping[str, bytes], gone: list[str]) -> None:
+        """Change settings as the caller has; `gone` are those that it had changed when this process was started."""
+        if not pickled and not self.deleted and not gone:
             return
-        from django.conf import settings
+        from django.conf import global_settings, settings
         from django.test.utils import override_settings
 
-        override_settings(**{name: _pickling.loads(value) for name, value in pickled.items()}).enable()
-        for name in self.deleted:
+        written = {**_own(global_settings), **(_own(sys.modules[self.module]) if self.module else {})}
+        values = {name: written[name] for name in gone if name in written}
+        override_settings(**values | {name: _pickling.loads(value) for name, value in pickled.items()}).enable()
+        for name in self.deleted.union(name for name in gone if name not in written and name not in pickled):
             delattr(settings, name)
 
     def _activate(self) -> None:

@@ -158,9 +158,9 @@ async def _receive(stream: anyio.abc.ByteReceiveStream | None) -> bytes:
 class _Spawner:
     """Starts each wrapper as a new interpreter."""
 
-    def __init__(self, context: Context, life: Lifeline, group: anyio.abc.TaskGroup) -> None:
+    def __init__(self, context: Context, group: anyio.abc.TaskGroup) -> None:
         self._preface = Frame(Kind.CONTEXT, _pickling.dumps(context)).encode()
-        self._life = life
+        self._lifelines: list[Lifeline] = []  # one each: the kernel signals one process group a pipe
         self._group = group
         self.wrappers: list[SpawnedWrapper] = []
 
@@ -181,27 +181,32 @@ class _Spawner:
 
     async def _open(self) -> anyio.abc.Process:
         program = "from aioconcurrent.engine.spawned import main; main()"
+        life = Lifeline()
+        self._lifelines.append(life)
         return await anyio.open_process(
-            python_command(program, *self._life.inherited),
+            python_command(program, *life.inherited),
             start_new_session=sys.platform != "win32",
-            pass_fds=self._life.inherited,
+            pass_fds=life.inherited,
         )
+
+    async def aclose(self) -> None:
+        for life in self._lifelines:
+            life.close()
+        for wrapper in self.wrappers:
+            await wrapper.aclose()
 
 
 @asynccontextmanager
 async def spawning(context: Context) -> AsyncIterator[Launcher]:
     """Start each wrapper as a new interpreter; those still alive when the block is left are killed."""
-    life = Lifeline()
     async with anyio.create_task_group() as group:
-        spawner = _Spawner(context, life, group)
+        spawner = _Spawner(context, group)
         try:
             yield spawner
         finally:
-            life.close()
             group.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
-                for wrapper in spawner.wrappers:
-                    await wrapper.aclose()
+                await spawner.aclose()
 
 
 class Lifeline:

@@ -11,11 +11,37 @@ from aioconcurrent import call_concurrently, make_concurrent_calls, options
 from aioconcurrent.engine.keeper import close_template
 from tests.faults import calls
 from tests.faults.processes import left_of, signed_in, until
+from tests.faults.projects import Project
 from tests.project.databases import ThreadOfQueries, on
 from tests.project.shop.calls import increment_atomically
 from tests.project.shop.models import Counter
 
 MOMENTS = [0.0, 0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03, 0.05]  # seconds into a race
+
+BESIDE = """
+import anyio, json
+from pathlib import Path
+from aioconcurrent import call_concurrently
+from tests.faults import calls
+from tests.faults.processes import signed_in, until
+
+async def main():
+    folder, outcomes = Path("signed-in"), []
+
+    async def go_on():
+        outcomes.extend(await call_concurrently(2, calls.wait_for_file, folder / "go"))
+
+    async with anyio.create_task_group() as outer:
+        outer.start_soon(go_on)
+        async with anyio.create_task_group() as inner:
+            inner.start_soon(call_concurrently, 2, calls.sign_in_and_stay, folder)
+            await until(lambda: len(signed_in(folder)) == 2)
+            inner.cancel_scope.cancel()
+        (folder / "go").touch()
+    print(json.dumps(outcomes))
+
+anyio.run(main, backend="{backend}")
+"""
 
 
 async def test_a_caller_that_is_cancelled_already_starts_nothing(start_method: str, folder: Path) -> None:
@@ -133,17 +159,9 @@ async def test_a_database_in_memory_comes_back_from_a_cancelled_race(
     assert counter.value == 2
 
 
-async def test_a_race_beside_a_cancelled_one_goes_on(folder: Path) -> None:
-    outcomes: list[bool] = []
-
-    async def go_on() -> None:
-        outcomes.extend(await call_concurrently(2, calls.wait_for_file, folder / "go"))
-
-    async with anyio.create_task_group() as outer:
-        outer.start_soon(go_on)
-        async with anyio.create_task_group() as inner:
-            inner.start_soon(call_concurrently, 2, calls.sign_in_and_stay, folder)
-            await until(lambda: len(signed_in(folder)) == 2)
-            inner.cancel_scope.cancel()
-        (folder / "go").touch()
-    assert outcomes == [True, True]
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_race_beside_a_cancelled_one_goes_on(backend: str, start_method: str, tmp_path: Path) -> None:
+    project = Project(tmp_path)  # which has no database in memory, that would be lent to one race at a time
+    told = project.run(BESIDE.format(backend=backend))
+    assert told == [True, True]
+    assert not left_of(signed_in(tmp_path / "signed-in"), 2)

@@ -13,10 +13,12 @@ from tests.faults.processes import left_of, signed_in, wait_until
 from tests.faults.projects import Project
 
 STAY = """
+import signal
 from pathlib import Path
 from aioconcurrent.sync import call_concurrently, make_concurrent_calls, options
 from tests.faults import calls
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 folder = Path("signed-in")
 with options(start_method="{start_method}"):
     {statement}
