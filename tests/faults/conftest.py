@@ -10,7 +10,7 @@ import pytest
 from aioconcurrent.engine.keeper import close_template
 from tests.faults import calls
 from tests.faults.processes import MARK, left_of, started_here
-from tests.faults.races import leaving_nothing
+from tests.faults.races import leaving_nothing, rest
 
 os.environ[MARK] = str(os.getpid())
 
@@ -48,6 +48,7 @@ def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(autouse=True, scope="module")
 def no_process_is_left() -> Iterator[None]:
     """No process lives on when the template, which is kept for the next race, is closed."""
+    rest()
     yield
     close_template()
     left = left_of(started_here(), 5)

@@ -51,9 +51,7 @@ async def kill_when_waiting(database: str, folder: Path, in_thread: ThreadOfQuer
         calls.kill(pid)
 
 
-async def test_a_call_whose_caller_is_cancelled_leaves_no_session(
-    database: str, start_method: str, in_thread: ThreadOfQueries
-) -> None:
+async def test_a_call_whose_caller_is_cancelled_leaves_no_session(database: str, in_thread: ThreadOfQueries) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(call_concurrently, 1, calls.wait_for_database, database)
         await until_waiting(database, in_thread)
