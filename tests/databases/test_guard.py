@@ -166,7 +166,7 @@ def test_a_request_in_the_environment_counts(tmp_path: Path) -> None:
     [
         ("test_shop.sqlite3", "{}"),
         ("trial.sqlite3", "{'NAME': os.environ['NAME']}"),
-        ("trial_1.sqlite3", "{'NAME': os.environ['NAME'].replace('_1', '')}"),
+        ("trial_1.sqlite3", "{'NAME': os.environ['NAME'].replace('trial_1', 'trial')}"),
     ],
     ids=["named test_", "named by TEST", "a clone"],
 )
