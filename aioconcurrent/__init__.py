@@ -4,7 +4,7 @@ The functions here are awaitable, on asyncio and trio; `aioconcurrent.sync` has
 the same names, blocking.
 """
 
-from ._api import call_concurrently, make_concurrent_calls
+from ._api import call_concurrently, explore, make_concurrent_calls, replay
 from ._options import options, override_environment
 from ._outcomes import CallReport, Outcomes
 from .exceptions import (
@@ -14,25 +14,34 @@ from .exceptions import (
     RemoteError,
     TemplateWarning,
     TerminatedProcessError,
+    TokenError,
     UncommittedDataError,
     UnpicklableError,
     WrappedError,
 )
+from .explore.exploration import Counterexample, Exploration, InconclusiveError, RaceFound
 
 __all__ = [
     "AioconcurrentError",
     "CallReport",
+    "Counterexample",
+    "Exploration",
+    "InconclusiveError",
     "NotATestDatabaseError",
     "Outcomes",
     "ProcessDiedError",
+    "RaceFound",
     "RemoteError",
     "TemplateWarning",
     "TerminatedProcessError",
+    "TokenError",
     "UncommittedDataError",
     "UnpicklableError",
     "WrappedError",
     "call_concurrently",
+    "explore",
     "make_concurrent_calls",
     "options",
     "override_environment",
+    "replay",
 ]

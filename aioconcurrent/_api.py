@@ -12,13 +12,16 @@ from ._calls import Target, parsed, repeated
 from ._loops import current_backend, outside_loop
 from ._options import current_options
 from ._project import uses_django
+from ._question import question
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ._calls import Call
     from ._outcomes import Outcomes
+    from ._question import Question
     from .databases.handoff import View
+    from .explore.exploration import Exploration
 
 T = TypeVar("T")
 
@@ -64,6 +67,91 @@ async def make_concurrent_calls(*calls: object) -> Outcomes:
         UnpicklableError: An argument or a changed setting cannot travel to another process.
     """
     return await _make(parsed(calls))
+
+
+async def explore(
+    *calls: object,
+    check: Callable[[Outcomes], Any] | None = None,
+    refusals: Iterable[type[BaseException]] = (),
+    max_schedules: int | None = None,
+    max_seconds: float | None = None,
+    preemptions: int | None = None,
+) -> Exploration:
+    """Step the calls from SQL statement to SQL statement, through every order that matters, until one goes wrong.
+
+    An order goes wrong if it ends as no order of the calls one after another does: in
+    what they return or raise, or in the rows of the database.  The rows that are there
+    now are put back before each run and at the end.
+
+    Args:
+        *calls: At least two, each `(function, kwargs)`, `(function, args, kwargs)` or
+            `functools.partial(function, ...)`.
+        check: Decides instead, called after each run with its outcomes while the rows are as the
+            run has left them: an order goes wrong if it returns False or raises AssertionError.
+        refusals: Exceptions by which a call may refuse: it then counts as not having been made.
+        max_schedules: How many runs may be made, by default 1000.
+        max_seconds: How long all may take, by default 60 s.
+        preemptions: Leave out orders in which calls are stopped more often than this, although they
+            could go on; by default none is left out.
+
+    Returns:
+        The verdict, and the order that goes wrong, if there is one.
+
+    Raises:
+        ValueError: There are fewer than two calls, or an argument is out of range.
+        TypeError: An argument has the wrong type.
+        UncommittedDataError: The caller is inside `atomic()`.
+        UnpicklableError: An argument or a changed setting cannot travel to another process.
+        StateError: The rows cannot be read or put back.
+        ProbeNotPermittedError: The database's user may not see who waits for locks.
+    """
+    return await _explore(
+        question(
+            calls,
+            check=check,
+            refusals=refusals,
+            max_schedules=max_schedules,
+            max_seconds=max_seconds,
+            preemptions=preemptions,
+        )
+    )
+
+
+async def replay(
+    token: str,
+    /,
+    *calls: object,
+    check: Callable[[Outcomes], Any] | None = None,
+    refusals: Iterable[type[BaseException]] = (),
+) -> Exploration:
+    """Run one order of the statements of the calls alone.
+
+    Args:
+        token: Of a counterexample, as "aioc1:0.1*2.0:Xa3_".
+        *calls: Those that it was found with.
+        check: As for `explore`.
+        refusals: As for `explore`.
+
+    Returns:
+        "race" if the order still goes wrong, "no race" if it does not, and "inconclusive" if the
+        code now asks for other things, with the step at which it left the order.
+
+    Raises:
+        TokenError: `token` is none; a ValueError.
+        ValueError: There are fewer than two calls.
+        TypeError: An argument has the wrong type.
+        UncommittedDataError: The caller is inside `atomic()`.
+        UnpicklableError: An argument or a changed setting cannot travel to another process.
+        StateError: The rows cannot be read or put back.
+        ProbeNotPermittedError: The database's user may not see who waits for locks.
+    """
+    return await _explore(question(calls, check=check, refusals=refusals, token=token))
+
+
+async def _explore(asked: Question) -> Exploration:
+    from ._explore import run_exploration
+
+    return await run_exploration(asked, await _look(), _in_database_thread)
 
 
 async def _make(calls: Sequence[Call]) -> Outcomes:

@@ -39,10 +39,19 @@ class Call:
         """The function's dotted name."""
         return self.function.replace(":", ".") if isinstance(self.function, str) else _dotted(self.function)
 
-    def __str__(self) -> str:
+    @property
+    def text(self) -> str:
+        """The call without its module, as "withdraw(account_id=1, amount=80)"."""
+        return f"{self.name.rpartition('.')[2]}({self._arguments})"
+
+    @property
+    def _arguments(self) -> str:
         shown = [_show(value) for value in self.args]
         shown += [f"{name}={_show(value)}" for name, value in self.kwargs.items()]
-        return f"call {self.number} of {self.total}, {self.name}({', '.join(shown)})"
+        return ", ".join(shown)
+
+    def __str__(self) -> str:
+        return f"call {self.number} of {self.total}, {self.name}({self._arguments})"
 
     def pickle(self) -> tuple[str | None, bytes]:
         """Return the name to import the function by, if it has one, and the pickled rest.

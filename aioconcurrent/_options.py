@@ -39,12 +39,16 @@ class Options:
         start_method: "fork", "spawn" or "inline".
         prepare: What every wrapper runs before the barrier.
         allow_real_databases: Whether calls may connect to what is no test database.
+        max_schedules: How many runs of the calls an exploration may make.
+        max_seconds: How long an exploration may take.
     """
 
     timeout: float = 30.0
     start_method: str = "fork" if sys.platform == "linux" else "spawn"
     prepare: Target | None = None
     allow_real_databases: bool = False
+    max_schedules: int = 1000
+    max_seconds: float = 60.0
 
     @property
     def start_up(self) -> float:
@@ -70,6 +74,8 @@ class options:  # noqa: N801 - used like a function
             every process runs before the common start: the place for mocks and
             frozen clocks.
         allow_real_databases: Let calls connect to what is no test database.
+        max_schedules: How many runs of the calls an exploration may make.
+        max_seconds: How long an exploration may take.
 
     Raises:
         TypeError: A value has the wrong type.
@@ -83,12 +89,16 @@ class options:  # noqa: N801 - used like a function
         start_method: str = _UNSET,
         prepare: Target | None = _UNSET,
         allow_real_databases: bool = _UNSET,
+        max_schedules: int = _UNSET,
+        max_seconds: float = _UNSET,
     ) -> None:
         given = {
             "timeout": timeout,
             "start_method": start_method,
             "prepare": prepare,
             "allow_real_databases": allow_real_databases,
+            "max_schedules": max_schedules,
+            "max_seconds": max_seconds,
         }
         self._given = {name: value for name, value in given.items() if value is not _UNSET}
         _check(self._given, "options()")
@@ -174,12 +184,17 @@ def _from_settings() -> dict[str, Any]:
 
 
 def _from_environment() -> dict[str, Any]:
-    readers = {"timeout": _read_number, "allow_real_databases": _read_flag}
-    given = {}
+    readers: dict[str, Callable[[str, str], Any]] = {
+        "timeout": _read_number,
+        "max_seconds": _read_number,
+        "max_schedules": _read_count,
+        "allow_real_databases": _read_flag,
+    }
+    given: dict[str, Any] = {}
     for field in fields(Options):
         variable = f"AIOCONCURRENT_{field.name.upper()}"
         if text := os.environ.get(variable):
-            given[field.name] = readers.get(field.name, lambda _, text: text)(variable, text)
+            given[field.name] = readers[field.name](variable, text) if field.name in readers else text
     return given
 
 
@@ -188,6 +203,13 @@ def _read_number(variable: str, text: str) -> float:
         return float(text)
     except ValueError:
         raise ValueError(f"{variable} must be a number of seconds, not {text!r}.") from None
+
+
+def _read_count(variable: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{variable} must be a whole number, not {text!r}.") from None
 
 
 def _read_flag(variable: str, text: str) -> bool:
@@ -204,11 +226,18 @@ def _check(given: Mapping[str, Any], where: str) -> None:
         _CHECKS[name](value, where)
 
 
-def _check_timeout(value: object, where: str) -> None:
+def _check_seconds(name: str, value: object, where: str) -> None:
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{where}: timeout must be a number of seconds, not {value!r}.")
+        raise TypeError(f"{where}: {name} must be a number of seconds, not {value!r}.")
     if not 0 < value < float("inf"):
-        raise ValueError(f"{where}: timeout must be more than 0 seconds and finite, not {value!r}.")
+        raise ValueError(f"{where}: {name} must be more than 0 seconds and finite, not {value!r}.")
+
+
+def _check_max_schedules(value: object, where: str) -> None:
+    if type(value) is not int:
+        raise TypeError(f"{where}: max_schedules must be a whole number, not {value!r}.")
+    if value < 1:
+        raise ValueError(f"{where}: max_schedules must be at least 1, not {value!r}.")
 
 
 def _check_start_method(value: object, where: str) -> None:
@@ -231,7 +260,9 @@ def _check_flag(value: object, where: str) -> None:
 
 
 _CHECKS: Mapping[str, Callable[[object, str], None]] = {
-    "timeout": _check_timeout,
+    "timeout": functools.partial(_check_seconds, "timeout"),
+    "max_seconds": functools.partial(_check_seconds, "max_seconds"),
+    "max_schedules": _check_max_schedules,
     "start_method": _check_start_method,
     "prepare": _check_prepare,
     "allow_real_databases": _check_flag,

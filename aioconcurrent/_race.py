@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import warnings
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -27,11 +28,12 @@ from .engine.wrapper import Task
 from .exceptions import ProcessDiedError, TemplateWarning, TerminatedProcessError, UnpicklableError, WrappedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from ._calls import Call
     from ._options import Options
     from .databases.handoff import View
+    from .engine.launch import Launcher
 
 _SPAWNING = 1.0  # seconds more to start up for each interpreter
 _SESSIONS = 15.0  # seconds for ending what killed wrappers left on the servers
@@ -47,47 +49,60 @@ async def run_race(calls: Sequence[Call], options: Options, views: Sequence[View
         UnpicklableError: An argument, a setting or `prepare` cannot travel.
         DatabaseInMemoryLockedError: A database in memory could not be lent or taken back.
     """
-    tasks, modules = _pack(calls, options)
+    tasks, modules = pack(calls, options)
     reports: list[Report] = []
     async with memory.lent(views) as lent:
-        project = _capture(views, lent, options)
+        project = capture(views, lent, options)
         context = Context(Surroundings.capture(), _pickling.dumps(project), modules)
         try:
-            await _run(tasks, context, project.key, options, reports)
+            async with launching(context, project.key, options, len(tasks)) as (launcher, start_up):
+                wrappers = await launcher.launch(len(tasks))
+                await race(wrappers, tasks, reports, start_up=start_up, timeout=options.timeout)
         except BootFailedError as failure:
             return _without_project(calls, failure.args[0])
         finally:
-            await _end_sessions(reports)
-            _relay(calls, reports)
-    return _outcomes(calls, reports)
+            await end_sessions(reports)
+            relay(calls, reports)
+    return outcomes_of(calls, reports)
 
 
-async def _run(tasks: Sequence[bytes], context: Context, key: object, options: Options, reports: list[Report]) -> None:
-    if options.start_method == "fork":
-        try:
-            async with forking(context, key, limit=options.start_up) as launcher:
-                await race(
-                    await launcher.launch(len(tasks)),
-                    tasks,
-                    reports,
-                    start_up=options.start_up,
-                    timeout=options.timeout,
-                )
-            return
-        except UnfitError as reason:
-            warnings.warn(
-                f"Processes cannot be forked from a template, because {reason}. Each call starts an interpreter of "
-                'its own instead, which is slower; set the option start_method to "spawn" to do so without this '
-                "warning.",
-                TemplateWarning,
-                stacklevel=2,
-            )
-    async with spawning(context) as launcher:
-        start_up = options.start_up + _SPAWNING * len(tasks)
-        await race(await launcher.launch(len(tasks)), tasks, reports, start_up=start_up, timeout=options.timeout)
+@asynccontextmanager
+async def launching(
+    context: Context, key: object, options: Options, count: int
+) -> AsyncIterator[tuple[Launcher, float]]:
+    """Start wrappers in the way that the options say, or that is possible.
+
+    Yields:
+        The launcher, and how long `count` wrappers may take until all are ready, in seconds.
+
+    Raises:
+        BootFailedError: The project does not start.
+    """
+    async with AsyncExitStack() as stack:
+        launcher: Launcher | None = None
+        if options.start_method == "fork":
+            try:
+                launcher = await stack.enter_async_context(forking(context, key, limit=options.start_up))
+            except UnfitError as reason:
+                _warn_of(reason)
+        if launcher is not None:
+            yield launcher, options.start_up
+        else:
+            launcher = await stack.enter_async_context(spawning(context))
+            yield launcher, options.start_up + _SPAWNING * count
 
 
-def _pack(calls: Sequence[Call], options: Options) -> tuple[list[bytes], tuple[str, ...]]:
+def _warn_of(reason: UnfitError) -> None:
+    warnings.warn(
+        f"Processes cannot be forked from a template, because {reason}. Each call starts an interpreter of "
+        'its own instead, which is slower; set the option start_method to "spawn" to do so without this '
+        "warning.",
+        TemplateWarning,
+        stacklevel=2,
+    )
+
+
+def pack(calls: Sequence[Call], options: Options, *, stepped: bool = False) -> tuple[list[bytes], tuple[str, ...]]:
     """Return a pickled task for each call, and the modules that its wrapper imports functions from."""
     backend, alone, prepare = current_backend() or "asyncio", len(calls) <= _processors(), _pack_prepare(options)
     packed: dict[tuple[int, int, int], tuple[str | None, bytes]] = {}  # equal calls share all their parts
@@ -96,7 +111,8 @@ def _pack(calls: Sequence[Call], options: Options) -> tuple[list[bytes], tuple[s
         key = id(call.function), id(call.args), id(call.kwargs)
         if key not in packed:
             packed[key] = call.pickle()
-        tasks.append(_pickling.dumps(Task(str(call), *packed[key], prepare, backend, alone)))
+        seed = call.number if stepped else None
+        tasks.append(_pickling.dumps(Task(str(call), *packed[key], prepare, backend, alone, seed)))
     return tasks, tuple(sorted({name.partition(":")[0] for name, _ in packed.values() if name}))
 
 
@@ -107,7 +123,8 @@ def _pack_prepare(options: Options) -> bytes:
     return _pickling.dump_arguments((name, by_value), by_value_modules([prepare]), "The option prepare")
 
 
-def _capture(views: Sequence[View], lent: Mapping[str, str], options: Options) -> Project:
+def capture(views: Sequence[View], lent: Mapping[str, str], options: Options) -> Project:
+    """Take note of the project of this process, if it has one."""
     if not uses_django():
         return Project()
     return Project.capture(handoff.hand_over(views, lent, allow_real_databases=options.allow_real_databases))
@@ -117,7 +134,7 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-async def _end_sessions(reports: Sequence[Report]) -> None:
+async def end_sessions(reports: Sequence[Report]) -> None:
     """End on the server what wrappers that did not end in order were doing there."""
     left = [_pickling.loads(session) for report in reports if report.result is None for session in report.sessions]
     if left:
@@ -125,7 +142,7 @@ async def _end_sessions(reports: Sequence[Report]) -> None:
             await anyio.to_thread.run_sync(sessions.end_sessions, left, abandon_on_cancel=True)
 
 
-def _relay(calls: Sequence[Call], reports: Sequence[Report]) -> None:
+def relay(calls: Sequence[Call], reports: Sequence[Report]) -> None:
     """Let this process print, log and warn what the calls did; what cannot be rebuilt here is told instead."""
     records: list[logging.LogRecord] = []
     for call, report in zip(calls, reports, strict=False):
@@ -158,7 +175,8 @@ def _without_project(calls: Sequence[Call], error: BaseException) -> Outcomes:
     return Outcomes([WrappedError(error, str(call)) for call in calls], reports)
 
 
-def _outcomes(calls: Sequence[Call], reports: Sequence[Report]) -> Outcomes:
+def outcomes_of(calls: Sequence[Call], reports: Sequence[Report]) -> Outcomes:
+    """What the calls came to, by their reports."""
     outcomes = [_outcome(call, report) for call, report in zip(calls, reports, strict=True)]
     return Outcomes(outcomes, [_report(call, report) for call, report in zip(calls, reports, strict=True)])
 

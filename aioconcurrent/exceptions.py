@@ -205,6 +205,21 @@ class NotATestDatabaseError(AioconcurrentError):
         )
 
 
+class TokenError(AioconcurrentError, ValueError):
+    """A text that is no token of a schedule."""
+
+    def __init__(self, token: str, fault: str) -> None:
+        super().__init__(token, fault)
+        self.token = token
+        self.fault = fault
+
+    def __str__(self) -> str:
+        return (
+            f"{self.token!r} is not a schedule token: {self.fault}. "
+            f"A token looks like aioc1:0.1*2.0:Xa3_ and is printed with each counterexample."
+        )
+
+
 class ProtocolError(AioconcurrentError):
     """Bytes arrived that are no message of this library."""
 

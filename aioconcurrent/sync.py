@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import inspect
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import _calls
-from ._loops import current_backend
+from . import _calls, _question
+from ._loops import current_backend, outside_loop
 from ._options import current_options, options, override_environment
 from ._outcomes import CallReport, Outcomes
 from ._project import uses_django
@@ -16,32 +17,44 @@ from .exceptions import (
     RemoteError,
     TemplateWarning,
     TerminatedProcessError,
+    TokenError,
     UncommittedDataError,
     UnpicklableError,
     WrappedError,
 )
+from .explore.exploration import Counterexample, Exploration, InconclusiveError, RaceFound
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ._calls import Call, Target
+    from ._question import Question
+
+T = TypeVar("T")
 
 __all__ = [
     "AioconcurrentError",
     "CallReport",
+    "Counterexample",
+    "Exploration",
+    "InconclusiveError",
     "NotATestDatabaseError",
     "Outcomes",
     "ProcessDiedError",
+    "RaceFound",
     "RemoteError",
     "TemplateWarning",
     "TerminatedProcessError",
+    "TokenError",
     "UncommittedDataError",
     "UnpicklableError",
     "WrappedError",
     "call_concurrently",
+    "explore",
     "make_concurrent_calls",
     "options",
     "override_environment",
+    "replay",
 ]
 
 
@@ -63,13 +76,66 @@ def make_concurrent_calls(*calls: object) -> Outcomes:
     return _make(_calls.parsed(calls), "make_concurrent_calls")
 
 
+def explore(
+    *calls: object,
+    check: Callable[[Outcomes], Any] | None = None,
+    refusals: Iterable[type[BaseException]] = (),
+    max_schedules: int | None = None,
+    max_seconds: float | None = None,
+    preemptions: int | None = None,
+) -> Exploration:
+    """Block while `aioconcurrent.explore` runs; arguments, result and errors are the same.
+
+    Raises:
+        RuntimeError: An event loop is running in this thread.
+    """
+    _refuse_loop("explore")
+    asked = _question.question(
+        calls,
+        check=check,
+        refusals=refusals,
+        max_schedules=max_schedules,
+        max_seconds=max_seconds,
+        preemptions=preemptions,
+    )
+    return _explore(asked)
+
+
+def replay(
+    token: str,
+    /,
+    *calls: object,
+    check: Callable[[Outcomes], Any] | None = None,
+    refusals: Iterable[type[BaseException]] = (),
+) -> Exploration:
+    """Block while `aioconcurrent.replay` runs; arguments, result and errors are the same.
+
+    Raises:
+        RuntimeError: An event loop is running in this thread.
+    """
+    _refuse_loop("replay")
+    return _explore(_question.question(calls, check=check, refusals=refusals, token=token))
+
+
+def _explore(asked: Question) -> Exploration:
+    if inspect.iscoroutinefunction(asked.check):
+        raise TypeError("check must be a plain function here; `await aioconcurrent.explore(...)` takes coroutines.")
+    import anyio
+
+    from ._explore import run_exploration
+    from .databases.handoff import look
+
+    return anyio.run(run_exploration, asked, [look()] if uses_django() else [], _in_caller)
+
+
+async def _in_caller(function: Callable[..., T], *args: Any) -> T:
+    """Run what the caller could have run itself: on its own connections, as if there were no event loop."""
+    with outside_loop():
+        return function(*args)
+
+
 def _make(calls: Sequence[Call], name: str) -> Outcomes:
-    backend = current_backend()
-    if backend is not None:
-        raise RuntimeError(
-            f"aioconcurrent.sync.{name}() would block the {backend} event loop that is running in this thread. "
-            f"Use `from aioconcurrent import {name}` and `await {name}(...)`."
-        )
+    _refuse_loop(name)
     options = current_options()
     if options.start_method == "inline":
         from ._inline import run_inline
@@ -81,3 +147,12 @@ def _make(calls: Sequence[Call], name: str) -> Outcomes:
     from .databases.handoff import look
 
     return anyio.run(run_race, calls, options, [look()] if uses_django() else [])
+
+
+def _refuse_loop(name: str) -> None:
+    backend = current_backend()
+    if backend is not None:
+        raise RuntimeError(
+            f"aioconcurrent.sync.{name}() would block the {backend} event loop that is running in this thread. "
+            f"Use `from aioconcurrent import {name}` and `await {name}(...)`."
+        )

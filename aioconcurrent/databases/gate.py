@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _pickling
 from ..explore.operation import Operation
 from .guard import session_id
+from .handoff import database_identity
 from .sources import application_line
 
 if TYPE_CHECKING:
@@ -154,13 +155,12 @@ class Gate:
         self.say(Want(operation, session, application_line(), columns, rows))
 
     def _describe(self, connection: Any, kind: Kind, sql: str, parameters: object) -> Operation:
-        settings = connection.settings_dict
         return Operation(
             kind,
             sql,
             _primitives(parameters),
             connection.vendor,
-            database=f"{settings['NAME']}@{settings['HOST']}",
+            database=database_identity(connection.settings_dict),
             connection=self._number(connection),
             in_transaction=connection.in_atomic_block or not connection.autocommit,
             isolation=_isolation(connection),

@@ -110,6 +110,11 @@ def _aliases_of(settings: Mapping[str, Mapping[str, Any]], names: set[str]) -> f
     return frozenset(alias for alias, values in settings.items() if str(values["NAME"]) in names)
 
 
+def database_identity(settings: Mapping[str, Any]) -> str:
+    """What all aliases of one database have in common."""
+    return f"{settings['NAME']}@{settings.get('HOST', '')}:{settings.get('PORT', '')}"
+
+
 def is_in_memory(settings: Mapping[str, Any]) -> bool:
     """Whether these connection settings are of an SQLite database in memory."""
     name = str(settings.get("NAME"))

@@ -45,9 +45,27 @@ class DatabaseInMemoryLockedError(AioconcurrentError):
         )
 
 
+class Loan(dict[str, str]):
+    """The files of databases in memory that are lent, by database name."""
+
+    def __init__(self, files: Mapping[str, str], sources: Mapping[str, sqlite3.Connection]) -> None:
+        super().__init__(files)
+        self._sources = sources
+
+    def take_back(self) -> None:
+        """Let the databases in memory have what is in the files now.
+
+        Raises:
+            DatabaseInMemoryLockedError: One is locked.
+        """
+        for name, source in self._sources.items():
+            with closing(sqlite3.connect(self[name])) as file:
+                _copy(name, file, source)
+
+
 @asynccontextmanager
-async def lent(views: Iterable[View]) -> AsyncIterator[Mapping[str, str]]:
-    """Lend the caller's databases in memory; yields their files by database name.
+async def lent(views: Iterable[View]) -> AsyncIterator[Loan]:
+    """Lend the caller's databases in memory.
 
     Raises:
         DatabaseInMemoryLockedError: One is locked, before or after.
@@ -55,7 +73,7 @@ async def lent(views: Iterable[View]) -> AsyncIterator[Mapping[str, str]]:
     with ExitStack() as stack:
         sources = _sources(views, stack)
         if not sources:
-            yield {}
+            yield Loan({}, {})
             return
         while not _lending.acquire(blocking=False):  # noqa: ASYNC110 - the other race may be another thread's
             await anyio.sleep(0.01)
@@ -67,12 +85,11 @@ async def lent(views: Iterable[View]) -> AsyncIterator[Mapping[str, str]]:
             with closing(sqlite3.connect(files[name], isolation_level=None)) as file:
                 file.execute("PRAGMA synchronous = OFF")
                 _copy(name, source, file)
+        loan = Loan(files, sources)
         try:
-            yield files
+            yield loan
         finally:
-            for name, source in sources.items():
-                with closing(sqlite3.connect(files[name])) as file:
-                    _copy(name, file, source)
+            loan.take_back()
 
 
 def _sources(views: Iterable[View], stack: ExitStack) -> dict[str, sqlite3.Connection]:

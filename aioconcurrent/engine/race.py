@@ -134,6 +134,13 @@ class Attendance:
         else:
             self._conversation.cancel()
 
+    async def dismiss(self) -> None:
+        """Let a wrapper that waits for the release close its connections and end, without making its call."""
+        if self._is_ready:
+            await self._wrapper.send(Frame(Kind.START, _pickling.dumps(None)).encode())
+        else:
+            self._conversation.cancel()
+
     async def answer(self, payload: bytes) -> None:
         """Answer what a stepped call has asked."""
         await self._wrapper.send(Frame(Kind.ANSWER, payload).encode())

@@ -84,6 +84,10 @@ class Result:
     finished: float | None
 
 
+class _DismissedError(Exception):
+    """The call is not to be made after all."""
+
+
 class Wrapper:
     """One call inside its process."""
 
@@ -189,7 +193,9 @@ class Wrapper:
             prepare()
         self.phase = "waiting for the others"
         self.channel.send(Kind.READY)
-        start: float = _pickling.loads(self.channel.expect(Kind.START))
+        start: float | None = _pickling.loads(self.channel.expect(Kind.START))
+        if start is None:
+            raise _DismissedError
         self.phase = "running"
         self._settled = start + _SETTLE
         if task.seed is not None:

@@ -23,11 +23,12 @@ from .steps import Decision
 from .trace import TracedStep
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from ..databases.probes import Probe
     from ..engine.launch import Wrapper
     from .operation import Operation
+    from .schedule import Step
 
 _GLANCE = 0.001  # seconds that a statement may take before the database is asked whether it waits
 _OUTSIDER = 0.5  # seconds for which somebody outside the calls may hold a lock; autovacuum gives way sooner
@@ -35,7 +36,9 @@ STEPS = 1000  # of one run
 
 
 class Chooser(Protocol):
-    """Says who goes next; a run of the search, or a replay."""
+    """Says who goes next: a run of the search, a replay, a serial order."""
+
+    steps: list[Step]
 
     def choose(self, decision: Decision) -> int | None:
         """Return a call that is ready, or None to end the run."""
@@ -65,11 +68,23 @@ class Player:
     want: Want | None = None
     step: int | None = None  # the index of its last step
     sessions: set[tuple[str, int]] = field(default_factory=set)
+    closed: set[tuple[str, int]] = field(default_factory=set)  # of the sessions, as far as this process is concerned
 
     @property
     def operation(self) -> Operation:
         assert self.want is not None
         return self.want.operation
+
+    @property
+    def session(self) -> tuple[str, int] | None:
+        """The database and the session of its last request."""
+        if self.want is None or self.want.session is None:
+            return None
+        return self.operation.database, self.want.session
+
+    def note_session(self) -> None:
+        if self.session is not None:
+            self.sessions.add(self.session)
 
 
 class Controller:
@@ -103,15 +118,18 @@ class Controller:
         self._players.append(player)
         return player.attendance
 
-    async def run(self, chooser: Chooser) -> None:
-        """Step the calls to their ends.
+    async def run(self, chooser: Chooser, calls: Collection[int]) -> None:
+        """Step these calls to their ends; the others are not made.
 
         Raises:
             RunGivenUpError: They do not come to their ends.
         """
         for player in self._players:
             player.state = _State.RUNNING
-            await player.attendance.release(time.monotonic(), timeout=float("inf"))
+            if player.number in calls:
+                await player.attendance.release(time.monotonic(), timeout=float("inf"))
+            else:
+                await player.attendance.dismiss()
             await self._settle(player)
         for _ in range(STEPS):
             while self._in(_State.BLOCKED) and not self._in(_State.WAITING):
@@ -183,6 +201,7 @@ class Controller:
                 case Want():
                     self._note_rows(player, message.columns, message.rows)
                     player.want, player.state = message, _State.WAITING
+                    player.note_session()
                 case Ended():
                     self._note_rows(player, message.columns, message.rows)
                     await self._answer(player, "ok")
@@ -194,6 +213,7 @@ class Controller:
                     self._note_end(player, message)
                 case None:
                     player.state, self._dirty = _State.ENDED, True
+                    player.closed |= player.sessions
 
     def _note_rows(self, player: Player, columns: tuple[str, ...], rows: tuple[tuple[object, ...], ...]) -> None:
         if player.step is not None and rows:
@@ -206,6 +226,8 @@ class Controller:
         self.trace[player.step] = replace(step, rowcount=done.rowcount, error=done.error, resumed_after=resumed)
         if done.error is not None:
             self._failed.add(player.number)
+        if player.operation.kind == "close" and player.session is not None:
+            player.closed.add(player.session)
         player.state, self._dirty = _State.HELD, True
 
     def _waited(self, player: Player) -> bool:
@@ -222,7 +244,7 @@ class Controller:
     async def _look_again(self) -> bool:
         """Ask for those who waited whether they still do; True if one does not, or tries again."""
         self._dirty = False
-        waiting = self._waiting(self._in(_State.BLOCKED))
+        waiting = await self._waiting_for_the_living()
         freed = [player for player in self._in(_State.BLOCKED) if player.number not in waiting]
         for player in freed:
             player.state = _State.GRANTED
@@ -230,6 +252,16 @@ class Controller:
                 await self._answer(player, "retry")
                 await self._until_answered(player)
         return bool(freed)
+
+    async def _waiting_for_the_living(self) -> dict[int, frozenset[int]]:
+        """Those who wait; a session that was closed holds its locks until the server has taken note of that."""
+        closed = {session for player in self._players for _, session in player.closed}
+        deadline = time.monotonic() + self._limit
+        while True:
+            waiting = self._waiting(self._in(_State.BLOCKED))
+            if time.monotonic() > deadline or not any(blockers & closed for blockers in waiting.values()):
+                return waiting
+            await anyio.sleep(_GLANCE)
 
     async def _until_answered(self, player: Player) -> None:
         while player.state is _State.GRANTED:
@@ -281,15 +313,10 @@ class Controller:
     def _by_session(self, database: str) -> dict[int, int]:
         sessions: dict[int, int] = {}
         for player in self._players:
-            for name, session in self._sessions(player):
+            for name, session in player.sessions:
                 if name == database:
                     sessions[session] = player.number
         return sessions
-
-    def _sessions(self, player: Player) -> set[tuple[str, int]]:
-        if player.want is not None and player.want.session is not None:
-            player.sessions.add((player.operation.database, player.want.session))
-        return player.sessions
 
     def _is_cycle(self, player: Player) -> bool:
         """Whether a player waits for itself; PostgreSQL would find out after a second, and choose by chance."""

@@ -114,7 +114,7 @@ class Scheme:
     def identity(self, table: str, row: Row) -> Hashable:
         """What tells the row from the others of its table."""
         key = self.keys.get(table)
-        columns = key.columns if key else tuple(row)
+        columns = key.columns if key and key.columns else tuple(row)
         return tuple(as_key(row.get(column)) for column in columns)
 
     def cell(self, table: str, column: str, value: Any) -> Hashable:

@@ -6,9 +6,9 @@ table with triggers all touch everything.  Rows are not told apart; gap locks,
 unique indexes and sequences make that unsound on some engine or other.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 from .operation import Operation
 from .statements import Control, Statement, read_statement
@@ -43,6 +43,27 @@ class Catalogue:
             for parent in parents:
                 children.setdefault(parent, set()).add(child)
         object.__setattr__(self, "children", {parent: frozenset(names) for parent, names in children.items()})
+
+    @classmethod
+    def merged(cls, catalogues: Sequence["Catalogue"]) -> "Catalogue":
+        """One for several databases: what holds of a name in any of them may hold."""
+        if len(catalogues) == 1:
+            return catalogues[0]
+        tables = NOTHING.union(*(one.tables for one in catalogues))
+        views: Mapping[str, frozenset[str]] = reduce(_joined, (one.views for one in catalogues), {})
+        twofold = tables & views.keys()  # a table here and a view there
+        return cls(
+            tables=tables - twofold,
+            views={name: names for name, names in views.items() if name not in twofold},
+            parents=reduce(_joined, (one.parents for one in catalogues), {}),
+            cascades=reduce(_joined, (one.cascades for one in catalogues), {}),
+            opaque=NOTHING.union(*(one.opaque for one in catalogues)),
+            routines=NOTHING.union(*(one.routines for one in catalogues)),
+        )
+
+
+def _joined(one: Mapping[str, frozenset[str]], other: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+    return {name: one.get(name, NOTHING) | other.get(name, NOTHING) for name in (*one, *other)}
 
 
 @dataclass(frozen=True, slots=True)

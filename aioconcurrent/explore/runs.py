@@ -11,6 +11,7 @@ from .dependence import Status, contend
 from .footprint import Catalogue
 from .schedule import Schedule, Step, is_serial, unforced
 from .steps import Decision, Standing, observe, request
+from .trace import call_name
 from .unfolding import State, Unfolding
 
 # A call that only read, and only what it had read before, for this many steps waits for somebody else.
@@ -42,6 +43,17 @@ class Divergence:
     worker: int | None  # None: the calls began differently
     expected: Mapping[int, Request]
     found: Mapping[int, Request]
+
+    def __str__(self) -> str:
+        call = next((call for call in self.expected if self.expected[call] != self.found.get(call)), self.worker)
+        lead = f"the code does other things when it is run again: in run {self.run}, after step {self.step}, "
+        if call is None or self.expected.get(call) == self.found.get(call):
+            return f"{lead}{call_name(call or 0)} took other locks, or failed only once"
+        return f"{lead}{call_name(call)} asked for {_told(self.found.get(call))}, not {_told(self.expected.get(call))}"
+
+
+def _told(request: Request | None) -> str:
+    return " ".join(request).strip() if request is not None else "nothing"
 
 
 def eligible(standings: Mapping[int, Standing], rules: Rules) -> list[int]:

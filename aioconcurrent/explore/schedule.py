@@ -15,28 +15,15 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain, groupby, pairwise
 
+from ..exceptions import TokenError
 from .operation import Operation
 from .steps import Decision, request
+from .trace import call_name
 
 PREFIX = "aioc1"
 
 _RUN = re.compile(r"(0|[1-9]\d{0,3})(?:\*([1-9]\d{0,5}))?")
 _MARKS = re.compile(r"[A-Za-z0-9_-]*")
-
-
-class TokenError(ValueError):
-    """A text that is no token of a schedule."""
-
-    def __init__(self, token: str, fault: str) -> None:
-        super().__init__(token, fault)
-        self.token = token
-        self.fault = fault
-
-    def __str__(self) -> str:
-        return (
-            f"{self.token!r} is not a schedule token: {self.fault}. "
-            f"A token looks like {PREFIX}:0.1*2.0:Xa3_ and is printed with each counterexample."
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +105,11 @@ def is_serial(steps: Sequence[Step]) -> bool:
     return len(stretches) == len(set(stretches))
 
 
+def serial_order(steps: Sequence[Step], calls: int) -> tuple[int, ...]:
+    """The calls in the order in which they began; those that did nothing last."""
+    return tuple(dict.fromkeys((*(step.worker for step in steps), *range(calls))))
+
+
 def shrinks(choices: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     """Yield simpler schedules to try in place of `choices`, the boldest first.
 
@@ -160,6 +152,27 @@ class Departure:
     number: int  # counted from 0
     worker: int
     found: Operation | None  # None if `worker` asks for nothing: it waits in the database, or has ended
+
+    def __str__(self) -> str:
+        if self.found is None:
+            found = "asks for nothing there: it waits in the database, or has ended"
+        else:
+            found = f"asks for something else than when the token was made: {' '.join(request(self.found)).strip()}"
+        return f"at step {self.number + 1}, where {call_name(self.worker)} {found}"
+
+
+class Serial:
+    """Lets one call after another run to its end."""
+
+    def __init__(self, order: Sequence[int]) -> None:
+        self._order = order
+        self.steps: list[Step] = []
+
+    def choose(self, decision: Decision) -> int | None:
+        worker = next((call for call in self._order if call in decision.ready), None)
+        if worker is not None:
+            self.steps.append(Step(worker, frozenset(decision.ready), decision.ready[worker]))
+        return worker
 
 
 class Replay:

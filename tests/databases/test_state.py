@@ -70,6 +70,27 @@ def test_a_counter_that_moved_over_no_rows_is_a_change(database: str, opened: Op
     assert content(database) == before
 
 
+@everywhere
+def test_counters_that_are_moved_on_give_other_keys_until_all_comes_back(database: str, opened: Open) -> None:
+    first = Counter.objects.using(database).create(name="a").pk
+    before = content(database)
+    state = opened(database)
+    state.move_counters({"shop_counter", "ledger_team"})
+    moved = Counter.objects.using(database).create(name="b").pk - first, Team.objects.using(database).create().pk
+    assert min(moved) > 999
+    assert moved[0] != moved[1]
+    state.restore()
+    assert content(database) == before
+
+
+@everywhere
+def test_the_rows_of_the_start_are_those_of_every_table_that_has_any(database: str, opened: Open) -> None:
+    fill(database)
+    rows = opened(database).start_rows()
+    assert {table for table, found in rows.items() if found} == LEDGER
+    assert [row["name"] for row in rows["ledger_category"]] == ["root", "leaf"]
+
+
 @on_servers
 def test_tables_that_were_not_asked_for_stay(database: str, opened: Open) -> None:
     fill(database)
@@ -133,9 +154,9 @@ def test_rows_without_a_key_come_in_one_order(database: str, opened: Open, made:
 def test_keys_say_what_is_automatic_and_what_it_is_pointed_at_by(database: str, opened: Open, made: Make) -> None:
     made(("CREATE TABLE two (a integer, b integer, PRIMARY KEY (b, a))", "DROP TABLE two"))
     keys = opened(database).keys
-    assert (keys["ledger_team"].primary, keys["ledger_team"].automatic) == (("id",), True)
-    assert (keys["ledger_currency"].primary, keys["ledger_currency"].automatic) == (("code",), False)
-    assert (keys["two"].primary, keys["two"].automatic) == (("b", "a"), False)
+    assert (keys["ledger_team"].columns, keys["ledger_team"].automatic) == (("id",), True)
+    assert (keys["ledger_currency"].columns, keys["ledger_currency"].automatic) == (("code",), False)
+    assert (keys["two"].columns, keys["two"].automatic) == (("b", "a"), False)
     assert keys["ledger_category"].references == {"parent_id": ("ledger_category", "id")}
     assert keys["ledger_team"].references == {"captain_id": ("ledger_player", "id")}
     assert keys["ledger_entry"].references == {"currency_id": ("ledger_currency", "code")}

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..direct import connect_directly
 from .base import Row, State, StateError
-from .schema import Key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Key", "Row", "State", "StateError", "open_state"]
+__all__ = ["Row", "State", "StateError", "open_state"]
 
 
 def open_state(alias: str, settings: Mapping[str, Any] | None = None) -> State:

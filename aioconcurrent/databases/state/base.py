@@ -10,8 +10,9 @@ from ...exceptions import AioconcurrentError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
+    from ...explore.facts import Key
     from ...explore.footprint import Catalogue
-    from .schema import Key, Schema, Table
+    from .schema import Schema, Table
 
 PATIENCE = 5  # seconds for the locks of a session that is about to end; whole ones, for MySQL
 
@@ -76,6 +77,21 @@ class State(ABC):
                 rows.sort(key=lambda row: repr(list(row.items())))
         return found
 
+    def start_rows(self) -> dict[str, list[Row]]:
+        """Return the rows of all tables that have any; to be called while they are those of the start."""
+        return self.rows(self._filled())
+
+    def _filled(self) -> Collection[str]:
+        """The tables that had rows at the start, or more."""
+        return self.keys
+
+    @abstractmethod
+    def move_counters(self, tables: Collection[str]) -> None:
+        """Move the counters of the keys of these tables on, each by another amount.
+
+        What follows a counter then shows by having other values; `restore()` puts them back.
+        """
+
     @abstractmethod
     def changed(self) -> frozenset[str]:
         """Return the tables whose rows, or whose keys' counters, are not those of the start."""
@@ -89,6 +105,11 @@ class State(ABC):
 
     @abstractmethod
     def _rows(self, table: Table) -> Iterable[Row]: ...
+
+
+def stride(number: int) -> int:
+    """By how much the counter of that number is moved on: past all keys of a run, and no two alike."""
+    return 1000 + 37 * number
 
 
 def as_rows(cursor: Any) -> list[Row]:

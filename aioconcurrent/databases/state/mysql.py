@@ -18,11 +18,11 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from .base import PATIENCE, Row, State, StateError, as_rows
+from .base import PATIENCE, Row, State, StateError, as_rows, stride
 from .mysql_schema import MysqlSchema, quote, read_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from .schema import Table
 
@@ -61,6 +61,15 @@ class MysqlState(State):
             now, counts = self._digests(), self._counters(self.schema.counted)
         rows = {table.name for table in self.schema.tables if now[table.quoted] != self._start[table.quoted]}
         return frozenset(rows | {self.schema.counted[name].name for name in self._moved(counts)})
+
+    def move_counters(self, tables: Collection[str]) -> None:
+        with self._named():
+            for number, (name, table) in enumerate(self.schema.counted.items()):
+                if table.name in tables:
+                    self._run(f"ALTER TABLE {quote(name)} AUTO_INCREMENT = {self._counts[name] + stride(number)}")
+
+    def _filled(self) -> Collection[str]:
+        return {table.name for table in self._copies}
 
     def close(self) -> None:
         with suppress(self._error):  # it was closed

@@ -10,11 +10,11 @@ from __future__ import annotations
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
-from .base import PATIENCE, Row, State, StateError, as_rows
+from .base import PATIENCE, Row, State, StateError, as_rows, stride
 from .postgresql_schema import PostgresSchema, read_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from .schema import Table
 
@@ -65,8 +65,20 @@ class PostgresState(State):
                 tables |= users
         return frozenset(tables)
 
+    def move_counters(self, tables: Collection[str]) -> None:
+        calls = [
+            f"setval('{literal(sequence)}', {self._start[sequence][0]} + {stride(number)})"
+            for number, (sequence, users) in enumerate(self.schema.sequences.items())
+            if not users.isdisjoint(tables)
+        ]
+        if calls:
+            self._run(f"SELECT {', '.join(calls)}")
+
     def close(self) -> None:
         self._driver.close()
+
+    def _filled(self) -> Collection[str]:
+        return {table.name for table in self._copies}
 
     def _put_back(self, tables: list[Table]) -> None:
         chosen = tables if self._is_replica else self._in_order(tables)

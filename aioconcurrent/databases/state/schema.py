@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ...explore.facts import Key
 from ...explore.footprint import NOTHING, Catalogue
 
 if TYPE_CHECKING:
@@ -41,21 +42,6 @@ class Reference:
     parent: str
     parent_column: str
     acts: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """How the rows of a table are told apart, and what they point at.
-
-    Attributes:
-        primary: The columns of the primary key.
-        automatic: Whether the database makes its values: serial, identity, AUTO_INCREMENT, rowid.
-        references: The table and column that each column of a foreign key points at.
-    """
-
-    primary: tuple[str, ...] = ()
-    automatic: bool = False
-    references: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

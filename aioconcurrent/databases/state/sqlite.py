@@ -13,11 +13,11 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .base import PATIENCE, Row, State, StateError, as_rows
+from .base import PATIENCE, Row, State, StateError, as_rows, stride
 from .schema import UNKNOWN, Reference, Schema, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
@@ -40,6 +40,21 @@ class SqliteState(State):
             now = self._read_digests()
         return frozenset(table.name for table in self.schema.tables if now[table] != self._digests[table])
 
+    def move_counters(self, tables: Collection[str]) -> None:
+        """Move those that SQLite keeps: of columns declared AUTOINCREMENT (sqlite.org/autoinc.html)."""
+        with _named(self.alias):
+            counters = self._read_counters()
+            for number, table in enumerate(self.schema.tables):
+                if table.name in tables and "AUTOINCREMENT" in self._definition(table):
+                    moved = counters.pop(table.quoted, 0) + stride(number)
+                    name = table.quoted[1:-1].replace('""', '"')
+                    self._file.execute("DELETE FROM sqlite_sequence WHERE name = ?", (name,))
+                    self._file.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (name, moved))
+
+    def _definition(self, table: Table) -> str:
+        query = f"SELECT upper(sql) FROM sqlite_master WHERE type = 'table' AND lower(name) = lower('{table.name}')"
+        return str(self._file.execute(query).fetchone()[0])
+
     def close(self) -> None:
         self._copy.close()
         self._file.close()
@@ -55,11 +70,14 @@ class SqliteState(State):
             return as_rows(self._file.execute(f"{_select(table)} ORDER BY {order}"))
 
     def _read_digests(self) -> dict[Table, tuple[Any, int]]:
-        counters: dict[str, Any] = {}
-        if self._file.execute("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'").fetchone():
-            counters = dict(self._file.execute("SELECT name, seq FROM sqlite_sequence"))
-        by_table = {quote(name): counter for name, counter in counters.items()}
-        return {table: (by_table.get(table.quoted), self._digest(table)) for table in self.schema.tables}
+        counters = self._read_counters()
+        return {table: (counters.get(table.quoted), self._digest(table)) for table in self.schema.tables}
+
+    def _read_counters(self) -> dict[str, int]:
+        """By quoted name of the table."""
+        if not self._file.execute("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'").fetchone():
+            return {}
+        return {quote(name): counter for name, counter in self._file.execute("SELECT name, seq FROM sqlite_sequence")}
 
     def _digest(self, table: Table) -> int:
         """Made here: SQLite has no hash function.  The order of the rows does not count."""

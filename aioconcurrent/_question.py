@@ -1,0 +1,93 @@
+"""What is to be explored, checked before any process is started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ._calls import parsed
+from ._options import current_options, options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ._calls import Call
+    from ._options import Options
+    from ._outcomes import Outcomes
+    from .explore.schedule import Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is to be found out about some calls.
+
+    Attributes:
+        check: The caller's rule, if there is one.
+        refusals: Exceptions that are correct refusals.
+        preemptions: Orders with more are left out; None for no limit.
+        schedule: The one order to run; None for all.
+    """
+
+    calls: Sequence[Call]
+    options: Options
+    check: Callable[[Outcomes], Any] | None = None
+    refusals: tuple[type[BaseException], ...] = ()
+    preemptions: int | None = None
+    schedule: Schedule | None = None
+
+
+def question(
+    calls: Sequence[object],
+    *,
+    check: Callable[[Outcomes], Any] | None,
+    refusals: Iterable[type[BaseException]],
+    max_schedules: int | None = None,
+    max_seconds: float | None = None,
+    preemptions: int | None = None,
+    token: str | None = None,
+) -> Question:
+    """Return what the arguments of `explore` or `replay` ask.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: One is out of range, there are fewer than two calls, or the start method is "inline".
+        TokenError: `token` is none.
+    """
+    given = {"max_schedules": max_schedules, "max_seconds": max_seconds}
+    with options(**{name: value for name, value in given.items() if value is not None}):  # type: ignore[arg-type]
+        chosen = current_options()
+    if chosen.start_method == "inline":
+        raise ValueError('Calls of the start method "inline" cannot be stepped; use "fork" or "spawn" to explore.')
+    if check is not None and not callable(check):
+        raise TypeError(f"check must be a function that takes the outcomes, not {check!r}.")
+    _check_preemptions(preemptions)
+    found = parsed(calls)
+    if len(found) < 2:
+        raise ValueError("Exploring takes at least two calls: one alone meets nobody.")
+    asked = Question(found, chosen, check, _checked(refusals), preemptions)
+    return asked if token is None else replace(asked, schedule=_read(token))
+
+
+def _read(token: str) -> Schedule:
+    from .explore.schedule import Schedule
+
+    if not isinstance(token, str):
+        raise TypeError(f"The first argument is the token of a counterexample, a string, not {token!r}.")
+    return Schedule.from_token(token)
+
+
+def _check_preemptions(preemptions: int | None) -> None:
+    if preemptions is None:
+        return
+    if type(preemptions) is not int:
+        raise TypeError(f"preemptions must be a whole number or None, not {preemptions!r}.")
+    if preemptions < 0:
+        raise ValueError(f"preemptions must be at least 0, not {preemptions!r}.")
+
+
+def _checked(refusals: Any) -> tuple[type[BaseException], ...]:
+    kinds = (refusals,) if isinstance(refusals, type) else tuple(refusals)
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise TypeError(f"refusals must be exception classes, not {kind!r}.")
+    return kinds

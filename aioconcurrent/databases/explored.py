@@ -1,0 +1,167 @@
+"""The databases that stepped calls may change: their starting rows, and who waits for whom.
+
+Opened before the first run, put back after each, closed at the end.  Everything
+here blocks; it is called in a thread without an event loop.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..explore.facts import Key
+from ..explore.footprint import Catalogue, footprint
+from .handoff import database_identity
+from .probes import open_probe
+from .state import open_state
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+    from typing import Self
+
+    from ..explore.operation import Operation
+    from .handoff import Handoff
+    from .probes import Probe
+    from .state import Row, State
+
+_NO_ROUND_TRIP = frozenset({"step", "cache"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Database:
+    """One database, whatever aliases it has; `prefix` tells its tables from those of the others."""
+
+    identity: str
+    prefix: str
+    state: State
+
+
+class ExploredDatabases:
+    """The databases of an exploration.
+
+    Tables have their bare names in the first of them, and their alias before it in the others.
+
+    Attributes:
+        catalogue: What may happen to a table that a statement does not name.
+        keys: Primary and foreign keys, by table.
+        start: The rows at the start of every table that has any.
+        probes: By `Operation.database`, where statements can wait unseen.
+        one_waiter: Whether waiters for one lock are not woken in a fixed order.
+    """
+
+    def __init__(self, handoff: Handoff | None) -> None:
+        self._stack = ExitStack()
+        self._databases: list[_Database] = []
+        self._widened: set[str] = set()  # tables that turned out to change without a statement saying so
+        self.probes: dict[str, Probe] = {}
+        self.one_waiter = False
+        try:
+            for alias, settings in _test_databases(handoff) if handoff is not None else ():
+                self._open(alias, settings)
+            self.catalogue = Catalogue.merged([each.state.catalogue for each in self._databases])
+            self.keys: dict[str, Key] = {}
+            self.start: dict[str, list[Row]] = {}
+            for each in self._databases:
+                self.keys |= {each.prefix + table: _within(each, key) for table, key in each.state.keys.items()}
+                self.start |= {each.prefix + table: rows for table, rows in each.state.start_rows().items()}
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _open(self, alias: str, settings: Mapping[str, Any]) -> None:
+        identity = database_identity(settings)
+        if any(known.identity == identity for known in self._databases):
+            return
+        state = open_state(alias, settings)
+        self._stack.callback(state.close)
+        self._databases.append(_Database(identity, f"{alias}." if self._databases else "", state))
+        probe = open_probe(alias, settings)
+        if probe is not None:
+            self._stack.callback(probe.close)
+            self.probes[identity] = probe
+        self.one_waiter |= "postgresql" in settings["ENGINE"]
+
+    def touched(self, operations: Iterable[Operation]) -> frozenset[str]:
+        """The tables in which these operations may have changed rows or counters."""
+        found = set(self._widened)
+        for operation in operations:
+            for each in self._databases:
+                found |= self._touched(operation, each)
+        return frozenset(found)
+
+    def _touched(self, operation: Operation, database: _Database) -> set[str]:
+        if operation.kind in _NO_ROUND_TRIP or operation.database != database.identity:
+            return set()
+        touched = footprint(operation, self.catalogue)
+        if touched.everything:
+            return {database.prefix + table for table in database.state.keys}
+        lead = f"{operation.database}."
+        return {database.prefix + table.removeprefix(lead) for table in touched.writes}
+
+    def rows(self, tables: Collection[str]) -> dict[str, list[Row]]:
+        """The rows that these tables have now.
+
+        Raises:
+            StateError: They cannot be read.
+        """
+        found: dict[str, list[Row]] = {}
+        for each in self._databases:
+            rows = each.state.rows(_own(each, tables))
+            found |= {each.prefix + table: these for table, these in rows.items()}
+        return found
+
+    def restore(self, tables: Collection[str] | None = None) -> None:
+        """Put the rows of these tables back to what they were at the start; by default of all that differ.
+
+        Raises:
+            StateError: They cannot be put back.
+        """
+        for each in self._databases:
+            each.state.restore(None if tables is None else _own(each, tables))
+
+    def move_counters(self, tables: Collection[str]) -> None:
+        """Move the counters of these tables' keys on, each by another amount."""
+        for each in self._databases:
+            each.state.move_counters(_own(each, tables))
+
+    def widen(self) -> bool:
+        """Put back what was changed without a statement saying so, and look at it from now on; False if nothing was."""
+        changed = {each.prefix + table for each in self._databases for table in each.state.changed()}
+        self.restore(changed)
+        self._widened |= changed
+        return bool(changed)
+
+    def close(self) -> None:
+        """Leave nothing of ours in the databases."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _test_databases(handoff: Handoff) -> list[tuple[str, Mapping[str, Any]]]:
+    """Those that calls may connect to and the caller uses, the default one first."""
+    settings = handoff.settings()
+    return [
+        (alias, settings[alias])
+        for alias in sorted(handoff.in_use & settings.keys(), key=lambda alias: (alias != "default", alias))
+        if handoff.allowed is None or str(settings[alias]["NAME"]) in handoff.allowed
+    ]
+
+
+def _own(database: _Database, tables: Collection[str]) -> frozenset[str]:
+    if database.prefix:
+        return frozenset(name.removeprefix(database.prefix) for name in tables if name.startswith(database.prefix))
+    return frozenset(name for name in tables if name in database.state.keys)
+
+
+def _within(database: _Database, key: Key) -> Key:
+    """The key, pointing at tables of its own database."""
+    if not database.prefix:
+        return key
+    references = {column: (database.prefix + table, other) for column, (table, other) in key.references.items()}
+    return Key(key.columns, key.automatic, references)

@@ -1,0 +1,124 @@
+"""What comes back from exploring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ..exceptions import AioconcurrentError
+
+if TYPE_CHECKING:
+    from .._outcomes import Outcomes
+    from .trace import Ending, TracedStep
+
+Verdict = Literal["no race", "race", "inconclusive"]
+
+
+@dataclass(frozen=True)
+class Counterexample:
+    """One order of statements that goes wrong; `str()` draws it as lanes, one column per call.
+
+    Attributes:
+        token: Replays it: `replay(token, *calls)`, or `pytest --aioconcurrent-replay TOKEN`.
+        steps: What was done, in the order in which it was let go.
+        outcomes: What the calls returned or raised, as from a race.
+        anomaly: Its name, such as "lost update".
+        explanation: What happened, with the values.
+        hint: What may help.
+        calls: The text of each call, as "withdraw(account_id=1, amount=80)".
+        ending: All that the verdict was reached from: outcomes, rows, steps.
+        preemptions: How often a call was stopped that could have gone on; no order with fewer goes wrong.
+        marked: The indexes of the steps that the explanation is about.
+    """
+
+    token: str
+    steps: tuple[TracedStep, ...]
+    outcomes: Outcomes
+    anomaly: str
+    explanation: str
+    hint: str
+    calls: tuple[str, ...]
+    ending: Ending
+    preemptions: int = 0
+    marked: frozenset[int] = frozenset()
+
+    def __str__(self) -> str:
+        from ..report.lanes import as_text, lanes
+
+        picture = as_text(lanes(self.ending, self.calls, self.marked))
+        return f"{self.anomaly}: {self.explanation}\n\n{picture}\n\nhint: {self.hint}\nreplay: {self.token}"
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """The verdict on some calls.
+
+    Attributes:
+        verdict: "race" if some order goes wrong; "no race" if none does, of all that were run;
+            "inconclusive" if nothing can be said.
+        reason: Why, in a sentence.
+        exhaustive: Whether every order that can matter was run.
+        schedules_run: How many runs of the calls were made, those for comparison included.
+        calls: The text of each call.
+        counterexample: The order that goes wrong, if one was found.
+        notes: What else the user should know.
+    """
+
+    verdict: Verdict
+    reason: str
+    exhaustive: bool
+    schedules_run: int
+    calls: tuple[str, ...]
+    counterexample: Counterexample | None = None
+    notes: tuple[str, ...] = ()
+
+    def assert_no_race(self) -> None:
+        """Raise if there is a race, or if nothing can be said.
+
+        Raises:
+            RaceFound: The verdict is "race".
+            InconclusiveError: The verdict is "inconclusive".
+        """
+        if self.verdict == "race":
+            raise RaceFound(self)
+        if self.verdict == "inconclusive":
+            raise InconclusiveError(self)
+
+    def __str__(self) -> str:
+        runs = f"{self.schedules_run} schedule{'' if self.schedules_run == 1 else 's'} run"
+        parts = [f"{self.verdict} ({runs}{', exhaustive' if self.exhaustive else ''}): {self.reason}"]
+        if self.counterexample is not None:
+            parts.append(str(self.counterexample))
+        return "\n\n".join([*parts, *(f"note: {note}" for note in self.notes)])
+
+
+class RaceFound(AioconcurrentError, AssertionError):  # noqa: N818 - an assertion that failed, named for what it says
+    """Exploring has found a race; the text tells all of it.
+
+    Attributes:
+        exploration: The whole result.
+    """
+
+    def __init__(self, exploration: Exploration) -> None:
+        super().__init__(exploration)
+        self.exploration = exploration
+
+    def __str__(self) -> str:
+        counterexample = self.exploration.counterexample
+        text = str(self.exploration)
+        return f'{text}\n\nTo run this order alone: replay("{counterexample.token}", ...)' if counterexample else text
+
+
+class InconclusiveError(AioconcurrentError, AssertionError):
+    """Exploring could not tell whether there is a race.
+
+    Attributes:
+        exploration: The whole result.
+    """
+
+    def __init__(self, exploration: Exploration) -> None:
+        super().__init__(exploration)
+        self.exploration = exploration
+
+    def __str__(self) -> str:
+        return str(self.exploration)

@@ -1,0 +1,167 @@
+"""Where runs take place: each in fresh wrappers, those of the next one made ready while one runs."""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+
+from .controller import Controller, RunGivenUpError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+
+    from ..databases.probes import Probe
+    from ..engine.launch import Launcher
+    from ..engine.race import Attendance, Report
+    from .controller import Chooser
+    from .trace import TracedStep
+
+
+@dataclass(frozen=True)
+class Performance:
+    """How one run went.
+
+    Attributes:
+        steps: What was done, in the order in which it was let go.
+        reports: One per call; each is final when its process has ended, see `Stage.close_curtain`.
+        problem: Why the run was given up before its end; empty if it was not.
+    """
+
+    steps: Sequence[TracedStep]
+    reports: Sequence[Report]
+    problem: str = ""
+
+
+class _Cast:
+    """One wrapper for each call, on their way to the barrier."""
+
+    def __init__(self, controller: Controller, attendances: Sequence[Attendance]) -> None:
+        self.controller = controller
+        self.attendances = attendances
+        self._left = len(attendances)
+        self.has_gone = anyio.Event()
+
+    async def attend(self, attendance: Attendance, task: bytes) -> None:
+        try:
+            await attendance.run(task)
+        finally:
+            self._left -= 1
+            if not self._left:
+                self.has_gone.set()
+
+    async def arrive(self, seconds: float) -> None:
+        with anyio.move_on_after(seconds):
+            for attendance in self.attendances:
+                await attendance.arrived.wait()
+
+    async def leave(self) -> None:
+        for attendance in self.attendances:
+            await attendance.dismiss()
+
+    def give_up(self) -> None:
+        for attendance in self.attendances:
+            attendance.give_up()
+
+
+class Stage:
+    """Puts on the same calls again and again.
+
+    Args:
+        tasks: One pickled `Task` per call.
+        probes: Of the databases, for the controllers.
+        start_up: How long wrappers may take until all are ready, in seconds.
+        limit: How long one step may take, in seconds.
+    """
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        tasks: Sequence[bytes],
+        probes: Mapping[str, Probe],
+        *,
+        start_up: float,
+        limit: float,
+        group: anyio.abc.TaskGroup,
+    ) -> None:
+        self._launcher = launcher
+        self._tasks = tasks
+        self._probes = probes
+        self._start_up = start_up
+        self._limit = limit
+        self._group = group
+        self._next: _Cast | None = None
+        self._last: _Cast | None = None
+
+    async def perform(self, chooser: Chooser, calls: Collection[int], deadline: float) -> Performance:
+        """Run these calls in the order that the chooser says.
+
+        Args:
+            deadline: When to give the run up, in seconds of `anyio.current_time`.
+        """
+        cast = self._last = self._next or await self._prepare()
+        begun = time.monotonic()
+        await cast.arrive(self._start_up)
+        self._next = await self._prepare()
+        problem = ""
+        with anyio.move_on_at(deadline) as scope:
+            try:
+                await cast.controller.run(chooser, calls)
+            except RunGivenUpError as given_up:
+                problem = str(given_up)
+        if scope.cancelled_caught:
+            problem = f"the time was over in the middle of a run that had taken {time.monotonic() - begun:.1f} s"
+        if problem:
+            cast.give_up()
+            await cast.has_gone.wait()
+        return Performance(cast.controller.trace, [each.report for each in cast.attendances], problem)
+
+    async def close_curtain(self) -> None:
+        """Wait until the processes of the last run have ended and its reports are final."""
+        if self._last is not None:
+            await self._last.has_gone.wait()
+
+    async def _prepare(self) -> _Cast:
+        controller = Controller(self._probes, self._limit)
+        wrappers = await self._launcher.launch(len(self._tasks))
+        cast = _Cast(controller, [controller.attend(number, wrapper) for number, wrapper in enumerate(wrappers)])
+        for attendance, task in zip(cast.attendances, self._tasks, strict=True):
+            attendance.report.limit = self._start_up
+            self._group.start_soon(attendance.drain)
+            self._group.start_soon(cast.attend, attendance, task)
+        return cast
+
+    @property
+    def reports(self) -> list[Report]:
+        """Those of the last run, and of the wrappers that were made ready for one more."""
+        return [each.report for cast in (self._last, self._next) if cast is not None for each in cast.attendances]
+
+    async def aclose(self) -> None:
+        """See the wrappers gone that are still there: those of a run that was left, and those nobody will need."""
+        if self._last is not None:
+            self._last.give_up()
+            await self._last.has_gone.wait()
+        if self._next is not None:
+            await self._next.arrive(self._start_up)
+            await self._next.leave()
+            await self._next.has_gone.wait()
+
+
+@asynccontextmanager
+async def staging(
+    launcher: Launcher, tasks: Sequence[bytes], probes: Mapping[str, Probe], *, start_up: float, limit: float
+) -> AsyncIterator[Stage]:
+    """Have a stage; when the block is left, no process of it is alive."""
+    failure: Exception | None = None
+    async with anyio.create_task_group() as group:
+        stage = Stage(launcher, tasks, probes, start_up=start_up, limit=limit, group=group)
+        try:
+            yield stage
+        except Exception as error:  # raised below, outside of the group, which would wrap it
+            failure = error
+            group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
