@@ -59,12 +59,12 @@ async def run_exploration(question: Question, views: Sequence[View], in_caller: 
         project = capture(views, loan, options)
         _refuse_uncommitted(project.databases)
         context = Context(Surroundings.capture(), _pickling.dumps(project), modules)
-        databases: ExploredDatabases = await anyio.to_thread.run_sync(ExploredDatabases, project.databases)
-        with databases:
+        with ExploredDatabases(project.databases) as databases:
+            await anyio.to_thread.run_sync(databases.open_likely)
             try:
                 async with launching(context, project.key, options, len(tasks)) as (launcher, start_up):
                     limit = min(_STEP, options.timeout)
-                    async with staging(launcher, tasks, databases.probes, start_up=start_up, limit=limit) as stage:
+                    async with staging(launcher, tasks, databases, start_up=start_up, limit=limit) as stage:
                         limits = Limits(options.max_schedules, options.max_seconds, question.preemptions)
                         referee = _referee(question, in_caller, loan)
                         texts = tuple(call.text for call in calls)

@@ -1,7 +1,8 @@
 """The databases that stepped calls may change: their starting rows, and who waits for whom.
 
-Opened before the first run, put back after each, closed at the end.  Everything
-here blocks; it is called in a thread without an event loop.
+Each is opened when a call is about to use it for the first time, put back after each
+run, and closed at the end.  Everything here blocks; it is called in a thread without
+an event loop.
 """
 
 from __future__ import annotations
@@ -50,37 +51,49 @@ class ExploredDatabases:
         one_waiter: Whether waiters for one lock are not woken in a fixed order.
     """
 
-    def __init__(self, handoff: Handoff | None) -> None:
+    def __init__(self, handoff: Handoff) -> None:
+        self._candidates = _test_databases(handoff)
+        self._in_use = {identity for identity, (alias, _) in self._candidates.items() if alias in handoff.in_use}
         self._stack = ExitStack()
         self._databases: list[_Database] = []
         self._widened: set[str] = set()  # tables that turned out to change without a statement saying so
+        self.catalogue = Catalogue(frozenset())
+        self.keys: dict[str, Key] = {}
+        self.start: dict[str, list[Row]] = {}
         self.probes: dict[str, Probe] = {}
         self.one_waiter = False
-        try:
-            for alias, settings in _test_databases(handoff) if handoff is not None else ():
-                self._open(alias, settings)
-            self.catalogue = Catalogue.merged([each.state.catalogue for each in self._databases])
-            self.keys: dict[str, Key] = {}
-            self.start: dict[str, list[Row]] = {}
-            for each in self._databases:
-                self.keys |= {each.prefix + table: _within(each, key) for table, key in each.state.keys.items()}
-                self.start |= {each.prefix + table: rows for table, rows in each.state.start_rows().items()}
-        except BaseException:
-            self._stack.close()
-            raise
 
-    def _open(self, alias: str, settings: Mapping[str, Any]) -> None:
-        identity = database_identity(settings)
-        if any(known.identity == identity for known in self._databases):
-            return
+    def knows(self, operation: Operation) -> bool:
+        """Whether the database of an operation is open, or is none."""
+        if operation.kind in _NO_ROUND_TRIP:
+            return True
+        return any(each.identity == operation.database for each in self._databases)
+
+    def open_likely(self) -> None:
+        """Open the database that the calls will use, if it is clear which."""
+        if len(self._in_use) == 1:
+            self.open(*self._in_use)
+
+    def open(self, identity: str) -> None:
+        """Take the rows that the database of this name holds now as its starting rows.
+
+        Raises:
+            StateError: They cannot be read.
+            ProbeNotPermittedError: Its user may not see who waits for locks.
+        """
+        alias, settings = self._candidates[identity]
         state = open_state(alias, settings)
         self._stack.callback(state.close)
-        self._databases.append(_Database(identity, f"{alias}." if self._databases else "", state))
+        each = _Database(identity, f"{alias}." if self._databases else "", state)
+        self._databases.append(each)
         probe = open_probe(alias, settings)
         if probe is not None:
             self._stack.callback(probe.close)
             self.probes[identity] = probe
         self.one_waiter |= "postgresql" in settings["ENGINE"]
+        self.catalogue = Catalogue.merged([known.state.catalogue for known in self._databases])
+        self.keys |= {each.prefix + table: _within(each, key) for table, key in state.keys.items()}
+        self.start |= {each.prefix + table: rows for table, rows in state.start_rows().items()}
 
     def touched(self, operations: Iterable[Operation]) -> frozenset[str]:
         """The tables in which these operations may have changed rows or counters."""
@@ -143,14 +156,14 @@ class ExploredDatabases:
         self.close()
 
 
-def _test_databases(handoff: Handoff) -> list[tuple[str, Mapping[str, Any]]]:
-    """Those that calls may connect to and the caller uses, the default one first."""
+def _test_databases(handoff: Handoff) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    """One alias and the settings of each database that calls may connect to, by what its aliases have in common."""
     settings = handoff.settings()
-    return [
-        (alias, settings[alias])
-        for alias in sorted(handoff.in_use & settings.keys(), key=lambda alias: (alias != "default", alias))
+    return {
+        database_identity(settings[alias]): (alias, settings[alias])
+        for alias in sorted(settings, key=lambda alias: (alias == "default", alias))
         if handoff.allowed is None or str(settings[alias]["NAME"]) in handoff.allowed
-    ]
+    }
 
 
 def _own(database: _Database, tables: Collection[str]) -> frozenset[str]:

@@ -48,7 +48,7 @@ _ORDERED = (
     "or repeat the whole transaction when it fails."
 )
 _LOCK = {
-    "sqlite": 'on SQLite, which ignores select_for_update(), OPTIONS={"transaction_mode": "IMMEDIATE"} and atomic()',
+    "sqlite": 'atomic() and OPTIONS={"transaction_mode": "IMMEDIATE"} (SQLite ignores select_for_update())',
     "": "select_for_update() inside atomic()",
 }
 _HINTS = {

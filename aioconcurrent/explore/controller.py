@@ -23,9 +23,9 @@ from .steps import Decision
 from .trace import TracedStep
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
-    from ..databases.probes import Probe
+    from ..databases.explored import ExploredDatabases
     from ..engine.launch import Wrapper
     from .operation import Operation
     from .schedule import Step
@@ -46,6 +46,10 @@ class Chooser(Protocol):
 
 class RunGivenUpError(Exception):
     """The run cannot be seen to its end; the argument says why."""
+
+
+class UnknownDatabaseError(Exception):
+    """A call is about to use a database for the first time; the argument is its `Operation.database`."""
 
 
 class _State(Enum):
@@ -91,12 +95,13 @@ class Controller:
     """Steps the calls of one run.
 
     Args:
-        probes: By `Operation.database`; those without one report themselves that they wait.
+        databases: Whose probes tell who waits; calls report that themselves where there is none.
         limit: Seconds for one step.
     """
 
-    def __init__(self, probes: Mapping[str, Probe], limit: float) -> None:
-        self._probes = probes
+    def __init__(self, databases: ExploredDatabases, limit: float) -> None:
+        self._databases = databases
+        self._probes = databases.probes
         self._limit = limit
         self._players: list[Player] = []
         self._news: deque[tuple[Player, object]] = deque()
@@ -123,6 +128,7 @@ class Controller:
 
         Raises:
             RunGivenUpError: They do not come to their ends.
+            UnknownDatabaseError: One would use a database whose rows nobody could put back.
         """
         for player in self._players:
             player.state = _State.RUNNING
@@ -153,6 +159,8 @@ class Controller:
 
     async def _let_go(self, player: Player) -> None:
         assert player.want is not None
+        if not self._databases.knows(player.operation):
+            raise UnknownDatabaseError(player.operation.database)
         player.step = len(self.trace)
         self.trace.append(TracedStep(player.number, player.want.operation, player.want.source))
         player.state = _State.GRANTED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 _PROBLEMS = 3  # runs that may be given up before nothing more is tried
 _SHRINKING = 20  # runs at most
-_REPEATED = 2  # explorations, when tables turn out to change behind the statements' backs
+_WIDENED = 2  # times that tables may turn out to change behind the statements' backs
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,10 @@ class _Seen:
         return self.preemptions, len(Schedule.of(self.steps).choices)
 
 
+class _NewDatabaseError(Exception):
+    """The run has to be made again with this database open."""
+
+
 class _StopError(Exception):
     """Nothing more can be learnt; the argument says why."""
 
@@ -116,8 +121,8 @@ class Explorer:
     async def explore(self) -> Exploration:
         """Run all orders that matter, until one goes wrong."""
         try:
-            for _ in range(_REPEATED):
-                found = await self._explore_once()
+            for _ in range(_WIDENED):
+                found = await self._knowing_databases(self._explore_once)
                 if not await self._in_thread(self.databases.widen):
                     return found
                 self._forget()
@@ -130,11 +135,20 @@ class Explorer:
     async def replay(self, schedule: Schedule) -> Exploration:
         """Run one order alone, and those that its ending has to be compared with."""
         try:
-            return await self._replay(schedule)
+            return await self._knowing_databases(partial(self._replay, schedule))
         except _StopError as reason:
             return self._inconclusive(str(reason))
         finally:
             await self._leave()
+
+    async def _knowing_databases(self, find: Callable[[], Awaitable[Exploration]]) -> Exploration:
+        """Begin anew whenever a call turns out to use a database that was not open yet."""
+        while True:
+            try:
+                return await find()
+            except _NewDatabaseError as new:
+                await self._in_thread(self.databases.open, new.args[0])
+                self._forget()
 
     async def _leave(self) -> None:
         """Whatever has happened, leave the rows as they were found."""
@@ -270,6 +284,10 @@ class Explorer:
         """Make one run and put everything back; None if it was given up."""
         self._check_limits()
         performance = await self.stage.perform(chooser, calls, self._deadline)
+        if performance.unknown:
+            await self.end_sessions(performance.reports)
+            await self._in_thread(self.databases.restore)
+            raise _NewDatabaseError(performance.unknown)
         self._made += 1
         self.progress(self._made)
         touched = self.databases.touched(step.operation for step in performance.steps)

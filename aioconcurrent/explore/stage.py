@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from .controller import Controller, RunGivenUpError
+from .controller import Controller, RunGivenUpError, UnknownDatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Sequence
 
-    from ..databases.probes import Probe
+    from ..databases.explored import ExploredDatabases
     from ..engine.launch import Launcher
     from ..engine.race import Attendance, Report
     from .controller import Chooser
@@ -29,11 +29,13 @@ class Performance:
         steps: What was done, in the order in which it was let go.
         reports: One per call; each is final when its process has ended, see `Stage.close_curtain`.
         problem: Why the run was given up before its end; empty if it was not.
+        unknown: The `Operation.database` of one that has to be opened before the run can be made.
     """
 
     steps: Sequence[TracedStep]
     reports: Sequence[Report]
     problem: str = ""
+    unknown: str = ""
 
 
 class _Cast:
@@ -72,7 +74,7 @@ class Stage:
 
     Args:
         tasks: One pickled `Task` per call.
-        probes: Of the databases, for the controllers.
+        databases: For the controllers.
         start_up: How long wrappers may take until all are ready, in seconds.
         limit: How long one step may take, in seconds.
     """
@@ -81,7 +83,7 @@ class Stage:
         self,
         launcher: Launcher,
         tasks: Sequence[bytes],
-        probes: Mapping[str, Probe],
+        databases: ExploredDatabases,
         *,
         start_up: float,
         limit: float,
@@ -89,7 +91,7 @@ class Stage:
     ) -> None:
         self._launcher = launcher
         self._tasks = tasks
-        self._probes = probes
+        self._databases = databases
         self._start_up = start_up
         self._limit = limit
         self._group = group
@@ -106,18 +108,20 @@ class Stage:
         begun = time.monotonic()
         await cast.arrive(self._start_up)
         self._next = await self._prepare()
-        problem = ""
+        problem = unknown = ""
         with anyio.move_on_at(deadline) as scope:
             try:
                 await cast.controller.run(chooser, calls)
             except RunGivenUpError as given_up:
                 problem = str(given_up)
+            except UnknownDatabaseError as new:
+                unknown = new.args[0]
         if scope.cancelled_caught:
             problem = f"the time was over in the middle of a run that had taken {time.monotonic() - begun:.1f} s"
-        if problem:
+        if problem or unknown:
             cast.give_up()
             await cast.has_gone.wait()
-        return Performance(cast.controller.trace, [each.report for each in cast.attendances], problem)
+        return Performance(cast.controller.trace, [each.report for each in cast.attendances], problem, unknown)
 
     async def close_curtain(self) -> None:
         """Wait until the processes of the last run have ended and its reports are final."""
@@ -125,7 +129,7 @@ class Stage:
             await self._last.has_gone.wait()
 
     async def _prepare(self) -> _Cast:
-        controller = Controller(self._probes, self._limit)
+        controller = Controller(self._databases, self._limit)
         wrappers = await self._launcher.launch(len(self._tasks))
         cast = _Cast(controller, [controller.attend(number, wrapper) for number, wrapper in enumerate(wrappers)])
         for attendance, task in zip(cast.attendances, self._tasks, strict=True):
@@ -152,12 +156,12 @@ class Stage:
 
 @asynccontextmanager
 async def staging(
-    launcher: Launcher, tasks: Sequence[bytes], probes: Mapping[str, Probe], *, start_up: float, limit: float
+    launcher: Launcher, tasks: Sequence[bytes], databases: ExploredDatabases, *, start_up: float, limit: float
 ) -> AsyncIterator[Stage]:
     """Have a stage; when the block is left, no process of it is alive."""
     failure: Exception | None = None
     async with anyio.create_task_group() as group:
-        stage = Stage(launcher, tasks, probes, start_up=start_up, limit=limit, group=group)
+        stage = Stage(launcher, tasks, databases, start_up=start_up, limit=limit, group=group)
         try:
             yield stage
         except Exception as error:  # raised below, outside of the group, which would wrap it
