@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from datetime import date, time
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from .. import _pickling
 from ..explore.operation import Operation
@@ -222,6 +225,8 @@ def _primitive(value: object) -> Primitive:
     for kind in (bool, int, float, str, bytes):
         if isinstance(value, kind):
             return value if type(value) is kind else kind(value)  # type: ignore[arg-type]  # each takes its own kind
+    if isinstance(value, date | time | Decimal | UUID):
+        return str(value)
     return None if value is None else repr(value)
 
 

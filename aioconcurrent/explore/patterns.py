@@ -34,7 +34,11 @@ def find(accesses: Sequence[Access], differences: Sequence[Difference]) -> Findi
     """Return the pattern that explains the differences best; of equals the more specific one."""
     stale = list(_stale(accesses))
     found = [finding for pattern in _PATTERNS for finding in pattern(stale, accesses)]
-    return max(found, key=lambda finding: _fit(finding, differences), default=None)
+    best = max(found, key=lambda finding: _fit(finding, differences), default=None)
+    if best is None or best.name != "stale read":
+        return best
+    # what was decided on may be wrong for having been overwritten
+    return next((each for each in found if each.name == "lost update" and each.steps[:2] == best.steps[:2]), best)
 
 
 def _fit(finding: Finding, differences: Sequence[Difference]) -> int:

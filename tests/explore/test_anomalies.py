@@ -174,6 +174,13 @@ def test_a_check_that_no_longer_holds_when_it_is_acted_on_is_a_stale_read() -> N
     assert "B read left=1 before A's update to left - 1, and went on to insert ticket" in anomaly.explanation
 
 
+def test_a_check_on_a_value_that_is_then_written_over_is_a_lost_update() -> None:
+    t = Tracer()
+    log = 'INSERT INTO "transfer" ("amount") VALUES (%s)'
+    steps = [t.read(0, 100), t.read(1, 100), t.save(0, 20), t.sql(0, log, (-80,)), t.save(1, 20), t.sql(1, log, (-80,))]
+    assert named(steps, row({"amount": -80}, ABSENT, "transfer")).name == "lost update"
+
+
 def test_a_statement_that_read_before_it_waited_has_a_stale_snapshot() -> None:
     t = Tracer(atomic=True)
     count = 'UPDATE "counter" SET "n" = (SELECT COUNT(*) FROM "slot") WHERE "counter"."name" = %s'
