@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from ..explore.trace import Ending, TracedStep, call_name
@@ -84,3 +85,17 @@ class Story:
     def letters(self) -> list[str]:
         """What the calls are called."""
         return [call_name(call) for call in range(len(self.calls))]
+
+    @cached_property
+    def set_free(self) -> dict[int, list[int]]:
+        """For each step that ended waits, the indexes of the steps that went on."""
+        found: dict[int, list[int]] = {}
+        for index, step in enumerate(self.ending.steps):
+            if step.resumed_after is not None:
+                found.setdefault(step.resumed_after, []).append(index)
+        return found
+
+    @cached_property
+    def begin(self) -> float:
+        """When the first step began."""
+        return min((started for started, _ in self.times), default=0.0)
