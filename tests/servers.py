@@ -72,6 +72,14 @@ def mysql_on_loopback(port: int) -> str:
     return f"mysql://root@127.0.0.1:{port}/"
 
 
+def choose_mysql_driver() -> None:
+    """Let PyMySQL be Django's driver for MySQL, unless `AIOCONCURRENT_TEST_MYSQL_DRIVER` is "mysqlclient"."""
+    if os.environ.get("AIOCONCURRENT_TEST_MYSQL_DRIVER") != "mysqlclient":
+        import pymysql
+
+        pymysql.install_as_MySQLdb()
+
+
 def connection_settings(url: str) -> dict[str, Any]:
     """Return what Django's DATABASES needs to connect to the server at `url`.
 

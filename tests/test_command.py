@@ -157,7 +157,9 @@ class Project:
             "DATABASES": databases,
             **settings,
         }
-        (self.folder / "own_settings.py").write_text("".join(f"{name} = {value!r}\n" for name, value in own.items()))
+        written = "".join(f"{name} = {value!r}\n" for name, value in own.items())
+        driver = "from tests import servers\nservers.choose_mysql_driver()\n"
+        (self.folder / "own_settings.py").write_text(driver + written)
 
     def sqlite(self, name: str, **test: str) -> dict[str, Any]:
         """Connection settings of a file in the project's folder; the test database is another one."""

@@ -21,6 +21,7 @@ from .. import _pickling
 from ..exceptions import ProcessDiedError, TerminatedProcessError
 from .frames import Frame, FrameReader, Kind
 from .keeper import keeper
+from .launch import serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -65,18 +66,13 @@ async def forking(context: Context, key: object, *, limit: float) -> AsyncIterat
             race = await _open_race(context, key)
     except TimeoutError:
         raise BootFailedError(TerminatedProcessError("The template", None, limit, "starting the project")) from None
-    failure: Exception | None = None
-    async with anyio.create_task_group() as group:
+    async with serving() as group:
         group.start_soon(race.listen)
         try:
             yield race
-        except Exception as error:  # raised below, outside of the group, which would wrap it
-            failure = error
         finally:
             with anyio.CancelScope(shield=True):
                 await race.aclose()
-    if failure is not None:
-        raise failure
 
 
 async def _open_race(context: Context, key: object) -> _Race:

@@ -166,10 +166,15 @@ class _Spawner:
 
     async def launch(self, count: int) -> list[Wrapper]:
         launched: list[Wrapper] = []
+        problems: list[OSError] = []
 
         async def start() -> None:
             with anyio.CancelScope(shield=True):  # a cancelled start would leave a process nobody knows of
-                wrapper = SpawnedWrapper(await self._open(), self._preface)
+                try:
+                    wrapper = SpawnedWrapper(await self._open(), self._preface)
+                except OSError as problem:  # raised below, outside of the group, which would wrap it
+                    problems.append(problem)
+                    return
                 self.wrappers.append(wrapper)
             launched.append(wrapper)
             self._group.start_soon(wrapper.watch)
@@ -177,6 +182,8 @@ class _Spawner:
         async with anyio.create_task_group() as group:
             for _ in range(count):
                 group.start_soon(start)
+        if problems:
+            raise problems[0]
         return launched
 
     async def _open(self) -> anyio.abc.Process:
@@ -199,7 +206,7 @@ class _Spawner:
 @asynccontextmanager
 async def spawning(context: Context) -> AsyncIterator[Launcher]:
     """Start each wrapper as a new interpreter; those still alive when the block is left are killed."""
-    async with anyio.create_task_group() as group:
+    async with serving() as group:
         spawner = _Spawner(context, group)
         try:
             yield spawner
@@ -207,6 +214,19 @@ async def spawning(context: Context) -> AsyncIterator[Launcher]:
             group.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
                 await spawner.aclose()
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[anyio.abc.TaskGroup]:
+    """A task group for what serves the block, whose own errors leave it as they are, not in a group."""
+    failure: Exception | None = None
+    async with anyio.create_task_group() as group:
+        try:
+            yield group
+        except Exception as error:
+            failure = error
+    if failure is not None:
+        raise failure
 
 
 class Lifeline:

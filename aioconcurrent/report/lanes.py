@@ -7,14 +7,15 @@ start from the same rows.
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from textwrap import wrap
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ..exceptions import WrappedError
 from ..explore.accesses import Computed, accesses
 from ..explore.trace import Ending, TracedStep, call_name
 from .sql import keep, literal, operation_text
+from .values import shown
 
-__all__ = ["LaneRow", "Lanes", "as_text", "lanes"]
+__all__ = ["LaneRow", "Lanes", "Line", "Piece", "as_text", "lanes", "layout"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class LaneRow:
         results: What came of it, a line each: "-> balance=100", "waits for A".
         source: The application's line, where it is another than in the call's row before.
         marked: Whether the explanation is about this step.
+        steps: The indexes of the steps that it tells of.
     """
 
     call: int
@@ -38,6 +40,19 @@ class LaneRow:
     results: tuple[str, ...] = ()
     source: str = ""
     marked: bool = False
+    steps: range = range(0)
+
+
+class Piece(NamedTuple):
+    """A part of a line: what it says, what that is, and which call's it is."""
+
+    text: str
+    role: Literal["number", "frame", "head", "source", "action", "result", "ended"] = "frame"
+    call: int | None = None
+    marked: bool = False
+
+
+Line = list[Piece]
 
 
 @dataclass(frozen=True)
@@ -109,7 +124,8 @@ class _Drawing:
         yield from self._end(index, index)
         for waiter in self._resumed.get(index, ()):
             results = tuple(self._results(self._steps[waiter]))
-            yield LaneRow(self._steps[waiter].call, "resumed", None, f"(step {waiter + 1} goes on)", results)
+            told = f"(step {waiter + 1} goes on)"
+            yield LaneRow(self._steps[waiter].call, "resumed", None, told, results, steps=range(waiter, waiter + 1))
             yield from self._end(waiter, index)
 
     def _end(self, step: int, now: int) -> Iterator[LaneRow]:
@@ -125,12 +141,14 @@ class _Drawing:
         text = operation_text(step.operation, self._telling)
         if step.operation.kind == "cache" and step.rows and not _reads_cache(step):
             text = f"{text[:-1]}, {', '.join(repr(value) for value in step.rows[0])})"
-        return LaneRow(step.call, "step", index + 1, text, results, step.source or "", index in self._marked)
+        marked, steps = index in self._marked, range(index, index + 1)
+        return LaneRow(step.call, "step", index + 1, text, results, step.source or "", marked, steps)
 
     def _repeated(self, end: int, length: int, times: int) -> LaneRow:
         what = "the same" if length == 1 else f"the same {length} steps"
         how = "once more" if times == 1 else f"{times} more times"
-        return LaneRow(self._steps[end - 1].call, "repeated", None, f"({what} {how}, up to step {end})")
+        told = f"({what} {how}, up to step {end})"
+        return LaneRow(self._steps[end - 1].call, "repeated", None, told, steps=range(end - length * times, end))
 
     def _loop(self, start: int) -> tuple[int, int]:
         """How many steps from `start` on are done how many times in a row, with nothing to tell of but the first."""
@@ -199,9 +217,8 @@ def _ended(call: int, outcome: Any) -> LaneRow:
         lines = str(error).strip().splitlines()
         text = f"raises {type(error).__name__}" + (f": {lines[0]}" if lines else "")
     else:
-        text = f"returns {outcome!r}"
-    shown = text if len(text) <= _LONGEST_OUTCOME else f"{text[: _LONGEST_OUTCOME - 3]}..."
-    return LaneRow(call, "ended", None, shown)
+        text = f"returns {shown(outcome)}"
+    return LaneRow(call, "ended", None, _cut(text, _LONGEST_OUTCOME))
 
 
 def _telling_columns(steps: Sequence[TracedStep]) -> frozenset[str]:
@@ -224,51 +241,71 @@ def _telling_columns(steps: Sequence[TracedStep]) -> frozenset[str]:
 
 def as_text(picture: Lanes, width: int = 100) -> str:
     """Lay lanes out as text: side by side if each gets enough of the width, else one below the other."""
+    return "\n".join("".join(piece.text for piece in line).rstrip() for line in layout(picture, width))
+
+
+def layout(picture: Lanes, width: int) -> Iterator[Line]:
+    """Lay lanes out in lines of pieces, for whoever gives them colours."""
     gutter = len(str(max((row.number or 0 for row in picture.rows), default=0))) + 2
     count = max(len(picture.heads), 1)
     lane = (width - gutter) // count - 3
-    body = _side_by_side(picture, gutter, lane) if lane >= _NARROWEST_LANE else _in_one(picture, gutter, width)
-    return "\n".join(line.rstrip() for line in body)
+    if lane >= _NARROWEST_LANE:
+        yield from _side_by_side(picture, gutter, lane)
+    else:
+        yield from _in_one(picture, gutter, width)
 
 
-def _side_by_side(picture: Lanes, gutter: int, lane: int) -> Iterator[str]:
+def _side_by_side(picture: Lanes, gutter: int, lane: int) -> Iterator[Line]:
     count = len(picture.heads)
     heads = [_wrapped(head, lane) for head in picture.heads]
     for index in range(max(map(len, heads), default=0)):
-        yield " " * gutter + "".join(f" │ {(head[index] if index < len(head) else ''):{lane}}" for head in heads)
-    yield "─" * gutter + "".join("─┼─" + "─" * lane for _ in heads)
+        cells = (head[index] if index < len(head) else "" for head in heads)
+        yield [Piece(" " * gutter), *_columns([Piece(cell, "head", call) for call, cell in enumerate(cells)], lane)]
+    yield [Piece("─" * gutter + "".join("─┼─" + "─" * lane for _ in heads))]
     for row in picture.rows:
-        for index, line in enumerate(_cell(row, lane)):
-            lead = _lead(row, gutter) if index == 0 else " " * gutter
-            cells = (line if call == row.call else "" for call in range(count))
-            yield lead + "".join(f" │ {cell:{lane}}" for cell in cells)
+        for index, piece in enumerate(_cell(row, lane)):
+            cells_of_row = [piece if call == row.call else Piece("") for call in range(count)]
+            yield [_lead(row, gutter, index), *_columns(cells_of_row, lane)]
 
 
-def _in_one(picture: Lanes, gutter: int, width: int) -> Iterator[str]:
+def _columns(cells: Sequence[Piece], lane: int) -> Iterator[Piece]:
+    for cell in cells:
+        yield Piece(" │ ")
+        yield cell._replace(text=f"{cell.text:{lane}}")
+
+
+def _in_one(picture: Lanes, gutter: int, width: int) -> Iterator[Line]:
     name = max((len(call_name(call)) for call in range(len(picture.heads))), default=1)
     room = max(width - gutter - name - 3, 20)
-    for head in picture.heads:
+    for call, head in enumerate(picture.heads):
         first, *rest = _wrapped(head, width)
-        yield first
-        yield from (f"{' ' * (name + 2)}{line}" for line in rest)
-    yield "─" * width
+        yield [Piece(first, "head", call)]
+        yield from ([Piece(f"{' ' * (name + 2)}{line}", "head", call)] for line in rest)
+    yield [Piece("─" * width)]
     for row in picture.rows:
-        for index, line in enumerate(_cell(row, room)):
-            lead = _lead(row, gutter) if index == 0 else " " * gutter
-            yield f"{lead} {call_name(row.call):>{name}}│ {line}"
+        for index, piece in enumerate(_cell(row, room)):
+            letter = Piece(f" {call_name(row.call):>{name}}", "head", row.call)
+            yield [_lead(row, gutter, index), letter, Piece("│ "), piece]
 
 
-def _lead(row: LaneRow, gutter: int) -> str:
-    return f"{'>' if row.marked else ' '}{row.number if row.number is not None else '':>{gutter - 1}}"
+def _lead(row: LaneRow, gutter: int, line: int) -> Piece:
+    if line:
+        return Piece(" " * gutter)
+    number = row.number if row.number is not None else ""
+    return Piece(f"{'>' if row.marked else ' '}{number:>{gutter - 1}}", "number", None, row.marked)
 
 
-def _cell(row: LaneRow, width: int) -> Iterator[str]:
+def _cell(row: LaneRow, width: int) -> Iterator[Piece]:
     """The application's line, then what it made the database do, then what came of that."""
     if row.source:
-        yield from _source(row.source, width)
-    lead = "" if row.kind == "ended" else "  "
-    for text in (row.action, *row.results):
-        yield from (f"{lead}{line}" for line in _wrapped(text, width - len(lead)))
+        yield from (Piece(line, "source", row.call, row.marked) for line in _source(row.source, width))
+    if row.kind == "ended":
+        yield from (Piece(line, "ended", row.call) for line in _wrapped(row.action, width))
+        return
+    for line in _wrapped(row.action, width - 2):
+        yield Piece(f"  {line}", "action", row.call, row.marked)
+    for result in row.results:
+        yield from (Piece(f"  {line}", "result", row.call, row.marked) for line in _wrapped(result, width - 2))
 
 
 _CLAUSES = (" FROM ", " WHERE ", " SET ", " VALUES ", " ORDER BY ", " RETURNING ", " LIMIT ", " FOR UPDATE")

@@ -13,7 +13,7 @@ from ..explore.statements import read_statement
 
 _PLACEHOLDER = re.compile(r"%\((?P<name>\w+)\)s|%s|%%|\?(?=\s*[,)]|\s*$|\s+\w)")
 _QUOTED = re.compile(r'(["`])(\w+)\1')
-_STAND_IN = re.compile("\x00(\\d+)\x00")
+STAND_IN = re.compile("\x00(\\d+)\x00")
 _SAVEPOINT = re.compile(r"\bs\d+_(x\d+)\b")
 _SELECT = re.compile(r"^(SELECT (?:DISTINCT )?)(.+?)( FROM .*)$", re.DOTALL)
 _SET = re.compile(r"^(UPDATE \S+ SET )(.+?)( WHERE .*| RETURNING .*|)$", re.DOTALL)
@@ -47,7 +47,7 @@ def operation_text(operation: Operation, telling: Collection[str] = ()) -> str:
         number = int(match[1])
         return literal(parameters[number]) if number < len(parameters) else "?"
 
-    return _VERBS.get(operation.kind, "") + _STAND_IN.sub(filled, short)
+    return _VERBS.get(operation.kind, "") + STAND_IN.sub(filled, short)
 
 
 def literal(value: object) -> str:
@@ -70,7 +70,7 @@ def literal(value: object) -> str:
 def _shortened(vendor: str, sql: str, with_parameters: bool, telling: tuple[str, ...]) -> str:
     text = _QUOTED.sub(r"\2", " ".join(sql.split()))
     if with_parameters:
-        text = _with_stand_ins(text)
+        text = with_stand_ins(text)
     statement = read_statement(vendor, sql, with_parameters)
     tables = statement.reads | statement.changes | statement.removals
     if len(tables) == 1:
@@ -79,7 +79,7 @@ def _shortened(vendor: str, sql: str, with_parameters: bool, telling: tuple[str,
     return _fewer_columns(text, telling)
 
 
-def _with_stand_ins(text: str) -> str:
+def with_stand_ins(text: str) -> str:
     numbers: dict[str, int] = {}
 
     def numbered(match: re.Match[str]) -> str:

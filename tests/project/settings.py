@@ -12,10 +12,7 @@ from typing import Any
 
 from tests import servers
 
-if os.environ.get("AIOCONCURRENT_TEST_MYSQL_DRIVER") != "mysqlclient":
-    import pymysql
-
-    pymysql.install_as_MySQLdb()
+servers.choose_mysql_driver()
 
 SECRET_KEY = "only for tests"
 INSTALLED_APPS = ["tests.project.shop", "tests.project.ledger"]

@@ -1,0 +1,41 @@
+"""What every call is at, row by row of the lanes: in a transaction, waiting, ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from ..explore.trace import TracedStep, call_name
+from .lanes import LaneRow
+
+__all__ = ["State", "states"]
+
+
+class State(NamedTuple):
+    """What a call is at after a row; `text` is the same for people."""
+
+    call: int
+    kind: Literal["alone", "open", "waiting", "ended"]
+    text: str
+
+
+def states(rows: Sequence[LaneRow], steps: Sequence[TracedStep]) -> Iterator[list[State]]:
+    """For each row, the calls that have begun and not ended in an earlier one."""
+    now: dict[int, State] = {}
+    for row in rows:
+        if row.kind == "ended":
+            now[row.call] = State(row.call, "ended", row.action)
+        elif row.kind != "repeated":
+            now[row.call] = _after(row, steps[row.steps.start])
+        yield [now[call] for call in sorted(now)]
+        if row.kind == "ended":
+            del now[row.call]
+
+
+def _after(row: LaneRow, step: TracedStep) -> State:
+    is_stuck = step.resumed_after is None and step.error is None
+    if row.kind == "step" and step.waited_for and (is_stuck or step.resumed_after is not None):
+        return State(row.call, "waiting", f"waits for {' and '.join(call_name(each) for each in sorted(step.waited_for))}")
+    if step.operation.in_transaction and step.operation.kind not in ("commit", "rollback", "close"):
+        return State(row.call, "open", "in a transaction")
+    return State(row.call, "alone", "in no transaction")

@@ -1,0 +1,186 @@
+"use strict";
+(() => {
+  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+  const one = (selector, within = document) => within.querySelector(selector);
+  const rows = all(".rows > li");
+  const links = rows.map(row => one("a", row));
+  const panel = one(".panel"), body = one(".body", panel), now = one(".now", panel), status = one("[role=status]");
+  const heads = all(".heads .head");
+  const targets = links.map(link => link.getAttribute("href").slice(1));
+  const firsts = new Map(), ends = new Map(), rowOf = new Map(), bars = new Map();
+  let current = -1;
+
+  rows.forEach((row, index) => {
+    const call = callOf(row);
+    if (!firsts.has(call)) firsts.set(call, index);
+    if (row.classList.contains("ended")) ends.set(call, one(".action", row).textContent);
+    else if (!row.classList.contains("resumed")) rowOf.set(targets[index], index);
+  });
+  all(".timeline a").forEach(bar => bars.set(bar.dataset.step, bar));
+
+  function callOf(element) {
+    return /(?:^| )l(\d+)(?: |$)/.exec(element.className)[1];
+  }
+
+  // What every call is at after a row; a call without a rail has not begun or has ended.
+  function states(index) {
+    const rails = new Map(all(".rail", rows[index]).map(rail => [callOf(rail), rail]));
+    return heads.map(head => {
+      const call = callOf(head), rail = rails.get(call);
+      const letter = one(".chip", head).textContent;
+      if (rail) return {call, letter, text: rail.dataset.text, kind: rail.classList[2]};
+      if (index < (firsts.get(call) ?? Infinity)) return {call, letter, text: "not begun", kind: "gone"};
+      return {call, letter, text: ends.get(call) ?? "", kind: "gone"};
+    });
+  }
+
+  function chip(call, letter) {
+    const made = document.createElement("b");
+    made.className = `chip l${call}`;
+    made.textContent = letter;
+    return made;
+  }
+
+  function show(index) {
+    const detail = document.getElementById(targets[index]).cloneNode(true);
+    detail.removeAttribute("id");
+    body.replaceChildren(detail);
+    body.scrollTop = 0;
+    one(".label", panel).textContent = links[index].dataset.label;
+    now.replaceChildren(...states(index).map(state => {
+      const item = document.createElement("li"), text = document.createElement("span");
+      text.className = state.kind;
+      text.textContent = state.text;
+      item.append(chip(state.call, state.letter), text);
+      return item;
+    }));
+  }
+
+  function announce(index) {
+    const spoken = all(".cell > span", rows[index]).map(part => part.textContent.trim()).join(" ");
+    const others = states(index).filter(state => state.kind !== "gone");
+    status.textContent = `${spoken}. ${others.map(state => `${state.letter} ${state.text}`).join(", ")}`;
+  }
+
+  function select(index, {focus = false, scroll = true, quiet = false} = {}) {
+    if (index < 0 || index >= rows.length) return;
+    if (current >= 0) {
+      rows[current].classList.remove("current");
+      links[current].removeAttribute("aria-current");
+      links[current].tabIndex = -1;
+    }
+    all(".timeline a.current").forEach(bar => bar.classList.remove("current"));
+    current = index;
+    rows[index].classList.add("current");
+    links[index].setAttribute("aria-current", "step");
+    links[index].tabIndex = 0;
+    bars.get(targets[index].replace("step-", ""))?.classList.add("current");
+    show(index);
+    if (focus) links[index].focus({preventScroll: true});
+    if (scroll) reveal(rows[index]);
+    if (!quiet) announce(index);
+  }
+
+  // The heads and, below a certain width, the panel lie over the rows.
+  function reveal(row) {
+    const box = row.getBoundingClientRect();
+    const top = one(".heads").offsetHeight + 8;
+    const covered = getComputedStyle(panel).position === "fixed" ? panel.offsetHeight : 0;
+    const bottom = innerHeight - covered - 8;
+    if (box.top < top) scrollBy({top: box.top - top});
+    else if (box.bottom > bottom) scrollBy({top: Math.min(box.bottom - bottom, box.top - top)});
+  }
+
+  function rowOfStep(step) {
+    for (let number = step; number > 0; number -= 1) {
+      if (rowOf.has(`step-${number}`)) return rowOf.get(`step-${number}`);
+    }
+    return 0;
+  }
+
+  function marked(direction) {
+    for (let count = 1; count <= rows.length; count += 1) {
+      const index = (current + direction * count + rows.length * 2) % rows.length;
+      if (rows[index].classList.contains("marked")) return index;
+    }
+    return current;
+  }
+
+  const moves = {
+    first: () => 0,
+    back: () => Math.max(current - 1, 0),
+    on: () => Math.min(current + 1, rows.length - 1),
+    last: () => rows.length - 1,
+    marked: () => marked(1),
+    before: () => marked(-1),
+  };
+  const keys = {
+    ArrowDown: "on", ArrowRight: "on", j: "on", ArrowUp: "back", ArrowLeft: "back", k: "back",
+    Home: "first", End: "last", n: "marked", p: "before",
+  };
+
+  function copy(button) {
+    const code = button.previousElementSibling;
+    const say = text => {
+      button.textContent = text;
+      status.textContent = text;
+      setTimeout(() => { button.textContent = "Copy"; }, 2000);
+    };
+    const selectIt = () => {
+      getSelection().selectAllChildren(code);
+      say("Selected");
+    };
+    if (navigator.clipboard) navigator.clipboard.writeText(code.textContent).then(() => say("Copied"), selectIt);
+    else selectIt();
+  }
+
+  document.addEventListener("keydown", event => {
+    const move = keys[event.key];
+    if (!move || event.ctrlKey || event.metaKey || event.altKey || event.target.closest(".body, .output")) return;
+    event.preventDefault();
+    select(moves[move](), {focus: !event.target.closest("button, summary")});
+  });
+  document.addEventListener("click", event => {
+    const step = event.target.closest("[data-step]"), row = event.target.closest(".rows > li");
+    const button = event.target.closest("button");
+    if (step) {
+      event.preventDefault();
+      select(rowOfStep(Number(step.dataset.step)));
+    } else if (row && !getSelection().toString()) {
+      event.preventDefault();
+      open(true);
+      select(rows.indexOf(row), {focus: true});
+    } else if (button?.dataset.goes) {
+      select(moves[button.dataset.goes]());
+    } else if (button?.matches(".opens")) {
+      open(!panel.classList.contains("open"));
+    } else if (button && "copies" in button.dataset) {
+      copy(button);
+    }
+  });
+
+  function open(opened) {
+    panel.classList.toggle("open", opened);
+    one(".opens", panel).setAttribute("aria-expanded", String(opened));
+  }
+
+  one(".rows").addEventListener("focusin", event => {
+    const index = rows.indexOf(event.target.closest("li"));
+    if (index >= 0 && index !== current) select(index);
+  });
+  if (matchMedia("(hover: hover)").matches) {
+    one(".rows").addEventListener("mouseover", event => {
+      const row = event.target.closest("li");
+      if (row) show(rows.indexOf(row));
+    });
+    one(".rows").addEventListener("mouseleave", () => show(current));
+  }
+
+  document.documentElement.classList.add("scripted");
+  all("button[data-copies]").forEach(button => { button.hidden = false; });
+  if (!rows.length) return;
+  panel.hidden = false;
+  one("[data-goes=marked]").hidden = !one(".rows > .marked");
+  links.forEach(link => { link.tabIndex = -1; });
+  select(Math.max(rows.findIndex(row => row.classList.contains("marked")), 0), {scroll: false, quiet: true});
+})();
