@@ -7,6 +7,7 @@ the same names, blocking.
 from ._api import call_concurrently, make_concurrent_calls
 from ._options import options, override_environment
 from ._outcomes import CallReport, Outcomes
+from ._step import step
 from .exceptions import (
     AioconcurrentError,
     NotATestDatabaseError,
@@ -35,4 +36,5 @@ __all__ = [
     "make_concurrent_calls",
     "options",
     "override_environment",
+    "step",
 ]

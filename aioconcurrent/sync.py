@@ -9,6 +9,7 @@ from ._loops import current_backend
 from ._options import current_options, options, override_environment
 from ._outcomes import CallReport, Outcomes
 from ._project import uses_django
+from ._step import step
 from .exceptions import (
     AioconcurrentError,
     NotATestDatabaseError,
@@ -42,6 +43,7 @@ __all__ = [
     "make_concurrent_calls",
     "options",
     "override_environment",
+    "step",
 ]
 
 
