@@ -121,9 +121,7 @@ def test_a_default_is_not_taken_for_a_value_found(files: str) -> None:
     assert told(result, files) == [("get", ("zero",), 1, (0,)), ("get", ("none",), 0, (None,))]
 
 
-def test_two_aliases_of_one_store_are_one_and_other_stores_are_others(
-    settings: Settings, tmp_path: Path
-) -> None:
+def test_two_aliases_of_one_store_are_one_and_other_stores_are_others(settings: Settings, tmp_path: Path) -> None:
     one, other = str(tmp_path / "one"), str(tmp_path / "other")
     locations = {"default": one, "again": one, "other": other}
     settings.CACHES = {alias: {"BACKEND": FILES, "LOCATION": location} for alias, location in locations.items()}

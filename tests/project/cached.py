@@ -80,8 +80,8 @@ def keep_counter(pk: int) -> None:
 
 def total(using: str) -> int:
     """A value that is worked out only if the cache has none."""
-    value: int = cache.get_or_set("total", lambda: Counter.objects.using(using).count())
-    return value
+    value = cache.get_or_set("total", lambda: Counter.objects.using(using).count())
+    return value or 0
 
 
 def look_into_each(*aliases: str) -> None:
