@@ -7,6 +7,7 @@ the same names, blocking.
 from ._api import call_concurrently, explore, make_concurrent_calls, replay
 from ._options import options, override_environment
 from ._outcomes import CallReport, Outcomes
+from ._step import step
 from .exceptions import (
     AioconcurrentError,
     NotATestDatabaseError,
@@ -44,4 +45,5 @@ __all__ = [
     "options",
     "override_environment",
     "replay",
+    "step",
 ]

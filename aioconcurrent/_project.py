@@ -131,14 +131,13 @@ class Project:
             self.connect()
 
     def step(self, ask: Callable[[bytes], bytes]) -> None:
-        """Let every database round trip of this process wait for leave."""
-        if self.key:
-            from .databases.gating import install
+        """Let every operation of this process on what calls share wait for leave."""
+        from .databases.gating import install
 
-            install(ask)
+        install(ask, with_django=bool(self.key))
 
     def unstep(self) -> None:
-        """Let round trips run freely again."""
+        """Let operations run freely again."""
         from .databases.gate import gate
 
         gate.open()

@@ -10,6 +10,7 @@ from ._loops import current_backend, outside_loop
 from ._options import current_options, options, override_environment
 from ._outcomes import CallReport, Outcomes
 from ._project import uses_django
+from ._step import step
 from .exceptions import (
     AioconcurrentError,
     NotATestDatabaseError,
@@ -55,6 +56,7 @@ __all__ = [
     "options",
     "override_environment",
     "replay",
+    "step",
 ]
 
 

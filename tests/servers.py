@@ -6,6 +6,8 @@ PostgreSQL: `AIOCONCURRENT_TEST_POSTGRES` (a URL), else a server on
 MariaDB or MySQL: `AIOCONCURRENT_TEST_MYSQL` (a URL), else a server on
 127.0.0.1:3306, else none.
 
+Redis: `AIOCONCURRENT_TEST_REDIS` (a URL), else a server on 127.0.0.1:6379, else none.
+
 What was found is kept in these variables, so that the processes a test starts
 need not look again; an empty one says that there is no server.  Every wrapper of
 a test imports the settings and with them this module, so it imports no driver
@@ -24,6 +26,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 POSTGRES_VARIABLE = "AIOCONCURRENT_TEST_POSTGRES"
 MYSQL_VARIABLE = "AIOCONCURRENT_TEST_MYSQL"
+REDIS_VARIABLE = "AIOCONCURRENT_TEST_REDIS"
+NO_REDIS = f"no Redis server on 127.0.0.1:6379; {REDIS_VARIABLE} may hold the URL of another"
 NO_MYSQL = f"no MariaDB or MySQL server on 127.0.0.1:3306; {MYSQL_VARIABLE} may hold the URL of another"
 
 
@@ -35,6 +39,11 @@ def find_postgresql() -> str:
 def find_mysql() -> str:
     """Return the URL of a running MariaDB or MySQL server, or an empty string."""
     return _remembered(MYSQL_VARIABLE, lambda: mysql_on_loopback(3306))
+
+
+def find_redis() -> str:
+    """Return the URL of a running Redis server, or an empty string."""
+    return _remembered(REDIS_VARIABLE, lambda: redis_on_loopback(6379))
 
 
 def _remembered(variable: str, find: Callable[[], str]) -> str:
@@ -78,6 +87,19 @@ def choose_mysql_driver() -> None:
         import pymysql
 
         pymysql.install_as_MySQLdb()
+
+
+def redis_on_loopback(port: int) -> str:
+    """Return a URL for a server that asks for no password."""
+    import redis
+
+    url = f"redis://127.0.0.1:{port}/0"
+    try:
+        with redis.Redis.from_url(url, socket_connect_timeout=2) as client:
+            client.ping()
+    except redis.RedisError:
+        return ""
+    return url
 
 
 def connection_settings(url: str) -> dict[str, Any]:

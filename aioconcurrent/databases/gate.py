@@ -1,25 +1,19 @@
-"""The gate in front of every database round trip of a stepped wrapper.
+"""The gate in front of everything that a stepped wrapper does to what calls share.
 
-Each asks before it runs and reports after it ran; between the report and its
-acknowledgement nothing else runs in this process.  The patches are on Django's
-classes, so that other threads, reconnects and the async ORM pass through the
-same gate.  What opens a connection does not: it takes no locks, and would only
-multiply the orders.
+Each operation asks before it runs and reports after it ran; between the report
+and its acknowledgement nothing else runs in this process.  Threads and coroutines
+pass one at a time.
 """
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from datetime import date, time
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from .. import _pickling
-from ..explore.operation import Operation
 from .guard import session_id
-from .handoff import database_identity
+from .passage import ROWS, Passage, told_columns, told_error, told_rows
 from .sources import application_line
 
 if TYPE_CHECKING:
@@ -27,9 +21,9 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    from ..explore.operation import Kind, Primitive
+    from ..explore.operation import Kind, Operation, Primitive
+    from .passage import Tell
 
-_ROWS = 20  # of a result set are kept for the picture
 _QUERY_CANCELED = "57014"  # PostgreSQL; by the controller where it resolves a deadlock
 _SQLITE_BUSY = 5
 
@@ -64,21 +58,34 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The operation has ended; the acknowledgement lets the call go on."""
+    """The operation has ended; the acknowledgement lets the call go on.
+
+    Attributes:
+        rowcount: Of a cache operation: how many keys it found, added, touched or deleted.
+        columns: Of a cache operation: its keys.
+        rows: Of a cache operation: one row, the values found or stored.
+    """
 
     rowcount: int | None
     error: str | None
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[Primitive, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The function has returned or raised; what it fetched last."""
+    """The function has returned or raised; what it fetched last.
+
+    Attributes:
+        unshared: Which caches it used that no other process sees, a sentence each.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Primitive, ...], ...]
+    unshared: tuple[str, ...] = ()
 
 
-class Gate:
+class Gate(Passage):
     """Keeps every operation of this process waiting for an answer, once it is closed.
 
     Attributes:
@@ -86,12 +93,11 @@ class Gate:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.talk: Callable[[bytes], bytes] | None = None
         self._passing = threading.RLock()
-        self._connecting = threading.local()
-        self._connections: list[object] = []  # driver connections in the order in which they were first seen
+        self._is_under_way = False  # an operation was let go and has not reported yet
         self._locked: set[int] = set()  # ids of SQLite connections whose transaction has a lock
-        self.dirty: set[int] = set()  # ids of connections that ran something since their last COMMIT
         self._columns: tuple[str, ...] = ()
         self._rows: list[tuple[Primitive, ...]] = []
 
@@ -102,39 +108,34 @@ class Gate:
 
     def is_closed(self) -> bool:
         """Whether operations of this thread have to ask now."""
-        return self.talk is not None and not getattr(self._connecting, "now", False)
+        return self.talk is not None and not self._is_connecting()
 
     def open(self) -> None:
         """Let everything pass, after a last word about what was read."""
-        if self.talk is not None:
-            self.say(Ended(self._columns, tuple(self._rows)))
-            self.talk = None
-
-    def while_connecting(self, connect: Callable[[], None]) -> None:
-        """Leave open what opening a connection runs."""
-        self._connecting.now = True
-        try:
-            connect()
-        finally:
-            self._connecting.now = False
-
-    def pass_through(self, operation: Operation, session: int | None, run: Callable[[], Any]) -> Any:
-        """Run something that is no database round trip: a step of the application, or an operation of a cache."""
         with self._passing:
-            self._ask(operation, session)
+            if self.talk is not None:
+                self.say(Ended(self._columns, tuple(self._rows), tuple(self.unshared.values())))
+                self.talk = None
+
+    def pass_through(self, operation: Operation, run: Callable[[], Any], tell: Tell | None = None) -> Any:
+        with self._passing:
+            if self.talk is None:  # opened while this thread waited for another's operation
+                return run()
+            self._ask(operation, None)
             try:
                 value = run()
             except Exception as error:
-                self.say(Done(None, _tell(error)))
+                self._report(Done(None, told_error(error)))
                 raise
-            self.say(Done(None, None))
+            self._report(Done(None, None) if tell is None else _done(*tell(value)))
             return value
 
     def pass_database(
         self, connection: Any, kind: Kind, sql: str, parameters: object, run: Callable[[], Any], cursor: Any = None
     ) -> Any:
-        """Run one round trip of a connection."""
         with self._passing:
+            if self.talk is None:
+                return run()
             self._ask(self._describe(connection, kind, sql, parameters), session_id(connection))
             while True:
                 try:
@@ -143,48 +144,37 @@ class Gate:
                     if self._may_retry(connection, kind, error):
                         continue
                     raise
-                self._track(connection, kind, sql)
-                self.say(Done(getattr(cursor, "rowcount", None), None))
+                self._track(connection, kind)
+                self._track_locks(connection, kind, sql)
+                self._report(Done(getattr(cursor, "rowcount", None), None))
                 return value
 
     def fetched(self, cursor: Any, rows: Iterable[Any]) -> None:
-        """Take note of rows that the application has read."""
-        if self.is_closed() and len(self._rows) < _ROWS:
-            self._columns = tuple(str(column[0]) for column in cursor.description or ())
-            self._rows += [tuple(map(_primitive, row)) for row in rows][: _ROWS - len(self._rows)]
+        if self.is_closed() and len(self._rows) < ROWS:
+            self._columns = told_columns(cursor)
+            self._rows += told_rows(rows, ROWS - len(self._rows))
 
     def _ask(self, operation: Operation, session: int | None) -> None:
+        # What an operation does elsewhere, as a cache in a database, comes after it as a step of its own.
+        self._report(Done(None, None))
         columns, rows, self._columns, self._rows = self._columns, tuple(self._rows), (), []
         self.say(Want(operation, session, application_line(), columns, rows))
+        self._is_under_way = True
 
-    def _describe(self, connection: Any, kind: Kind, sql: str, parameters: object) -> Operation:
-        return Operation(
-            kind,
-            sql,
-            _primitives(parameters),
-            connection.vendor,
-            database=database_identity(connection.settings_dict),
-            connection=self._number(connection),
-            in_transaction=connection.in_atomic_block or not connection.autocommit,
-            isolation=_isolation(connection),
-        )
-
-    def _number(self, connection: Any) -> int:
-        for number, known in enumerate(self._connections):
-            if known is connection.connection:
-                return number
-        self._connections.append(connection.connection)
-        return len(self._connections) - 1
+    def _report(self, done: Done) -> None:
+        if self._is_under_way:
+            self._is_under_way = False
+            self.say(done)
 
     def _may_retry(self, connection: Any, kind: Kind, error: Exception) -> bool:
         """Report a failed round trip; True if it is to be tried again."""
         cause = error.__cause__ or error
         if getattr(cause, "sqlstate", None) == _QUERY_CANCELED and self.say(Cancelled()) == "deadlock":
-            self.say(Done(None, "OperationalError: deadlock detected"))
+            self._report(Done(None, "OperationalError: deadlock detected"))
             raise _deadlock(connection) from cause
         if self._would_wait(connection, kind, cause) and self.say(Busy()) == "retry":
             return True
-        self.say(Done(None, _tell(error)))
+        self._report(Done(None, told_error(error)))
         return False
 
     def _would_wait(self, connection: Any, kind: Kind, cause: BaseException) -> bool:
@@ -194,9 +184,7 @@ class Gate:
             return False
         return kind == "commit" or id(connection.connection) not in self._locked
 
-    def _track(self, connection: Any, kind: Kind, sql: str) -> None:
-        ended = kind in ("commit", "rollback", "close")
-        (self.dirty.discard if ended else self.dirty.add)(id(connection.connection))
+    def _track_locks(self, connection: Any, kind: Kind, sql: str) -> None:
         if connection.vendor != "sqlite" or connection.connection is None:
             return
         deferred = sql.lstrip()[:8].upper() in ("BEGIN", "SAVEPOIN", "RELEASE ", "PRAGMA F")
@@ -206,32 +194,8 @@ class Gate:
             self._locked.add(id(connection.connection))
 
 
-def _isolation(connection: Any) -> str | None:
-    level = getattr(connection, "isolation_level", None)
-    if level is None:
-        return None
-    return str(getattr(level, "name", level)).replace("_", " ").lower()
-
-
-def _primitives(parameters: object) -> tuple[Primitive, ...] | None:
-    if parameters is None:
-        return None
-    values = parameters.values() if isinstance(parameters, dict) else parameters
-    return tuple(_primitive(value) for value in values)  # type: ignore[attr-defined]  # a sequence, by the DB API
-
-
-def _primitive(value: object) -> Primitive:
-    """Drivers wrap plain values in classes of their own, whose repr would make equal values differ."""
-    for kind in (bool, int, float, str, bytes):
-        if isinstance(value, kind):
-            return value if type(value) is kind else kind(value)  # type: ignore[arg-type]  # each takes its own kind
-    if isinstance(value, date | time | Decimal | UUID):
-        return str(value)
-    return None if value is None else repr(value)
-
-
-def _tell(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+def _done(rowcount: int | None, columns: tuple[str, ...], rows: tuple[tuple[Primitive, ...], ...]) -> Done:
+    return Done(rowcount, None, columns, rows)
 
 
 def _deadlock(connection: BaseDatabaseWrapper) -> Exception:

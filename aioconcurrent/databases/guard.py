@@ -7,6 +7,7 @@ connections that project code makes for itself are guarded too.
 from __future__ import annotations
 
 import contextlib
+import threading
 from typing import TYPE_CHECKING, Any
 
 from .. import _pickling
@@ -71,7 +72,7 @@ class Guard:
         connections.close_all()
         while self._opened:
             connection = self._opened.pop()
-            if connection.connection is not None:
+            if connection.connection is not None and not _is_busy(connection):
                 connection.inc_thread_sharing()  # its own thread may be gone, or busy for ever
                 with contextlib.suppress(Exception):
                     BaseDatabaseWrapper.close(connection)  # SQLite's own close() keeps databases in memory open
@@ -102,6 +103,16 @@ class Guard:
         if self._handoff.allowed is None or name in self._handoff.allowed or is_in_memory(connection.settings_dict):
             return None
         return NotATestDatabaseError(alias, name)
+
+
+def _is_busy(connection: BaseDatabaseWrapper) -> bool:
+    """Whether closing it might crash: SQLite's library does, where another thread is in the midst of a statement.
+
+    The end of the process closes it as well.
+    """
+    owner = getattr(connection, "_thread_ident", None)
+    others = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
+    return connection.vendor == "sqlite" and owner in others
 
 
 def session_id(connection: BaseDatabaseWrapper) -> int | None:

@@ -2,24 +2,79 @@
 
 from __future__ import annotations
 
+import linecache
+import os
 import sys
 import sysconfig
+from contextvars import ContextVar
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-_HERE = str(Path(__file__).parents[1])
-_FOREIGN = (_HERE, *{sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+if TYPE_CHECKING:
+    from types import FrameType
+
+Owner = Literal["application", "library", "machinery"]
+
+_HERE = os.path.join(Path(__file__).parents[1], "")
+_DEMO = os.path.join(_HERE, "demo", "")
+_STANDARD = tuple({os.path.join(sysconfig.get_path(name), "") for name in ("stdlib", "platstdlib")})
+_PACKAGES = tuple({os.path.join(sysconfig.get_path(name), "") for name in ("purelib", "platlib")})
+_MACHINERY = ("django", "asgiref")
+_FILES = 4096  # whose owner is remembered
+
+_awaited_at: ContextVar[str | None] = ContextVar("aioconcurrent: where the coroutine waits", default=None)
 
 
 def application_line() -> str | None:
-    """Return "folder/file.py:12 in function" of the innermost frame that is neither a library's nor ours."""
-    frame = sys._getframe(1)
+    """Return "folder/file.py:12 in function: code" of the innermost frame that is the application's.
+
+    Where none is, because a library was called directly, its innermost frame will do.
+    """
+    library: FrameType | None = None
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith((*_FOREIGN, "<")):
-            return f"{_short(name)}:{frame.f_lineno} in {frame.f_code.co_name}"
-        frame = frame.f_back  # type: ignore[assignment]  # the outermost has none
-    return None
+        owner = _owner(frame.f_code.co_filename)
+        if owner == "application":
+            return _tell(frame)
+        if owner == "library" and library is None:
+            library = frame
+        frame = frame.f_back
+    return _awaited_at.get() or (_tell(library) if library is not None else None)
 
 
-def _short(name: str) -> str:
-    return "/".join(Path(name).parts[-2:])
+def follow_coroutines() -> None:
+    """Let threads in which asgiref works for a coroutine know the line that awaits them."""
+    from asgiref.sync import SyncToAsync
+
+    call: Any = SyncToAsync.__call__
+
+    async def following_call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        _awaited_at.set(application_line())  # the thread runs in a copy of this context
+        return await call(self, *args, **kwargs)
+
+    SyncToAsync.__call__ = following_call  # type: ignore[method-assign]
+
+
+@lru_cache(_FILES)
+def _owner(file: str) -> Owner:
+    if file.startswith(_DEMO):
+        return "application"
+    if file.startswith((_HERE, "<")):
+        return "machinery"
+    for folder in _PACKAGES:
+        if file.startswith(folder):
+            return "machinery" if file[len(folder) :].split(os.sep, 1)[0] in _MACHINERY else "library"
+    return "machinery" if file.startswith(_STANDARD) else "application"
+
+
+def _tell(frame: FrameType) -> str:
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    code = linecache.getline(file, line, frame.f_globals).strip()
+    place = f"{_short(file)}:{line} in {frame.f_code.co_name}"
+    return f"{place}: {code}" if code else place
+
+
+@lru_cache(_FILES)
+def _short(file: str) -> str:
+    return "/".join(Path(file).parts[-2:])

@@ -94,10 +94,12 @@ def _of_step(steps: Sequence[TracedStep], index: int) -> Iterator[Access]:
     done = index if step.resumed_after is None else step.resumed_after + 0.5
     failed = step.error is not None
     if step.operation.kind == "cache":
-        verb: Verb = "get" if step.operation.text in _CACHE_READS else "set"
+        in_vain = step.rowcount == 0  # an add() that found the key, a delete() that did not
+        verb: Verb = "get" if step.operation.text in _CACHE_READS or in_vain else "set"
         for key in step.operation.parameters or ():
             written = rows if verb == "set" else ()
-            yield Access(index, step.call, verb, str(key), {}, written, rows, done, done, done, "", failed)
+            found = () if in_vain else rows
+            yield Access(index, step.call, verb, str(key), {}, written, found, done, done, done, "", failed)
     elif step.operation.kind == "sql":
         times = (_seen(steps, index, done), done, NEVER if failed else _visible(steps, index, done))
         for part in _parts(step.operation.vendor, step.operation.text, step.operation.parameters is not None):

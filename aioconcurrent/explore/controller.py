@@ -110,6 +110,7 @@ class Controller:
         self._failed: set[int] = set()
         self._current: Player | None = None
         self.trace: list[TracedStep] = []
+        self.unshared: set[str] = set()  # which caches the calls used that no other process sees, a sentence each
 
     def attend(self, number: int, wrapper: Wrapper) -> Attendance:
         """Take charge of a wrapper; whoever calls this runs the attendance."""
@@ -212,6 +213,7 @@ class Controller:
                     player.note_session()
                 case Ended():
                     self._note_rows(player, message.columns, message.rows)
+                    self.unshared |= set(message.unshared)
                     await self._answer(player, "ok")
                 case Busy():
                     player.state = _State.BLOCKED
@@ -231,7 +233,14 @@ class Controller:
         assert player.step is not None
         resumed = self._current.step if self._current not in (None, player) and self._waited(player) else None
         step = self.trace[player.step]
-        self.trace[player.step] = replace(step, rowcount=done.rowcount, error=done.error, resumed_after=resumed)
+        self.trace[player.step] = replace(
+            step,
+            rowcount=done.rowcount,
+            error=done.error,
+            resumed_after=resumed,
+            columns=done.columns,
+            rows=done.rows,
+        )
         if done.error is not None:
             self._failed.add(player.number)
         if player.operation.kind == "close" and player.session is not None:

@@ -107,7 +107,7 @@ class Explorer:
     shown: list[Report] = field(default_factory=list)  # the reports of the run that the caller is told of
     _made: int = 0
     _problems: list[str] = field(default_factory=list)
-    _notes: list[str] = field(default_factory=list)
+    _notes: dict[str, None] = field(default_factory=dict)  # in the order in which they came up
 
     def __post_init__(self) -> None:
         self._deadline = anyio.current_time() + self.limits.max_seconds
@@ -289,6 +289,7 @@ class Explorer:
             await self._in_thread(self.databases.restore)
             raise _NewDatabaseError(performance.unknown)
         self._made += 1
+        self._notes |= dict.fromkeys(sorted(performance.unshared))
         self.progress(self._made)
         touched = self.databases.touched(step.operation for step in performance.steps)
         try:

@@ -30,12 +30,14 @@ class Performance:
         reports: One per call; each is final when its process has ended, see `Stage.close_curtain`.
         problem: Why the run was given up before its end; empty if it was not.
         unknown: The `Operation.database` of one that has to be opened before the run can be made.
+        unshared: Which caches the calls used that no other process sees, a sentence each.
     """
 
     steps: Sequence[TracedStep]
     reports: Sequence[Report]
     problem: str = ""
     unknown: str = ""
+    unshared: frozenset[str] = frozenset()
 
 
 class _Cast:
@@ -121,7 +123,8 @@ class Stage:
         if problem or unknown:
             cast.give_up()
             await cast.has_gone.wait()
-        return Performance(cast.controller.trace, [each.report for each in cast.attendances], problem, unknown)
+        reports = [each.report for each in cast.attendances]
+        return Performance(cast.controller.trace, reports, problem, unknown, frozenset(cast.controller.unshared))
 
     async def close_curtain(self) -> None:
         """Wait until the processes of the last run have ended and its reports are final."""

@@ -29,7 +29,22 @@ class Bit(NamedTuple):
 
 
 _CLAUSES = frozenset(
-    "FROM,WHERE,SET,VALUES,ORDER BY,GROUP BY,HAVING,LIMIT,OFFSET,RETURNING,UNION,INTERSECT,EXCEPT,FOR".split(",")
+    [
+        "FROM",
+        "WHERE",
+        "SET",
+        "VALUES",
+        "ORDER BY",
+        "GROUP BY",
+        "HAVING",
+        "LIMIT",
+        "OFFSET",
+        "RETURNING",
+        "UNION",
+        "INTERSECT",
+        "EXCEPT",
+        "FOR",
+    ]
 )
 _JOINS = frozenset({"LEFT", "RIGHT", "FULL", "INNER", "CROSS", "NATURAL", "OUTER", "JOIN"})
 _CONFLICTS = frozenset({"CONFLICT", "DUPLICATE"})

@@ -139,8 +139,8 @@ class _Drawing:
         if step.waited_for:
             results = (f"waits for {' and '.join(call_name(call) for call in sorted(step.waited_for))}", *results)
         text = operation_text(step.operation, self._telling)
-        if step.operation.kind == "cache" and step.rows and not _reads_cache(step):
-            text = f"{text[:-1]}, {', '.join(repr(value) for value in step.rows[0])})"
+        if step.operation.kind == "cache" and step.rows and step.operation.text in _STORING:
+            text = _stored(step)
         marked, steps = index in self._marked, range(index, index + 1)
         return LaneRow(step.call, "step", index + 1, text, results, step.source or "", marked, steps)
 
@@ -178,8 +178,7 @@ class _Drawing:
         if step.error is not None:
             yield f"raises {step.error}"
         elif step.operation.kind == "cache":
-            if step.rows and _reads_cache(step):
-                yield f"-> {', '.join(repr(value) for value in step.rows[0])}"
+            yield from _found(step)
         elif step.columns:
             yield from self._result_rows(step)
         elif step.rowcount is not None and step.rowcount >= 0 and _counts_rows(step):
@@ -199,8 +198,28 @@ class _Drawing:
             yield f"-> {_rows(total - _ROWS_SHOWN, 'more ')}"
 
 
-def _reads_cache(step: TracedStep) -> bool:
-    return step.operation.text in ("get", "get_many", "has_key", "incr", "decr", "add", "get_or_set")
+_STORING = ("set", "set_many", "add")
+_ANSWERING = ("add", "touch", "delete")
+
+
+def _stored(step: TracedStep) -> str:
+    """A cache operation with the values that it stores."""
+    keys, values = step.operation.parameters or (), step.rows[0]
+    if step.operation.text == "set_many":
+        pairs = ", ".join(f"{key!r}: {value!r}" for key, value in zip(keys, values, strict=False))
+        return f"cache.set_many({{{pairs}}})"
+    return f"cache.{step.operation.text}({', '.join(map(repr, (*keys, *values)))})"
+
+
+def _found(step: TracedStep) -> Iterator[str]:
+    """What came of a cache operation."""
+    if step.operation.text in _ANSWERING:
+        if step.rowcount is not None:
+            yield f"-> {step.rowcount > 0}"
+    elif step.operation.text == "get" and step.rowcount == 0:
+        yield "-> nothing"
+    elif step.rows and step.operation.text not in _STORING:
+        yield f"-> {', '.join(map(repr, step.rows[0]))}"
 
 
 def _counts_rows(step: TracedStep) -> bool:

@@ -35,7 +35,9 @@ def states(rows: Sequence[LaneRow], steps: Sequence[TracedStep]) -> Iterator[lis
 def _after(row: LaneRow, step: TracedStep) -> State:
     is_stuck = step.resumed_after is None and step.error is None
     if row.kind == "step" and step.waited_for and (is_stuck or step.resumed_after is not None):
-        return State(row.call, "waiting", f"waits for {' and '.join(call_name(each) for each in sorted(step.waited_for))}")
+        return State(
+            row.call, "waiting", f"waits for {' and '.join(call_name(each) for each in sorted(step.waited_for))}"
+        )
     if step.operation.in_transaction and step.operation.kind not in ("commit", "rollback", "close"):
         return State(row.call, "open", "in a transaction")
     return State(row.call, "alone", "in no transaction")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from aioconcurrent.explore.accesses import accesses
 from aioconcurrent.explore.anomalies import Anomaly, name_anomaly
 from aioconcurrent.explore.differences import ABSENT, Difference
 from aioconcurrent.explore.oracle import Violation
@@ -196,6 +197,12 @@ def test_a_value_taken_through_the_cache_is_a_dirty_cache_read() -> None:
     assert anomaly.name == "dirty-cache read"
     assert "B read hits=7 from the cache before A set it to 8, and then put hits=8" in anomaly.explanation
     assert "cache.incr()" in anomaly.hint
+
+
+def test_a_value_that_add_did_not_put_into_the_cache_is_no_write() -> None:
+    steps = [cached(0, "get", "hits", 7), cached(1, "add", "hits", 8, count=0), cached(0, "set", "hits", 9)]
+    assert [access.verb for access in accesses(steps)] == ["get", "get", "set"]
+    assert accesses(steps)[1].rows == ()
 
 
 def test_a_row_put_into_the_cache_after_it_changed_is_a_dirty_cache_read() -> None:

@@ -1,7 +1,5 @@
 """Exploring real functions, in real processes, on real databases."""
 
-import pytest
-
 from aioconcurrent.sync import explore
 from tests.project.shop import calls
 from tests.project.shop.models import Counter

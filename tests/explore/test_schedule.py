@@ -7,13 +7,13 @@ from random import Random
 
 import pytest
 
+from aioconcurrent.exceptions import TokenError
 from aioconcurrent.explore.operation import Operation
 from aioconcurrent.explore.schedule import (
     Departure,
     Replay,
     Schedule,
     Step,
-    TokenError,
     is_serial,
     preemptions,
     shrinks,

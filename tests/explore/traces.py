@@ -40,8 +40,9 @@ class Tracer:
         return TracedStep(call, Operation(kind, "", None, self.vendor, "default", 0, self.atomic))
 
 
-def cached(call: int, method: str, key: str, *values: object) -> TracedStep:
-    return TracedStep(call, Operation("cache", method, (key,), database="default"), columns=(key,), rows=(values,))
+def cached(call: int, method: str, key: str, *values: object, count: int | None = None) -> TracedStep:
+    operation = Operation("cache", method, (key,), database="default")
+    return TracedStep(call, operation, rowcount=count, columns=(key,), rows=(values,) if values else ())
 
 
 def waited(*calls: int, until: int) -> dict[str, Any]:

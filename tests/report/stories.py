@@ -21,7 +21,9 @@ T = Tracer(atomic=True)
 
 def get(call: int, **seen: Any) -> TracedStep:
     row = {"id": 1, "title": TITLE, "seats_left": 1}
-    return T.sql(call, GET, (1,), rows=[row], source="demo/shop.py:10 in buy: show = Show.objects.get(pk=show_id)", **seen)
+    return T.sql(
+        call, GET, (1,), rows=[row], source="demo/shop.py:10 in buy: show = Show.objects.get(pk=show_id)", **seen
+    )
 
 
 def add(call: int, key: int, **seen: Any) -> TracedStep:
@@ -88,7 +90,9 @@ def crowd(calls: int = 20, steps: int = 500, *, loops: bool = False) -> Story:
         else:
             made += [get(call)] * (12 if loops and number % 40 == 0 else 1)
     ending = Ending((True,) * calls, {}, tuple(made[:steps]))
-    return Story(title="test_many", calls=("buy(show_id=1)",) * calls, ending=ending, verdict="race", marked={35, 36, 40})
+    return Story(
+        title="test_many", calls=("buy(show_id=1)",) * calls, ending=ending, verdict="race", marked={35, 36, 40}
+    )
 
 
 def recorded() -> Story:

@@ -1,0 +1,37 @@
+"""Points in the application where exploration may switch.
+
+Application code imports this, so it imports nothing.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_watch: Callable[[str], None] | None = None
+
+
+def step(name: str) -> None:
+    """Mark a point where exploration may switch to another call; does nothing anywhere else.
+
+    Database round trips and operations of Django's caches are such points by
+    themselves.  This is for what calls share in other ways: files, services, memory
+    outside of the process.
+
+    Args:
+        name: What the lanes call the point; the same in every run.
+
+    Raises:
+        TypeError: `name` is not a string.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"step() takes the name of a point in the code, a string, not {name!r}.")
+    if _watch is not None:
+        _watch(name)
+
+
+def watch(hear: Callable[[str], None]) -> None:
+    """Let `hear` be called with the name of each point that this process comes to."""
+    global _watch
+    _watch = hear

@@ -1,0 +1,142 @@
+"""What every operation on shared data passes in a wrapper that is watched: a gate, or a recorder.
+
+The hooks (`hooks.py`, `caches.py`) hand each operation to the passage of this
+process; this module says what the operation is and what was read by it.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from datetime import date, time
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from ..explore.operation import Operation
+from .handoff import database_identity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ..explore.operation import Kind, Primitive
+
+    Row = tuple[Primitive, ...]
+    Tell = Callable[[Any], tuple[int | None, tuple[str, ...], tuple[Row, ...]]]  # rowcount, columns, rows
+
+ROWS = 20  # of a result set are kept for the picture
+
+
+class Passage(ABC):
+    """What the hooks are given to call.
+
+    Attributes:
+        dirty: Ids of connections that ran something since their last COMMIT.
+        unshared: Which caches were used that no other process sees, a sentence each.
+    """
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+        self._connections: list[object] = []  # driver connections in the order in which they were first seen
+        self.dirty: set[int] = set()
+        self.unshared: dict[int, str] = {}  # by the cache's id
+
+    @abstractmethod
+    def is_closed(self) -> bool:
+        """Whether operations of this thread have to pass now."""
+
+    @abstractmethod
+    def pass_through(self, operation: Operation, run: Callable[[], Any], tell: Tell | None = None) -> Any:
+        """Run something that is no database round trip: a step of the application, or an operation of a cache.
+
+        Args:
+            tell: Says what came of it.
+        """
+
+    @abstractmethod
+    def pass_database(
+        self, connection: Any, kind: Kind, sql: str, parameters: object, run: Callable[[], Any], cursor: Any = None
+    ) -> Any:
+        """Run one round trip of a connection."""
+
+    @abstractmethod
+    def fetched(self, cursor: Any, rows: Iterable[Any]) -> None:
+        """Take note of rows that the application has read."""
+
+    def pass_step(self, name: str) -> None:
+        """Stop at a point of the application."""
+        if self.is_closed():
+            self.pass_through(Operation("step", name), lambda: None)
+
+    def while_connecting(self, connect: Callable[[], None]) -> None:
+        """Leave open what opening a connection runs: it takes no locks, and would only multiply the orders."""
+        self._local.connecting = True
+        try:
+            connect()
+        finally:
+            self._local.connecting = False
+
+    def _is_connecting(self) -> bool:
+        return getattr(self._local, "connecting", False)
+
+    def _describe(self, connection: Any, kind: Kind, sql: str, parameters: object) -> Operation:
+        return Operation(
+            kind,
+            sql,
+            _primitives(parameters),
+            connection.vendor,
+            database=database_identity(connection.settings_dict),
+            connection=self._number(connection),
+            in_transaction=connection.in_atomic_block or not connection.autocommit,
+            isolation=_isolation(connection),
+        )
+
+    def _number(self, connection: Any) -> int:
+        for number, known in enumerate(self._connections):
+            if known is connection.connection:
+                return number
+        self._connections.append(connection.connection)
+        return len(self._connections) - 1
+
+    def _track(self, connection: Any, kind: Kind) -> None:
+        ended = kind in ("commit", "rollback", "close")
+        (self.dirty.discard if ended else self.dirty.add)(id(connection.connection))
+
+
+def told_columns(cursor: Any) -> tuple[str, ...]:
+    """The names of a result's columns."""
+    return tuple(str(column[0]) for column in cursor.description or ())
+
+
+def told_rows(rows: Iterable[Any], room: int) -> list[Row]:
+    """The first rows of a result, as plain values."""
+    return [tuple(map(primitive, row)) for _, row in zip(range(room), rows, strict=False)]
+
+
+def primitive(value: object) -> Primitive:
+    """Drivers wrap plain values in classes of their own, whose repr would make equal values differ."""
+    for kind in (bool, int, float, str, bytes):
+        if isinstance(value, kind):
+            return value if type(value) is kind else kind(value)  # type: ignore[arg-type]  # each takes its own kind
+    if isinstance(value, date | time | Decimal | UUID):
+        return str(value)
+    return None if value is None else repr(value)
+
+
+def told_error(error: BaseException) -> str:
+    """The class and text of an error."""
+    return f"{type(error).__name__}: {error}"
+
+
+def _isolation(connection: Any) -> str | None:
+    level = getattr(connection, "isolation_level", None)
+    if level is None:
+        return None
+    return str(getattr(level, "name", level)).replace("_", " ").lower()
+
+
+def _primitives(parameters: object) -> tuple[Primitive, ...] | None:
+    if parameters is None:
+        return None
+    values = parameters.values() if isinstance(parameters, dict) else parameters
+    return tuple(primitive(value) for value in values)  # type: ignore[attr-defined]  # a sequence, by the DB API

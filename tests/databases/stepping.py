@@ -1,0 +1,99 @@
+"""Steps a few calls in one order, as exploring does, without its search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from aioconcurrent import _calls, _pickling
+from aioconcurrent._options import current_options
+from aioconcurrent._project import uses_django
+from aioconcurrent._race import capture, launching, pack
+from aioconcurrent.databases import handoff, memory
+from aioconcurrent.databases.explored import ExploredDatabases
+from aioconcurrent.engine.surroundings import Surroundings
+from aioconcurrent.engine.world import Context
+from aioconcurrent.explore.schedule import Step
+from aioconcurrent.explore.stage import Performance, Stage, staging
+from aioconcurrent.explore.steps import Decision
+from aioconcurrent.explore.trace import TracedStep
+
+LIMIT = 10.0  # seconds
+
+
+@dataclass
+class Stepped:
+    """What came of it: the values or exceptions of the calls, the steps, and what was said of caches."""
+
+    outcomes: list[Any]
+    steps: list[TracedStep]
+    unshared: set[str]
+
+    def texts(self, call: int | None = None) -> list[str]:
+        """The steps as short texts."""
+        return [_text(step) for step in self.steps if call in (None, step.call)]
+
+
+def _text(step: TracedStep) -> str:
+    operation = step.operation
+    if operation.kind in ("sql", "many"):
+        return operation.text.split()[0]
+    return f"{operation.kind} {operation.text}".rstrip()
+
+
+class _InOrder:
+    """Lets the calls named go one after the other, then the first that is ready."""
+
+    def __init__(self, order: Iterable[int]) -> None:
+        self._order = list(order)
+        self.steps: list[Step] = []
+
+    def choose(self, decision: Decision) -> int | None:
+        while self._order:
+            if (call := self._order.pop(0)) in decision.ready:
+                return call
+        return min(decision.ready, default=None)
+
+
+def stepped(*calls: object, order: Sequence[int] = ()) -> Stepped:
+    """Run the calls, one step at a time in that order."""
+    return anyio.run(_step, _calls.parsed(calls), order)
+
+
+async def _step(calls: Sequence[_calls.Call], order: Sequence[int]) -> Stepped:
+    options = current_options()
+    tasks, modules = pack(calls, options, stepped=True)
+    views = [handoff.look()] if uses_django() else []
+    async with memory.lent(views) as lent:
+        project = capture(views, lent, options)
+        context = Context(Surroundings.capture(), _pickling.dumps(project), modules)
+        with ExploredDatabases(project.databases) as databases:
+            async with (
+                launching(context, project.key, options, len(tasks)) as (launcher, start_up),
+                staging(launcher, tasks, databases, start_up=start_up, limit=LIMIT) as stage,
+            ):
+                performance = await _perform(stage, databases, order, len(tasks))
+                await stage.close_curtain()
+                await stage.aclose()
+    assert not performance.problem
+    outcomes = [_outcome(report) for report in performance.reports]
+    return Stepped(outcomes, list(performance.steps), set(performance.unshared))
+
+
+async def _perform(stage: Stage, databases: ExploredDatabases, order: Sequence[int], count: int) -> Performance:
+    while True:
+        performance = await stage.perform(_InOrder(order), range(count), anyio.current_time() + 3 * LIMIT)
+        if not performance.unknown:
+            return performance
+        await anyio.to_thread.run_sync(databases.open, performance.unknown)
+
+
+def _outcome(report: Any) -> Any:
+    result = report.result
+    if result is None:
+        return RuntimeError(f"no result; {report.problem}; {report.output}")
+    return _pickling.loads(result.value) if result.error is None else _pickling.load_error(result.error)
