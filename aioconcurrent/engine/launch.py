@@ -89,8 +89,9 @@ class SpawnedWrapper:
 
     problem = ""
 
-    def __init__(self, process: anyio.abc.Process, preface: bytes) -> None:
+    def __init__(self, process: anyio.abc.Process, life: Lifeline, preface: bytes) -> None:
         self._process = process
+        self._life = life
         self._preface = preface  # goes ahead of the first thing sent
         self._is_silent = anyio.Event()
         self.pid: int | None = process.pid
@@ -140,7 +141,12 @@ class SpawnedWrapper:
             else:
                 os.killpg(self.pid, number)
 
+    def cut(self) -> None:
+        """Let the kernel end its process group."""
+        self._life.close()
+
     async def aclose(self) -> None:
+        self.cut()
         with anyio.move_on_after(_UNENDING) as scope:
             await self._process.wait()
         if not scope.cancelled_caught:  # else aclose() would wait without limit
@@ -160,7 +166,6 @@ class _Spawner:
 
     def __init__(self, context: Context, group: anyio.abc.TaskGroup) -> None:
         self._preface = Frame(Kind.CONTEXT, _pickling.dumps(context)).encode()
-        self._lifelines: list[Lifeline] = []  # one each: the kernel signals one process group a pipe
         self._group = group
         self.wrappers: list[SpawnedWrapper] = []
 
@@ -171,7 +176,7 @@ class _Spawner:
         async def start() -> None:
             with anyio.CancelScope(shield=True):  # a cancelled start would leave a process nobody knows of
                 try:
-                    wrapper = SpawnedWrapper(await self._open(), self._preface)
+                    wrapper = await self._open()
                 except OSError as problem:  # raised below, outside of the group, which would wrap it
                     problems.append(problem)
                     return
@@ -186,19 +191,23 @@ class _Spawner:
             raise problems[0]
         return launched
 
-    async def _open(self) -> anyio.abc.Process:
+    async def _open(self) -> SpawnedWrapper:
         program = "from aioconcurrent.engine.spawned import main; main()"
-        life = Lifeline()
-        self._lifelines.append(life)
-        return await anyio.open_process(
-            python_command(program, *life.inherited),
-            start_new_session=sys.platform != "win32",
-            pass_fds=life.inherited,
-        )
+        life = Lifeline()  # of its own: the kernel signals one process group a pipe
+        try:
+            process = await anyio.open_process(
+                python_command(program, *life.inherited),
+                start_new_session=sys.platform != "win32",
+                pass_fds=life.inherited,
+            )
+        except BaseException:
+            life.close()
+            raise
+        return SpawnedWrapper(process, life, self._preface)
 
     async def aclose(self) -> None:
-        for life in self._lifelines:
-            life.close()
+        for wrapper in self.wrappers:
+            wrapper.cut()
         for wrapper in self.wrappers:
             await wrapper.aclose()
 

@@ -300,15 +300,16 @@ class Explorer:
     async def _look(
         self, chooser: Chooser, performance: Performance, touched: Collection[str], calls: Collection[int]
     ) -> _Seen | None:
+        if any(performance.reports[number].result is None for number in calls):
+            await self.stage.close_curtain()
         problem = performance.problem or self._death(performance, calls)
         if problem:
-            await self.stage.close_curtain()
             await self.end_sessions(performance.reports)
             self._problems.append(problem)
             return None
         if self.referee.rule is not None:
             await self.stage.close_curtain()
-        outcomes = self.referee.outcomes_of(performance.reports, calls)
+        outcomes = self._outcomes(performance, calls)
         if not self.shown:
             self.shown = list(performance.reports)
         tables = await self._in_thread(self.databases.rows, touched)
@@ -320,10 +321,11 @@ class Explorer:
 
     def _death(self, performance: Performance, calls: Collection[int]) -> str:
         """Why a process gave no result; empty if all did."""
-        for number, report in enumerate(performance.reports):
-            if number in calls and report.result is None:
-                return f"the process of {call_name(number)} ended in the middle of its call"
-        return ""
+        dead = [number for number in calls if performance.reports[number].result is None]
+        return f"{call_name(dead[0])} has no outcome: {self._outcomes(performance, calls)[dead[0]]}" if dead else ""
+
+    def _outcomes(self, performance: Performance, calls: Collection[int]) -> Outcomes:
+        return self.referee.outcomes_of(performance.reports, calls)
 
     def _check_limits(self) -> None:
         if len(self._problems) >= _PROBLEMS:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from ..engine.launch import serving
 from .controller import Controller, RunGivenUpError, UnknownDatabaseError
 
 if TYPE_CHECKING:
@@ -162,13 +163,10 @@ async def staging(
     launcher: Launcher, tasks: Sequence[bytes], databases: ExploredDatabases, *, start_up: float, limit: float
 ) -> AsyncIterator[Stage]:
     """Have a stage; when the block is left, no process of it is alive."""
-    failure: Exception | None = None
-    async with anyio.create_task_group() as group:
+    async with serving() as group:
         stage = Stage(launcher, tasks, databases, start_up=start_up, limit=limit, group=group)
         try:
             yield stage
-        except Exception as error:  # raised below, outside of the group, which would wrap it
-            failure = error
+        except BaseException:
             group.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+            raise
