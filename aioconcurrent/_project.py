@@ -104,13 +104,19 @@ class Project:
         self.databases.take_over()
         guard.rehearse()
 
+    def rehearse(self) -> None:
+        """Connect to an empty database in this process's memory, where the caller's database is SQLite's."""
+        if self.key:
+            guard.rehearse_in_memory()
+
     def enter(self, announce: Callable[[bytes], None]) -> None:
         """Take over the databases, overridden settings, language and time zone of the caller."""
         if not self.key:
             return
         guard.announce = announce
         guard.follow(self.databases)
-        self.databases.take_over()
+        if not self.databases.is_taken_over():
+            self.databases.take_over()
         changed = {name: value for name, value in self.base.items() if _booted_with.get(name) != value}
         gone = [name for name in _booted_with if name and name not in self.base]
         self._override({**changed, **self.overrides}, gone)

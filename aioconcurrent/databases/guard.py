@@ -57,6 +57,17 @@ class Guard:
                     cursor.execute("SELECT 1" + connection.features.bare_select_suffix)
                 self._warmed.add(alias)
 
+    def rehearse_in_memory(self) -> None:
+        """Do what connecting costs this process, without any database of anybody's; SQLite alone can do that."""
+        from django.db import connections
+
+        assert self._handoff is not None
+        for connection in map(connections.__getitem__, self._handoff.in_use):
+            if connection.vendor == "sqlite":
+                with contextlib.suppress(Exception):
+                    parameters = {**connection.get_connection_params(), "database": ":memory:"}
+                    connection.get_new_connection(parameters).close()
+
     def rehearse(self) -> None:
         """Do once what a first connection takes long for, so that forks of this process have it done."""
         assert self._handoff is not None

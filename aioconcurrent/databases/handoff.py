@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
+_taken_over: dict[str, bytes] = {}  # as in `Handoff.pickled`
+
+
 @dataclass(frozen=True)
 class Handoff:
     """Where a wrapper's connections go, and which it may open.
@@ -47,6 +50,12 @@ class Handoff:
             known.update(settings)
         for connection in connections.all(initialized_only=True):
             connection.settings_dict = connections.settings[connection.alias]
+        _taken_over.clear()
+        _taken_over.update(self.pickled)
+
+    def is_taken_over(self) -> bool:
+        """Whether this process's connections have been pointed there already."""
+        return self.pickled == _taken_over
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import os
 import random
 import signal
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, NoReturn
 from .. import _pickling
 from . import lifeline
 from .channel import Channel
+from .surroundings import forward_logs
 from .wrapper import Wrapper, guard_descriptors
 
 if TYPE_CHECKING:
@@ -87,17 +89,16 @@ class Nursery:
                 return pid
         return self._fork(partial(self._become, assignment))
 
-    def refill(self, count: int, pickled: bytes) -> None:
-        """Have `count` spares.
+    def add_spare(self, pickled: bytes) -> None:
+        """Have one more spare.
 
         Args:
-            pickled: A context like the one that they will get; unpickling one touches
-                memory that a fork has to copy first, which costs more than the work itself.
+            pickled: The context that this process has. They rehearse with it what they will do with
+                theirs: memory that a fork touches is copied first, which costs more than the work itself.
         """
-        for _ in range(count - len(self._spares)):
-            ours, theirs = socket.socketpair()
-            with theirs:
-                self._spares[self._fork(partial(self._wait, ours, theirs, pickled))] = ours
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._spares[self._fork(partial(self._wait, ours, theirs, pickled))] = ours
 
     def discard(self) -> None:
         """End all spares; they find their link closed."""
@@ -130,16 +131,20 @@ class Nursery:
         """Be a spare, until it is told what to become."""
         ours.close()
         self.discard()
-        context: Context = _pickling.loads(rehearsed)
-        context.surroundings.apply_filters()
+        guard_descriptors(2)
+        before: Context = _pickling.loads(rehearsed)
+        before.surroundings.apply_filters()
+        forward_logs(logging.NullHandler())
+        world: World = _pickling.loads(before.world)
+        world.rehearse()
         pickled, descriptors, _, _ = socket.recv_fds(theirs, _PIECE, 2)
         while piece := theirs.recv(_PIECE):
             pickled += piece
         theirs.close()
         if not pickled:
             os._exit(0)
-        context = _pickling.loads(pickled)
-        context.surroundings.apply()
+        context: Context = _pickling.loads(pickled)
+        context.surroundings.apply(before.surroundings)
         self._become(Assignment(pickled, context, _pickling.loads(context.world), *descriptors))
 
     def _become(self, assignment: Assignment) -> NoReturn:

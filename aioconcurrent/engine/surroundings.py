@@ -9,10 +9,13 @@ import sys
 import time
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import _pickling
 from ..exceptions import UnpicklableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PARENT_PID_VARIABLE = "AIOCONCURRENT_PARENT_PID"
 
@@ -49,12 +52,16 @@ class Surroundings:
             disabled=logging.root.manager.disable,
         )
 
-    def apply(self) -> None:
-        """Make directory, environment, import path and arguments of this process the same."""
-        os.environ.clear()
-        os.environ.update(self.environment)
-        if hasattr(time, "tzset"):
-            time.tzset()
+    def apply(self, applied: Surroundings | None = None) -> None:
+        """Make directory, environment, import path and arguments of this process the same.
+
+        Args:
+            applied: What this process has already, if nothing ran since that could have changed it:
+                most races of a test run differ in a variable or two, and a fork pays for each that it writes.
+        """
+        if applied is None:
+            os.environ.clear()
+        _change_environment(applied.environment if applied else {}, self.environment)
         sys.path[:] = self.path
         sys.argv[:] = self.arguments
         os.chdir(self.directory)
@@ -62,8 +69,11 @@ class Surroundings:
     def apply_levels(self) -> None:
         """Make log levels the same."""
         for name, level in self.levels.items():
-            logging.getLogger(name).setLevel(level)
-        logging.disable(self.disabled)
+            logger = logging.getLogger(name)
+            if logger.level != level:  # setting one makes every logger forget what it knows
+                logger.setLevel(level)
+        if logging.root.manager.disable != self.disabled:
+            logging.disable(self.disabled)
 
     def apply_filters(self) -> None:
         """Make warnings the same; to be called when the project's modules can be imported."""
@@ -71,6 +81,16 @@ class Surroundings:
         for pickled in self.filters:
             action, message, category, module, line = _pickling.loads(pickled)
             warnings.filterwarnings(action, message, category, module, line, append=True)
+
+
+def _change_environment(before: Mapping[str, str], after: Mapping[str, str]) -> None:
+    for name in before.keys() - after.keys():
+        os.environ.pop(name, None)
+    for name, value in after.items():
+        if before.get(name) != value:
+            os.environ[name] = value
+    if hasattr(time, "tzset") and before.get("TZ", "") != after.get("TZ"):
+        time.tzset()
 
 
 def _loggers() -> list[logging.Logger]:
@@ -85,7 +105,8 @@ def forward_logs(handler: logging.Handler) -> None:
     run twice.
     """
     for logger in _loggers():
-        logger.handlers[:] = [] if logger.propagate else [handler]
+        if logger.handlers or not logger.propagate:
+            logger.handlers[:] = [] if logger.propagate else [handler]
     logging.root.handlers[:] = [handler]
 
 

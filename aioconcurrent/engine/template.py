@@ -34,6 +34,7 @@ from .frames import Frame, FrameReader, Kind
 from .nursery import Assignment, Nursery, flush, signal_group
 
 if TYPE_CHECKING:
+    from .surroundings import Surroundings
     from .world import Context, World
 
 _LATER = ("cloudpickle", "tblib.pickling_support")  # what many wrappers need and the first race should not wait for
@@ -55,15 +56,16 @@ class _Race:
     wrappers: dict[int, int] = field(default_factory=dict)  # index -> pid, while it lives
     _news: bytearray = field(default_factory=bytearray)
 
-    def boot(self, pickled: bytes) -> None:
+    def boot(self, pickled: bytes, applied: Surroundings | None) -> None:
+        """`applied` are the surroundings that this process has, unless it has not started the project yet."""
         self.pickled = pickled
         self.context = context = _pickling.loads(pickled)
-        context.surroundings.apply()
+        context.surroundings.apply(applied)
         self.world = world = _pickling.loads(context.world)
         world.boot()
-        _import_all(context.modules)
-        world.boot()  # once more, for the connections that the modules may have opened
-        context.surroundings.apply()  # the project may have changed the environment, as Django does with TZ
+        if _import_all(context.modules) or applied is None:
+            world.boot()  # once more, for the connections that the modules may have opened
+            context.surroundings.apply()  # the project may have changed the environment, as Django does with TZ
 
     def tell(self, kind: Kind, value: object = None) -> None:
         self._news += Frame(kind, _pickling.dumps(value)).encode()
@@ -95,6 +97,7 @@ class Template:
         self._applied: _Race | None = None
         self._nursery = Nursery(self._let_go)
         self._largest = 0  # number of wrappers of a race
+        self._is_resting = False  # with something left to do ahead
         self._selector = selectors.DefaultSelector()
         self._woken, self._wake = socket.socketpair()
 
@@ -109,8 +112,11 @@ class Template:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         lifeline.adopt_orphans()
         while True:
-            for key, _ in self._selector.select():
+            events = self._selector.select(0 if self._is_resting else None)
+            for key, _ in events:
                 key.data()
+            if not events:
+                self._rest()
 
     def _welcome(self) -> None:
         try:
@@ -122,6 +128,7 @@ class Template:
         race = _Race(socket.socket(fileno=descriptors[0]))
         race.link.setblocking(True)
         self._races.append(race)
+        self._is_resting = False
         self._selector.register(race.link, selectors.EVENT_READ, lambda: self._listen(race))
 
     def _listen(self, race: _Race) -> None:
@@ -154,7 +161,7 @@ class Template:
         with lifeline.ending_with(self._life), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the caller has seen the warnings of these modules
             try:
-                race.boot(pickled)
+                race.boot(pickled, self._surroundings())
             except BaseException as error:
                 race.tell(Kind.BOOT_FAILED, _pickling.dump_error(error))
                 race.send_news()
@@ -170,7 +177,7 @@ class Template:
         assert race.context is not None
         assert race.world is not None
         if self._applied is not race:
-            race.context.surroundings.apply()
+            race.context.surroundings.apply(self._surroundings())
             self._applied = race
         assignment = Assignment(
             race.pickled, race.context, race.world, race.descriptors.popleft(), race.descriptors.popleft()
@@ -183,6 +190,10 @@ class Template:
         os.close(assignment.channel)
         os.close(assignment.output)
         self._largest = max(self._largest, len(race.wrappers))
+
+    def _surroundings(self) -> Surroundings | None:
+        """Those that this process has."""
+        return self._applied.context.surroundings if self._applied and self._applied.context else None
 
     def _let_go(self) -> None:
         """Undo in a fork what makes this process the template."""
@@ -218,16 +229,19 @@ class Template:
         for pid in race.wrappers.values():
             signal_group(pid)
         race.close()
-        if not self._races and race.world is not None:
-            self._rest(race)
+        self._is_resting = not self._races and self._applied is not None
 
-    def _rest(self, last: _Race) -> None:
-        """Do ahead, while nobody waits, what the next race would have to wait for."""
-        if not sys.modules.keys() >= set(_LATER):
-            _import_all(_LATER)
+    def _rest(self) -> None:
+        """Do ahead, while nobody waits, some of what the next race would have to wait for."""
+        if _import_all(_LATER):
             self._nursery.freeze()
-        with contextlib.suppress(OSError):  # no more processes: the next race will tell
-            self._nursery.refill(min(self._largest, _SPARES), last.pickled)
+        elif self._applied is not None and len(self._nursery.spares) < min(self._largest, _SPARES):
+            try:
+                self._nursery.add_spare(self._applied.pickled)
+            except OSError:  # no more processes: the next race will tell
+                self._is_resting = False
+        else:
+            self._is_resting = False
 
     def _kill_orphans(self) -> None:
         """Kill what left its wrapper's process group and was adopted when the wrapper ended."""
@@ -266,10 +280,13 @@ def _fitness() -> tuple[Kind, str]:
     return Kind.UNFIT, f"starting the project left {threads - 1} thread(s) running ({names or 'not of Python'})"
 
 
-def _import_all(modules: tuple[str, ...]) -> None:
-    for module in modules:
+def _import_all(modules: tuple[str, ...]) -> bool:
+    """Import what is not imported yet; return whether there was any."""
+    new = [module for module in modules if module not in sys.modules]
+    for module in new:
         with contextlib.suppress(BaseException):  # the wrapper meets it again, and reports it for its call
             importlib.import_module(module)
+    return bool(new)
 
 
 def _count_threads() -> int:

@@ -17,6 +17,9 @@ class World(Protocol):
     def boot(self) -> None:
         """Start the project, once per interpreter; leave no connection open and no thread running."""
 
+    def rehearse(self) -> None:
+        """Touch the memory that `connect` will touch, in a fork that waits for its call; open no session."""
+
     def enter(self, announce: Callable[[bytes], None]) -> None:
         """Become as the caller's process is; in a wrapper, before the call's arguments are unpickled.
 
@@ -39,7 +42,7 @@ class World(Protocol):
         """
 
     def unstep(self) -> None:
-        """Ask no more; does nothing for a call that is not stepped."""
+        """Ask no more."""
 
     def leave(self) -> None:
         """Close every outside session."""

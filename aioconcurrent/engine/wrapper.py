@@ -102,6 +102,7 @@ class Wrapper:
         self.started: float | None = None
         self.finished: float | None = None
         self._settled = 0.0
+        self._is_stepped = False
 
     def perform(self) -> NoReturn:
         """Run the call that comes through the channel, report its result, and end this process."""
@@ -210,7 +211,7 @@ class Wrapper:
         random.seed(seed)
         for generator in self._generators:
             generator.seed(seed)
-        self._settled = 0.0
+        self._settled, self._is_stepped = 0.0, True
         self.world.step(self._ask)
 
     def _ask(self, question: bytes) -> bytes:
@@ -233,7 +234,7 @@ class Wrapper:
 
     def _finish(self) -> None:
         self.finished = time.monotonic()
-        if self.world is not None:
+        if self._is_stepped and self.world is not None:
             self.world.unstep()
         time.sleep(max(0.0, self._settled - self.finished))
 
