@@ -6,7 +6,7 @@ imports this package for `step` alone pays nothing for it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from ._calls import Target, parsed, repeated
 from ._loops import current_backend, outside_loop
@@ -14,16 +14,27 @@ from ._options import current_options
 from ._project import uses_django
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from ._calls import Call
     from ._outcomes import Outcomes
     from .databases.handoff import View
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
-async def call_concurrently(concurrency: int, function: Target, /, *args: Any, **kwargs: Any) -> Outcomes:
+@overload
+async def call_concurrently(concurrency: int, function: str, /, *args: Any, **kwargs: Any) -> Outcomes[Any]: ...
+@overload
+async def call_concurrently(
+    concurrency: int, function: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+) -> Outcomes[T]: ...
+@overload
+async def call_concurrently(
+    concurrency: int, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+) -> Outcomes[T]: ...
+async def call_concurrently(concurrency: int, function: Target, /, *args: Any, **kwargs: Any) -> Outcomes[Any]:
     """Call `function` that many times at the same moment, each time in a process of its own.
 
     No call begins before every process is ready and connected, so that start-up
@@ -47,7 +58,7 @@ async def call_concurrently(concurrency: int, function: Target, /, *args: Any, *
     return await _make(repeated(concurrency, function, args, kwargs))
 
 
-async def make_concurrent_calls(*calls: object) -> Outcomes:
+async def make_concurrent_calls(*calls: object) -> Outcomes[Any]:
     """Make different calls at the same moment, each in a process of its own.
 
     Args:
@@ -66,7 +77,7 @@ async def make_concurrent_calls(*calls: object) -> Outcomes:
     return await _make(parsed(calls))
 
 
-async def _make(calls: Sequence[Call]) -> Outcomes:
+async def _make(calls: Sequence[Call]) -> Outcomes[Any]:
     options = current_options()
     if options.start_method == "inline":
         from ._inline import run_inline

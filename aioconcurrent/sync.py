@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from . import _calls
 from ._loops import current_backend
@@ -22,7 +22,7 @@ from .exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from ._calls import Call, Target
 
@@ -45,7 +45,21 @@ __all__ = [
 ]
 
 
-def call_concurrently(concurrency: int, function: Target, /, *args: Any, **kwargs: Any) -> Outcomes:
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@overload
+def call_concurrently(concurrency: int, function: str, /, *args: Any, **kwargs: Any) -> Outcomes[Any]: ...
+@overload
+def call_concurrently(
+    concurrency: int, function: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+) -> Outcomes[T]: ...
+@overload
+def call_concurrently(
+    concurrency: int, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+) -> Outcomes[T]: ...
+def call_concurrently(concurrency: int, function: Target, /, *args: Any, **kwargs: Any) -> Outcomes[Any]:
     """Block while `aioconcurrent.call_concurrently` runs; arguments, result and errors are the same.
 
     Raises:
@@ -54,7 +68,7 @@ def call_concurrently(concurrency: int, function: Target, /, *args: Any, **kwarg
     return _make(_calls.repeated(concurrency, function, args, kwargs), "call_concurrently")
 
 
-def make_concurrent_calls(*calls: object) -> Outcomes:
+def make_concurrent_calls(*calls: object) -> Outcomes[Any]:
     """Block while `aioconcurrent.make_concurrent_calls` runs; arguments, result and errors are the same.
 
     Raises:
@@ -63,7 +77,7 @@ def make_concurrent_calls(*calls: object) -> Outcomes:
     return _make(_calls.parsed(calls), "make_concurrent_calls")
 
 
-def _make(calls: Sequence[Call], name: str) -> Outcomes:
+def _make(calls: Sequence[Call], name: str) -> Outcomes[Any]:
     backend = current_backend()
     if backend is not None:
         raise RuntimeError(

@@ -133,7 +133,7 @@ def test_warnings_come_back_to_recwarn(recwarn: pytest.WarningsRecorder) -> None
 
 @both_start_methods
 def test_a_filter_that_makes_errors_of_warnings_does_so_in_the_call() -> None:
-    [wrapped] = call_concurrently(1, noisy.warn, "few seats")  # "error" is the filter of these tests
+    [wrapped] = call_concurrently(1, noisy.warn, "few seats").errors  # "error" is the filter of these tests
     assert isinstance(wrapped.error, noisy.ShopWarning)
     assert "few seats" in str(wrapped)
 
@@ -165,7 +165,7 @@ def test_nothing_can_be_read_from_stdin() -> None:
 
 @both_start_methods
 def test_random_numbers_differ_between_calls() -> None:
-    drawn = call_concurrently(3, noisy.draw)
+    drawn = call_concurrently(3, noisy.draw).values
     assert len({early for early, _ in drawn}) == 3
     assert len({own for _, own in drawn}) == 3
 
