@@ -152,6 +152,11 @@ def test_what_a_call_prints_is_printed_here_and_kept_in_its_report(capsys: pytes
     assert capsys.readouterr().out == report.output
 
 
+def test_what_a_call_prints_is_seen_by_capfd(capfd: pytest.CaptureFixture[str]) -> None:
+    [report] = call_concurrently(1, noisy.say, "hello").reports
+    assert capfd.readouterr().out == report.output
+
+
 def test_the_output_of_calls_is_not_mixed(capsys: pytest.CaptureFixture[str]) -> None:
     outcomes = make_concurrent_calls((noisy.say, {"text": "one"}), (noisy.say, {"text": "two"}))
     assert [report.output.split()[0] for report in outcomes.reports] == ["one", "two"]

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from .. import _pickling
 from .frames import Kind
+from .measuring import save_coverage
 from .surroundings import forward_logs
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class Wrapper:
             self.channel.greet()
             task: Task = _pickling.loads(self.channel.expect(Kind.CALL))
             result = self._result(task)
+            save_coverage()  # before the result, after which the engine waits for the end of this process only so long
             if os.getpid() == pid:  # else the function forked, and this is a copy of it that went on
                 self.channel.send(Kind.RESULT, _pickling.dumps(result))
             status = 0
