@@ -25,6 +25,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from .. import _pickling
+from .debugging import Debugging
 from .frames import Kind
 from .measuring import save_coverage
 from .surroundings import forward_logs
@@ -99,6 +100,7 @@ class Wrapper:
         self.started: float | None = None
         self.finished: float | None = None
         self._settled = 0.0
+        self._debugging: Debugging | None = None
 
     def perform(self) -> NoReturn:
         """Run the call that comes through the channel, report its result, and end this process."""
@@ -134,6 +136,8 @@ class Wrapper:
 
     def _call(self, task: Task) -> Any:
         world = self._enter()
+        self._debugging = Debugging(self.channel, task.call, self.context.surroundings.terminal)
+        self._debugging.install()
         self.phase = "importing the function"
         function, args, kwargs = _open(task)
         self.phase = "importing prepare"
@@ -229,6 +233,8 @@ class Wrapper:
 
     def _finish(self) -> None:
         self.finished = time.monotonic()
+        if self._debugging is not None:
+            self._debugging.leave()
         if self.world is not None:
             self.world.unstep()
         time.sleep(max(0.0, self._settled - self.finished))
