@@ -97,7 +97,8 @@ def _pack(calls: Sequence[Call], options: Options) -> tuple[list[bytes], tuple[s
         if key not in packed:
             packed[key] = call.pickle()
         tasks.append(_pickling.dumps(Task(str(call), *packed[key], prepare, backend, alone)))
-    return tasks, tuple(sorted({name.partition(":")[0] for name, _ in packed.values() if name}))
+    modules = {name.partition(":")[0] for name, _ in packed.values() if name}
+    return tasks, tuple(sorted(modules.union(*(call.modules for call in calls))))
 
 
 def _pack_prepare(options: Options) -> bytes:

@@ -25,6 +25,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from .. import _pickling
+from .._calls import READY
 from .debugging import Debugging
 from .frames import Kind
 from .measuring import save_coverage
@@ -155,7 +156,8 @@ class Wrapper:
             return _run(main, task.backend)
         self.phase = "connecting to the databases"
         world.connect()
-        self._start(prepare, task)
+        get_ready = getattr(function, READY, None)
+        self._start(prepare, task, get_ready and (lambda: get_ready(*args, **kwargs)))
         return self._timed(function, args, kwargs, task.backend)
 
     def _enter(self) -> World:
@@ -189,10 +191,13 @@ class Wrapper:
 
         warnings.showwarning = show
 
-    def _start(self, prepare: Callable[[], object] | None, task: Task) -> None:
-        if prepare is not None:
-            self.phase = "running prepare"
-            prepare()
+    def _start(
+        self, prepare: Callable[[], object] | None, task: Task, get_ready: Callable[[], object] | None = None
+    ) -> None:
+        for phase, do in (("running prepare", prepare), ("getting ready", get_ready)):
+            if do is not None:
+                self.phase = phase
+                do()
         self.phase = "waiting for the others"
         self.channel.send(Kind.READY)
         start: float = _pickling.loads(self.channel.expect(Kind.START))

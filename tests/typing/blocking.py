@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any, assert_type
 
+from aioconcurrent.http import Response, request
 from aioconcurrent.sync import Outcomes, WrappedError, call_concurrently, make_concurrent_calls, options
 from tests.typing.targets import Shop, Till, buy, buy_in_coroutine, close, first
 
@@ -19,6 +20,12 @@ def check_that_outcomes_are_of_what_the_function_returns() -> None:
     assert_type(call_concurrently(5, Shop[int], "corner"), Outcomes[Shop[int]])
     assert_type(call_concurrently(5, partial(buy, gift=True), 1), Outcomes[bool])
     assert_type(call_concurrently(5, first, ["a"]), Outcomes[str])
+
+
+def check_that_requests_are_calls() -> None:
+    outcomes = call_concurrently(5, request, "post", "/buy/", {"show": 7}, user=1, format="json")
+    assert_type(outcomes, Outcomes[Response])
+    call_concurrently(5, request, "post")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 
 
 def check_that_an_item_is_a_value_or_an_error() -> None:
