@@ -176,7 +176,7 @@ class Gate:
     def _may_retry(self, connection: Any, kind: Kind, error: Exception) -> bool:
         """Report a failed round trip; True if it is to be tried again."""
         cause = error.__cause__ or error
-        if getattr(cause, "sqlstate", None) == _QUERY_CANCELED and self.say(Cancelled()) == "deadlock":
+        if _sqlstate(cause) == _QUERY_CANCELED and self.say(Cancelled()) == "deadlock":
             self.say(Done(None, "OperationalError: deadlock detected"))
             raise _deadlock(connection) from cause
         if self._would_wait(connection, kind, cause) and self.say(Busy()) == "retry":
@@ -201,6 +201,11 @@ class Gate:
             self._locked.discard(id(connection.connection))
         elif not deferred:
             self._locked.add(id(connection.connection))
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    """What psycopg and psycopg2 call by different names."""
+    return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
 
 
 def _isolation(connection: Any) -> str | None:

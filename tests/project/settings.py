@@ -6,6 +6,7 @@ hand-over of live settings leads a wrapper to the database of the test.
 """
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ if os.environ.get("AIOCONCURRENT_TEST_MYSQL_DRIVER") != "mysqlclient":
     import pymysql
 
     pymysql.install_as_MySQLdb()
+
+if os.environ.get("AIOCONCURRENT_TEST_POSTGRES_DRIVER") == "psycopg2":
+    sys.modules["psycopg"] = None  # type: ignore[assignment]  # Django takes the other one where it cannot import it
 
 SECRET_KEY = "only for tests"
 INSTALLED_APPS = ["tests.project.shop", "tests.project.ledger"]
