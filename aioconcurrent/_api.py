@@ -6,7 +6,7 @@ imports this package for `step` alone pays nothing for it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from ._calls import Target, parsed, repeated
 from ._loops import current_backend, outside_loop
@@ -15,7 +15,7 @@ from ._project import uses_django
 from ._question import question
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from ._calls import Call
     from ._outcomes import Outcomes
@@ -23,10 +23,21 @@ if TYPE_CHECKING:
     from .databases.handoff import View
     from .explore.exploration import Exploration
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
-async def call_concurrently(concurrency: int, function: Target, /, *args: Any, **kwargs: Any) -> Outcomes:
+@overload
+async def call_concurrently(concurrency: int, function: str, /, *args: Any, **kwargs: Any) -> Outcomes[Any]: ...
+@overload
+async def call_concurrently(
+    concurrency: int, function: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+) -> Outcomes[T]: ...
+@overload
+async def call_concurrently(
+    concurrency: int, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+) -> Outcomes[T]: ...
+async def call_concurrently(concurrency: int, function: Target, /, *args: Any, **kwargs: Any) -> Outcomes[Any]:
     """Call `function` that many times at the same moment, each time in a process of its own.
 
     No call begins before every process is ready and connected, so that start-up
@@ -50,7 +61,7 @@ async def call_concurrently(concurrency: int, function: Target, /, *args: Any, *
     return await _make(repeated(concurrency, function, args, kwargs))
 
 
-async def make_concurrent_calls(*calls: object) -> Outcomes:
+async def make_concurrent_calls(*calls: object) -> Outcomes[Any]:
     """Make different calls at the same moment, each in a process of its own.
 
     Args:
@@ -71,7 +82,7 @@ async def make_concurrent_calls(*calls: object) -> Outcomes:
 
 async def explore(
     *calls: object,
-    check: Callable[[Outcomes], Any] | None = None,
+    check: Callable[[Outcomes[Any]], Any] | None = None,
     refusals: Iterable[type[BaseException]] = (),
     max_schedules: int | None = None,
     max_seconds: float | None = None,
@@ -121,7 +132,7 @@ async def replay(
     token: str,
     /,
     *calls: object,
-    check: Callable[[Outcomes], Any] | None = None,
+    check: Callable[[Outcomes[Any]], Any] | None = None,
     refusals: Iterable[type[BaseException]] = (),
 ) -> Exploration:
     """Run one order of the statements of the calls alone.
@@ -154,7 +165,7 @@ async def _explore(asked: Question) -> Exploration:
     return await run_exploration(asked, await _look(), _in_database_thread)
 
 
-async def _make(calls: Sequence[Call]) -> Outcomes:
+async def _make(calls: Sequence[Call]) -> Outcomes[Any]:
     options = current_options()
     if options.start_method == "inline":
         from ._inline import run_inline

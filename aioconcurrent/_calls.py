@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 Target: TypeAlias = "Callable[..., Any] | str"
 
+# Attributes that a function may have: what is called with its arguments before the common start, and what
+# names the modules that it will import.  No mock has attributes with such names.
+READY, MODULES = "__aioconcurrent_ready__", "__aioconcurrent_modules__"
+
 _FORMS = "(function, kwargs), (function, args, kwargs), or functools.partial(function, ...)"
 _SHOWN = (int, float, bool, str, bytes, type(None))
 
@@ -52,6 +56,11 @@ class Call:
 
     def __str__(self) -> str:
         return f"call {self.number} of {self.total}, {self.name}({self._arguments})"
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules that the function says it will import."""
+        return tuple(getattr(self.function, MODULES, tuple)())
 
     def pickle(self) -> tuple[str | None, bytes]:
         """Return the name to import the function by, if it has one, and the pickled rest.

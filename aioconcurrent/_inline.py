@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ._options import Options
 
 
-def run_inline(calls: Sequence[Call], options: Options, backend: str = "asyncio") -> Outcomes:
+def run_inline(calls: Sequence[Call], options: Options, backend: str = "asyncio") -> Outcomes[Any]:
     """Run the calls one after another in this very thread, where a debugger and coverage see them.
 
     They use the connections of this thread, and have no time limit.

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from .exceptions import WrappedError, describe_exit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T", default=Any)  # so that plain `Outcomes` is `Outcomes[Any]`
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +48,21 @@ class CallReport:
         return None if self.started is None or self.finished is None else self.finished - self.started
 
 
-class Outcomes(list[Any]):
+class Outcomes(list[T | WrappedError], Generic[T]):
     """One item per call, in the order of the calls: what it returned, or a `WrappedError`.
+
+    `Outcomes[bool]` are those of calls that return a bool.
 
     Attributes:
         reports: One `CallReport` per call, in the same order.
     """
 
-    def __init__(self, items: Iterable[Any] = (), reports: Iterable[CallReport] = ()) -> None:
+    def __init__(self, items: Iterable[T | WrappedError] = (), reports: Iterable[CallReport] = ()) -> None:
         super().__init__(items)
         self.reports = list(reports)
 
     @property
-    def values(self) -> list[Any]:
+    def values(self) -> list[T]:
         """What was returned, by the calls that returned."""
         return [item for item in self if not isinstance(item, WrappedError)]
 

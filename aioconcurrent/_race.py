@@ -39,7 +39,7 @@ _SPAWNING = 1.0  # seconds more to start up for each interpreter
 _SESSIONS = 15.0  # seconds for ending what killed wrappers left on the servers
 
 
-async def run_race(calls: Sequence[Call], options: Options, views: Sequence[View]) -> Outcomes:
+async def run_race(calls: Sequence[Call], options: Options, views: Sequence[View]) -> Outcomes[Any]:
     """Run the calls at the same moment, each in a process of its own.
 
     Args:
@@ -113,7 +113,8 @@ def pack(calls: Sequence[Call], options: Options, *, stepped: bool = False) -> t
             packed[key] = call.pickle()
         seed = call.number if stepped else None
         tasks.append(_pickling.dumps(Task(str(call), *packed[key], prepare, backend, alone, seed)))
-    return tasks, tuple(sorted({name.partition(":")[0] for name, _ in packed.values() if name}))
+    modules = {name.partition(":")[0] for name, _ in packed.values() if name}
+    return tasks, tuple(sorted(modules.union(*(call.modules for call in calls))))
 
 
 def _pack_prepare(options: Options) -> bytes:
@@ -168,14 +169,14 @@ def _echo(output: str) -> None:
     sys.stdout.write(output.encode(encoding, errors="replace").decode(encoding))
 
 
-def _without_project(calls: Sequence[Call], error: BaseException) -> Outcomes:
+def _without_project(calls: Sequence[Call], error: BaseException) -> Outcomes[Any]:
     """Every call fails as the project does."""
     error.add_note("This was raised while the project was started in a process of its own, before the calls began.")
     reports = [CallReport(str(call), None, None, None, None, "") for call in calls]
     return Outcomes([WrappedError(error, str(call)) for call in calls], reports)
 
 
-def outcomes_of(calls: Sequence[Call], reports: Sequence[Report]) -> Outcomes:
+def outcomes_of(calls: Sequence[Call], reports: Sequence[Report]) -> Outcomes[Any]:
     """What the calls came to, by their reports."""
     outcomes = [_outcome(call, report) for call, report in zip(calls, reports, strict=True)]
     return Outcomes(outcomes, [_report(call, report) for call, report in zip(calls, reports, strict=True)])

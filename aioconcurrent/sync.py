@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from . import _calls, _question
 from ._loops import current_backend, outside_loop
@@ -26,12 +26,11 @@ from .exceptions import (
 from .explore.exploration import Counterexample, Exploration, InconclusiveError, RaceFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from ._calls import Call, Target
     from ._question import Question
 
-T = TypeVar("T")
 
 __all__ = [
     "AioconcurrentError",
@@ -60,7 +59,21 @@ __all__ = [
 ]
 
 
-def call_concurrently(concurrency: int, function: Target, /, *args: Any, **kwargs: Any) -> Outcomes:
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@overload
+def call_concurrently(concurrency: int, function: str, /, *args: Any, **kwargs: Any) -> Outcomes[Any]: ...
+@overload
+def call_concurrently(
+    concurrency: int, function: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+) -> Outcomes[T]: ...
+@overload
+def call_concurrently(
+    concurrency: int, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+) -> Outcomes[T]: ...
+def call_concurrently(concurrency: int, function: Target, /, *args: Any, **kwargs: Any) -> Outcomes[Any]:
     """Block while `aioconcurrent.call_concurrently` runs; arguments, result and errors are the same.
 
     Raises:
@@ -69,7 +82,7 @@ def call_concurrently(concurrency: int, function: Target, /, *args: Any, **kwarg
     return _make(_calls.repeated(concurrency, function, args, kwargs), "call_concurrently")
 
 
-def make_concurrent_calls(*calls: object) -> Outcomes:
+def make_concurrent_calls(*calls: object) -> Outcomes[Any]:
     """Block while `aioconcurrent.make_concurrent_calls` runs; arguments, result and errors are the same.
 
     Raises:
@@ -80,7 +93,7 @@ def make_concurrent_calls(*calls: object) -> Outcomes:
 
 def explore(
     *calls: object,
-    check: Callable[[Outcomes], Any] | None = None,
+    check: Callable[[Outcomes[Any]], Any] | None = None,
     refusals: Iterable[type[BaseException]] = (),
     max_schedules: int | None = None,
     max_seconds: float | None = None,
@@ -107,7 +120,7 @@ def replay(
     token: str,
     /,
     *calls: object,
-    check: Callable[[Outcomes], Any] | None = None,
+    check: Callable[[Outcomes[Any]], Any] | None = None,
     refusals: Iterable[type[BaseException]] = (),
 ) -> Exploration:
     """Block while `aioconcurrent.replay` runs; arguments, result and errors are the same.
@@ -136,7 +149,7 @@ async def _in_caller(function: Callable[..., T], *args: Any) -> T:
         return function(*args)
 
 
-def _make(calls: Sequence[Call], name: str) -> Outcomes:
+def _make(calls: Sequence[Call], name: str) -> Outcomes[Any]:
     _refuse_loop(name)
     options = current_options()
     if options.start_method == "inline":

@@ -19,7 +19,8 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -54,20 +55,26 @@ def _remembered(variable: str, find: Callable[[], str]) -> str:
 
 def postgresql_on_loopback(port: int) -> str:
     """Return a URL for the first user without a password who may create databases."""
-    import psycopg
-
+    driver = postgresql_driver()
     for user in dict.fromkeys(["postgres", getpass.getuser()]):
         url = f"postgresql://{user}@127.0.0.1:{port}/postgres"
         try:
-            with psycopg.connect(url, connect_timeout=2) as connection:
-                row = connection.execute(
-                    "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
-                ).fetchone()
-        except psycopg.OperationalError:
+            with closing(driver.connect(url, connect_timeout=2)) as connection, connection.cursor() as cursor:
+                cursor.execute("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user")
+                row = cursor.fetchone()
+        except driver.OperationalError:
             continue
         if row == (True,):
             return url
     return ""
+
+
+def postgresql_driver() -> Any:
+    """Return psycopg, or else psycopg2, as Django does."""
+    try:
+        return import_module("psycopg")
+    except ImportError:
+        return import_module("psycopg2")
 
 
 def mysql_on_loopback(port: int) -> str:

@@ -57,8 +57,9 @@ def test_an_error_is_wrapped_and_the_next_call_runs() -> None:
 
 
 def test_the_traceback_of_an_error_has_the_live_frames() -> None:
-    [wrapped] = call_concurrently(1, fail, "not here")
+    [wrapped] = call_concurrently(1, fail, "not here").errors
     trace = wrapped.traceback
+    assert trace is not None
     while trace.tb_next is not None:
         trace = trace.tb_next
     assert trace.tb_frame.f_code is fail.__code__
@@ -103,5 +104,5 @@ async def test_an_awaited_coroutine_function_runs_on_the_loop_of_its_caller(anyi
 
 
 async def test_an_awaited_error_is_wrapped() -> None:
-    [wrapped] = await aioconcurrent.call_concurrently(1, fail, "not here")
+    [wrapped] = (await aioconcurrent.call_concurrently(1, fail, "not here")).errors
     assert isinstance(wrapped.error, LookupError)

@@ -94,7 +94,7 @@ def test_a_decorated_function_has_the_options_in_each_of_its_runs() -> None:
 async def test_a_decorated_coroutine_function_has_the_options_while_it_runs() -> None:
     @options(start_method="inline")
     async def pid() -> int:
-        return (await aioconcurrent.call_concurrently(1, os.getpid))[0]  # type: ignore[no-any-return]
+        return (await aioconcurrent.call_concurrently(1, os.getpid)).values[0]
 
     assert await pid() == os.getpid()
     assert current_options() == Options()
@@ -124,7 +124,7 @@ async def test_options_of_one_task_are_not_those_of_another() -> None:
 
 async def test_options_hold_for_the_awaitable_api() -> None:
     with options(timeout=0.2):
-        [wrapped] = await aioconcurrent.call_concurrently(1, time.sleep, 60)
+        [wrapped] = (await aioconcurrent.call_concurrently(1, time.sleep, 60)).errors
     assert isinstance(wrapped.error, TerminatedProcessError)
     assert wrapped.error.timeout == 0.2
 
@@ -244,7 +244,7 @@ def test_prepare_is_the_place_for_mocks() -> None:
 
     with options(prepare=freeze):
         assert call_concurrently(2, lambda: time.time()) == [1_000_000.0, 1_000_000.0]
-    assert call_concurrently(1, lambda: time.time())[0] > 1_000_000
+    assert call_concurrently(1, lambda: time.time()).values[0] > 1_000_000
 
 
 @both_start_methods

@@ -13,7 +13,7 @@ from zipfile import ZipFile
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PUBLIC_MODULES = ["aioconcurrent", "aioconcurrent.sync"]
+PUBLIC_MODULES = ["aioconcurrent", "aioconcurrent.http", "aioconcurrent.sync"]
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ def seen(*names: str) -> list[Any]:
     """The values of settings in a call."""
     outcomes = call_concurrently(1, settings_named, *names)
     outcomes.raise_errors()
-    return list(outcomes[0])
+    return outcomes.values[0]
 
 
 @both_start_methods
@@ -135,7 +135,7 @@ def test_language_and_time_zone_are_the_active_ones() -> None:
 @both_start_methods
 def test_translation_that_is_off_is_off_in_the_calls() -> None:
     with translation.override(None):
-        assert call_concurrently(1, language_and_time_zone)[0][0] is None
+        assert call_concurrently(1, language_and_time_zone).values[0][0] is None
 
 
 CONFIGURED = """

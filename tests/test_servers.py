@@ -1,10 +1,10 @@
 """The tests' own way to the databases: which server is used, and what `database` gives a test."""
 
 import socket
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from django.db import connection, connections
 
@@ -50,14 +50,16 @@ def test_a_port_without_a_server_gives_no_url() -> None:
 
 
 def test_the_embedded_server_runs_and_leaves_nothing_behind() -> None:
+    driver = servers.postgresql_driver()
     with servers.embedded_postgresql() as url:
-        with psycopg.connect(url) as session:
-            assert session.execute("SHOW fsync").fetchone() == ("off",)
+        with closing(driver.connect(url)) as session, session.cursor() as cursor:
+            cursor.execute("SHOW fsync")
+            assert cursor.fetchone() == ("off",)
         folder = Path(servers.connection_settings(url)["HOST"])
         assert folder.exists()
     assert not folder.exists()
-    with pytest.raises(psycopg.OperationalError):
-        psycopg.connect(url)
+    with pytest.raises(driver.OperationalError):
+        driver.connect(url)
 
 
 def test_each_database_is_its_own_and_outside_a_transaction(database: str) -> None:

@@ -133,7 +133,7 @@ def test_warnings_come_back_to_recwarn(recwarn: pytest.WarningsRecorder) -> None
 
 @both_start_methods
 def test_a_filter_that_makes_errors_of_warnings_does_so_in_the_call() -> None:
-    [wrapped] = call_concurrently(1, noisy.warn, "few seats")  # "error" is the filter of these tests
+    [wrapped] = call_concurrently(1, noisy.warn, "few seats").errors  # "error" is the filter of these tests
     assert isinstance(wrapped.error, noisy.ShopWarning)
     assert "few seats" in str(wrapped)
 
@@ -152,6 +152,11 @@ def test_what_a_call_prints_is_printed_here_and_kept_in_its_report(capsys: pytes
     assert capsys.readouterr().out == report.output
 
 
+def test_what_a_call_prints_is_seen_by_capfd(capfd: pytest.CaptureFixture[str]) -> None:
+    [report] = call_concurrently(1, noisy.say, "hello").reports
+    assert capfd.readouterr().out == report.output
+
+
 def test_the_output_of_calls_is_not_mixed(capsys: pytest.CaptureFixture[str]) -> None:
     outcomes = make_concurrent_calls((noisy.say, {"text": "one"}), (noisy.say, {"text": "two"}))
     assert [report.output.split()[0] for report in outcomes.reports] == ["one", "two"]
@@ -165,7 +170,7 @@ def test_nothing_can_be_read_from_stdin() -> None:
 
 @both_start_methods
 def test_random_numbers_differ_between_calls() -> None:
-    drawn = call_concurrently(3, noisy.draw)
+    drawn = call_concurrently(3, noisy.draw).values
     assert len({early for early, _ in drawn}) == 3
     assert len({own for _, own in drawn}) == 3
 

@@ -169,7 +169,7 @@ class Gate(Passage):
     def _may_retry(self, connection: Any, kind: Kind, error: Exception) -> bool:
         """Report a failed round trip; True if it is to be tried again."""
         cause = error.__cause__ or error
-        if getattr(cause, "sqlstate", None) == _QUERY_CANCELED and self.say(Cancelled()) == "deadlock":
+        if _sqlstate(cause) == _QUERY_CANCELED and self.say(Cancelled()) == "deadlock":
             self._report(Done(None, "OperationalError: deadlock detected"))
             raise _deadlock(connection) from cause
         if self._would_wait(connection, kind, cause) and self.say(Busy()) == "retry":
@@ -196,6 +196,11 @@ class Gate(Passage):
 
 def _done(rowcount: int | None, columns: tuple[str, ...], rows: tuple[tuple[Primitive, ...], ...]) -> Done:
     return Done(rowcount, None, columns, rows)
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    """What psycopg and psycopg2 call by different names."""
+    return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
 
 
 def _deadlock(connection: BaseDatabaseWrapper) -> Exception:

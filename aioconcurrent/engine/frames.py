@@ -45,6 +45,8 @@ class Kind(IntEnum):
     WARNING = 32
     SESSION = 34
     ASK = 35
+    PAUSED = 36
+    RESUMED = 37
     RESULT = 33
 
 

@@ -16,6 +16,7 @@ import anyio
 
 from .. import _pickling
 from ..exceptions import ProtocolError
+from .debugging import Pauses
 from .frames import Frame, FrameReader, Kind
 
 if TYPE_CHECKING:
@@ -90,8 +91,10 @@ class Output:
 class Attendance:
     """The engine's dealings with one wrapper, from its start to its end."""
 
-    def __init__(self, wrapper: Wrapper, hear: Callable[[bytes | None], None] | None = None) -> None:
-        """`hear` is told what a stepped call asks, and None when it will ask no more."""
+    def __init__(
+        self, wrapper: Wrapper, hear: Callable[[bytes | None], None] | None = None, pauses: Pauses | None = None
+    ) -> None:
+        """`hear` is told what a stepped call asks, and None when it will ask no more; a race's `pauses` are shared."""
         self.report = Report()
         self._hear_asking = hear
         self.arrived = anyio.Event()  # at the barrier, or at an end before it
@@ -100,6 +103,8 @@ class Attendance:
         self._is_ready = False
         self._is_over = False  # it has given its result, or can give none any more
         self._conversation = anyio.CancelScope()  # its deadline is set when the call is released
+        self._pauses = pauses or Pauses()
+        self._pauses.watch(self._conversation)
         self._draining = anyio.CancelScope(shield=True)  # a wrapper that cannot print cannot end
 
     async def run(self, call: bytes) -> None:
@@ -112,6 +117,7 @@ class Attendance:
             self.report.timed_out = self._conversation.cancelled_caught
         finally:
             self.arrived.set()
+            self._pauses.resume(self)
             if self._hear_asking is not None:
                 self._hear_asking(None)
             with anyio.CancelScope(shield=True):
@@ -170,6 +176,10 @@ class Attendance:
                 self.report.messages.append(frame)
             case Kind.SESSION:
                 self.report.sessions.append(frame.payload)
+            case Kind.PAUSED:
+                self._pauses.pause(self)
+            case Kind.RESUMED:
+                self._pauses.resume(self)
             case Kind.ASK if self._hear_asking is not None:
                 self._hear_asking(frame.payload)
             case _:
@@ -210,7 +220,8 @@ async def race(
         start_up: How long the wrappers may take until all are ready, in seconds.
         timeout: How long a call may take from the common start, in seconds.
     """
-    attendances = [Attendance(wrapper) for wrapper in wrappers]
+    pauses = Pauses()
+    attendances = [Attendance(wrapper, pauses=pauses) for wrapper in wrappers]
     for attendance in attendances:
         attendance.report.limit = start_up
         reports.append(attendance.report)
@@ -218,7 +229,8 @@ async def race(
         for attendance, call in zip(attendances, calls, strict=True):
             group.start_soon(attendance.drain)
             group.start_soon(attendance.run, call)
-        with anyio.move_on_after(start_up):
+        with anyio.move_on_after(start_up) as limit:
+            pauses.watch(limit)
             for attendance in attendances:
                 await attendance.arrived.wait()
         start = time.monotonic() + _HEADROOM[0] + _HEADROOM[1] * len(wrappers)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _pickling
 from ..exceptions import UnpicklableError
+from .debugging import own_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +29,7 @@ class Surroundings:
         filters: One pickle for each of the caller's warning filters, first match first.
         levels: Logger names and their levels; the root's name is "".
         disabled: As in `logging.disable`.
+        terminal: The path of the terminal that it reads from; None if it reads from none.
     """
 
     directory: str
@@ -37,6 +39,7 @@ class Surroundings:
     filters: list[bytes]
     levels: dict[str, int]
     disabled: int
+    terminal: str | None
 
     @classmethod
     def capture(cls) -> Surroundings:
@@ -50,6 +53,7 @@ class Surroundings:
             filters=_picklable_filters(),
             levels={"" if logger is logging.root else logger.name: logger.level for logger in loggers if logger.level},
             disabled=logging.root.manager.disable,
+            terminal=own_terminal(),
         )
 
     def apply(self, applied: Surroundings | None = None) -> None:

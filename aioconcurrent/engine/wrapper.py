@@ -25,7 +25,10 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from .. import _pickling
+from .._calls import READY
+from .debugging import Debugging
 from .frames import Kind
+from .measuring import save_coverage
 from .surroundings import forward_logs
 
 if TYPE_CHECKING:
@@ -103,6 +106,7 @@ class Wrapper:
         self.finished: float | None = None
         self._settled = 0.0
         self._is_stepped = False
+        self._debugging: Debugging | None = None
 
     def perform(self) -> NoReturn:
         """Run the call that comes through the channel, report its result, and end this process."""
@@ -111,6 +115,7 @@ class Wrapper:
             self.channel.greet()
             task: Task = _pickling.loads(self.channel.expect(Kind.CALL))
             result = self._result(task)
+            save_coverage()  # before the result, after which the engine waits for the end of this process only so long
             if os.getpid() == pid:  # else the function forked, and this is a copy of it that went on
                 self.channel.send(Kind.RESULT, _pickling.dumps(result))
             status = 0
@@ -137,6 +142,8 @@ class Wrapper:
 
     def _call(self, task: Task) -> Any:
         world = self._enter()
+        self._debugging = Debugging(self.channel, task.call, self.context.surroundings.terminal)
+        self._debugging.install()
         self.phase = "importing the function"
         function, args, kwargs = _open(task)
         self.phase = "importing prepare"
@@ -154,7 +161,8 @@ class Wrapper:
             return _run(main, task.backend)
         self.phase = "connecting to the databases"
         world.connect()
-        self._start(prepare, task)
+        get_ready = getattr(function, READY, None)
+        self._start(prepare, task, get_ready and (lambda: get_ready(*args, **kwargs)))
         return self._timed(function, args, kwargs, task.backend)
 
     def _enter(self) -> World:
@@ -188,10 +196,13 @@ class Wrapper:
 
         warnings.showwarning = show
 
-    def _start(self, prepare: Callable[[], object] | None, task: Task) -> None:
-        if prepare is not None:
-            self.phase = "running prepare"
-            prepare()
+    def _start(
+        self, prepare: Callable[[], object] | None, task: Task, get_ready: Callable[[], object] | None = None
+    ) -> None:
+        for phase, do in (("running prepare", prepare), ("getting ready", get_ready)):
+            if do is not None:
+                self.phase = phase
+                do()
         self.phase = "waiting for the others"
         self.channel.send(Kind.READY)
         start: float | None = _pickling.loads(self.channel.expect(Kind.START))
@@ -234,6 +245,8 @@ class Wrapper:
 
     def _finish(self) -> None:
         self.finished = time.monotonic()
+        if self._debugging is not None:
+            self._debugging.leave()
         if self._is_stepped and self.world is not None:
             self.world.unstep()
         time.sleep(max(0.0, self._settled - self.finished))

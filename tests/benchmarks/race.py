@@ -163,7 +163,7 @@ def many(rounds: int) -> Iterator[tuple[str, str, str]]:
     yield "200 calls", f"{ms(crowd)}: {median(crowd) / median(few):.0f} times the time of 5", "50 times"
     memory = call_concurrently(20, private_memory)
     memory.raise_errors()
-    yield "unique memory of a wrapper that starts", f"{max(memory) / 2**20:.1f} MB", "8 MB"
+    yield "unique memory of a wrapper that starts", f"{max(memory.values) / 2**20:.1f} MB", "8 MB"
 
 
 def _nothing(_: int) -> None:

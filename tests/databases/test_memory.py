@@ -67,13 +67,13 @@ def test_calls_that_write_at_the_same_moment_lose_nothing() -> None:
 
 
 def test_keys_go_on_where_the_calls_left_off() -> None:
-    [key] = call_concurrently(1, create, "the call's")
+    [key] = call_concurrently(1, create, "the call's").values
     Counter.objects.all().delete()
     assert create("the test's") == key + 1
 
 
 def test_constraints_hold_in_the_calls() -> None:
-    [wrapped] = call_concurrently(1, sell, show=12345)
+    [wrapped] = call_concurrently(1, sell, show=12345).errors
     assert isinstance(wrapped.error, IntegrityError), wrapped
     assert not Ticket.objects.exists()
 
@@ -125,7 +125,7 @@ def test_a_mirror_in_memory_is_the_database_that_it_mirrors(monkeypatch: pytest.
 
 def test_no_file_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    [name] = call_concurrently(1, database_name)
+    [name] = call_concurrently(1, database_name).values
     assert Path(name).is_relative_to(tmp_path)
     assert not list(tmp_path.glob("aioconcurrent-*"))
 

@@ -196,7 +196,7 @@ async def test_a_prepare_that_does_not_import_fails_the_calls(target: str, kind:
 
 async def test_a_prepare_that_raises_fails_the_calls(start_method: str, folder: Path) -> None:
     with options(prepare=raises.raise_from_cause):
-        [wrapped] = await call_concurrently(1, calls.sign_in, folder)
+        [wrapped] = (await call_concurrently(1, calls.sign_in, folder)).errors
     assert isinstance(wrapped.error, ValueError)
     assert wrapped.error.__notes__[0] == "seen on a Tuesday"
     assert "tests.faults.calls.sign_in(<PosixPath>) was running prepare" in wrapped.error.__notes__[1]

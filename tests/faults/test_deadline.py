@@ -58,7 +58,7 @@ def test_late_calls_and_their_children_are_dead(race: Outcomes, signed: Path) ->
 
 async def test_a_coroutine_past_its_deadline_is_an_error_too(folder: Path) -> None:
     with options(timeout=0.2):
-        [wrapped] = await call_concurrently(1, calls.sign_in_and_stay_in_coroutine, folder)
+        [wrapped] = (await call_concurrently(1, calls.sign_in_and_stay_in_coroutine, folder)).errors
     assert isinstance(wrapped.error, TerminatedProcessError)
     assert "was still running after 0.2 s" in str(wrapped)
     assert not left_of(signed_in(folder), 2)

@@ -142,11 +142,11 @@ async def test_a_child_that_left_the_process_group_is_dead_after_the_race() -> N
     with options(start_method="fork"):
         outcomes = await make_concurrent_calls((calls.start_sleeper, {"new_session": True}), (calls.answer, {}))
     outcomes.raise_errors()
-    assert not left_of(outcomes[:1], 2)
+    assert not left_of(outcomes.values[:1], 2)
 
 
 async def test_a_child_that_left_the_process_group_with_all_descriptors_keeps_nothing_open(start_method: str) -> None:
     outcomes = await make_concurrent_calls((calls.fork_sleeper, {"new_session": True}))
     outcomes.raise_errors()
     assert outcomes.reports[0].exit_status == 0
-    calls.kill(outcomes[0])  # with "spawn" nobody else does
+    calls.kill(outcomes.values[0])  # with "spawn" nobody else does

@@ -27,8 +27,8 @@ def forking() -> Iterator[None]:
 def test_200_calls_at_once_are_200_processes(backend: str) -> None:
     outcomes = run_race(backend, *((calls.tell_pid, {"value": number}) for number in range(200)))
     outcomes.raise_errors()
-    assert [value for value, _ in outcomes] == list(range(200))
-    assert len({pid for _, pid in outcomes}) == 200
+    assert [value for value, _ in outcomes.values] == list(range(200))
+    assert len({pid for _, pid in outcomes.values}) == 200
 
 
 def test_200_calls_that_die_are_200_errors() -> None:
@@ -76,7 +76,7 @@ class Use:
 
     @classmethod
     def now(cls) -> "Use":
-        [(_, pid)] = call_concurrently(1, calls.get_pids)
+        [(_, pid)] = call_concurrently(1, calls.get_pids).values
         here, template = psutil.Process(), psutil.Process(pid)
         gc.collect()
         return cls(

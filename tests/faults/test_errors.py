@@ -213,7 +213,7 @@ def test_a_value_is_never_printed_by_the_library(start_method: str) -> None:
 
 def test_an_error_of_a_database_keeps_its_cause(database: str) -> None:
     outcomes = sync.call_concurrently(1, raises.create_twice, database)
-    error = outcomes[0].error
+    error = outcomes.errors[0].error
     assert isinstance(error, IntegrityError)
     assert error.__cause__ is not None
     assert type(error.__cause__).__name__ in ("IntegrityError", "UniqueViolation")

@@ -33,7 +33,7 @@ async def test_a_call_past_its_deadline_leaves_no_session(
     with options(timeout=0.5):
         outcomes = await make_concurrent_calls((calls.wait_for_database, {"using": database}), (calls.answer, {}))
     assert await in_thread(count_statements, database) == 0
-    assert isinstance(outcomes[0].error, TerminatedProcessError)
+    assert isinstance(outcomes.errors[0].error, TerminatedProcessError)
     assert outcomes[1] == 42
 
 
@@ -42,7 +42,7 @@ async def test_a_call_that_is_killed_leaves_no_session(database: str, folder: Pa
         group.start_soon(kill_when_waiting, database, folder, in_thread)
         outcomes = await call_concurrently(1, calls.sign_in_and_wait_for_database, folder, database)
     assert await in_thread(count_statements, database) == 0
-    assert isinstance(outcomes[0].error, ProcessDiedError)
+    assert isinstance(outcomes.errors[0].error, ProcessDiedError)
 
 
 async def kill_when_waiting(database: str, folder: Path, in_thread: ThreadOfQueries) -> None:

@@ -17,7 +17,7 @@ def forking(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def get_template() -> int:
-    [(_, template)] = await call_concurrently(1, calls.get_pids)
+    [(_, template)] = (await call_concurrently(1, calls.get_pids)).values
     return int(template)
 
 
@@ -30,7 +30,7 @@ async def test_a_race_after_the_template_was_killed_just_works() -> None:
     calls.kill(killed)
     outcomes = await call_concurrently(2, calls.get_pids)
     outcomes.raise_errors()
-    assert killed not in {template for _, template in outcomes}
+    assert killed not in {template for _, template in outcomes.values}
     assert not left_of([killed], 2)
 
 
@@ -45,7 +45,8 @@ async def test_calls_whose_template_is_killed_are_told_and_leave_nothing(folder:
     async with anyio.create_task_group() as group:
         group.start_soon(kill_when_signed_in, template, folder, 6)
         outcomes = await call_concurrently(2, calls.stay_with_children, folder)
-    for number, wrapped in enumerate(outcomes, 1):
+    assert len(outcomes.errors) == 2
+    for number, wrapped in enumerate(outcomes.errors, 1):
         assert isinstance(wrapped.error, ProcessDiedError)
         text = str(wrapped.error)
         assert f"call {number} of 2, tests.faults.calls.stay_with_children(<PosixPath>)" in text
@@ -60,7 +61,7 @@ async def test_no_call_begins_if_the_template_is_killed_before_the_barrier(folde
         with options(prepare=partial(calls.let_first_pass, folder)):
             outcomes = await call_concurrently(2, calls.run, folder)
     assert len(outcomes.errors) == 2
-    for number, wrapped in enumerate(outcomes, 1):
+    for number, wrapped in enumerate(outcomes.errors, 1):
         assert isinstance(wrapped.error, ProcessDiedError)
         assert f"call {number} of 2, tests.faults.calls.run(<PosixPath>)" in str(wrapped.error)
     assert not (folder / "run").exists()

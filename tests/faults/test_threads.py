@@ -1,5 +1,6 @@
 """Two threads of one process that race at the same time."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,14 +49,14 @@ def test_two_threads_share_a_template_that_is_not_up_yet() -> None:
     close_template()
     with options(start_method="fork"):
         pids = at_once(lambda _: call_concurrently(2, calls.get_pids))
-    templates = {template for outcomes in pids for _, template in outcomes}
-    wrappers = {wrapper for outcomes in pids for wrapper, _ in outcomes}
+    templates = {template for outcomes in pids for _, template in outcomes.values}
+    wrappers = {wrapper for outcomes in pids for wrapper, _ in outcomes.values}
     assert len(templates) == 1
     assert len(wrappers) == 4
 
 
 def test_a_thread_whose_race_fails_does_not_disturb_the_other(start_method: str) -> None:
-    functions = [calls.die_at_once, calls.answer]
+    functions: list[Callable[[], object]] = [calls.die_at_once, calls.answer]
     failed, worked = at_once(lambda number: call_concurrently(2, functions[number]))
     assert len(failed.errors) == 2
     assert worked == [42, 42]
@@ -64,4 +65,4 @@ def test_a_thread_whose_race_fails_does_not_disturb_the_other(start_method: str)
 def test_a_thread_that_races_and_ends_leaves_its_template_to_the_next() -> None:
     with options(start_method="fork"):
         pids = [at_once(lambda _: call_concurrently(1, calls.get_pids)) for _ in range(2)]
-    assert len({template for both in pids for [(_, template)] in both}) == 1
+    assert len({template for both in pids for outcomes in both for _, template in outcomes.values}) == 1

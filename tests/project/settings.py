@@ -6,6 +6,7 @@ hand-over of live settings leads a wrapper to the database of the test.
 """
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from typing import Any
 from tests import servers
 
 servers.choose_mysql_driver()
+
+if os.environ.get("AIOCONCURRENT_TEST_POSTGRES_DRIVER") == "psycopg2":
+    sys.modules["psycopg"] = None  # type: ignore[assignment]  # Django takes the other one where it cannot import it
 
 SECRET_KEY = "only for tests"
 INSTALLED_APPS = ["tests.project.shop", "tests.project.ledger"]
