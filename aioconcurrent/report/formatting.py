@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from sqlglot.dialects.dialect import Dialect
+from sqlglot import Dialect, TokenType
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import TokenType
 
 from ..explore.operation import Operation
 from ..explore.statements import DIALECTS
@@ -29,22 +28,8 @@ class Bit(NamedTuple):
 
 
 _CLAUSES = frozenset(
-    [
-        "FROM",
-        "WHERE",
-        "SET",
-        "VALUES",
-        "ORDER BY",
-        "GROUP BY",
-        "HAVING",
-        "LIMIT",
-        "OFFSET",
-        "RETURNING",
-        "UNION",
-        "INTERSECT",
-        "EXCEPT",
-        "FOR",
-    ]
+    ["FROM", "WHERE", "SET", "VALUES", "ORDER BY", "GROUP BY", "HAVING", "LIMIT", "OFFSET", "RETURNING"]
+    + ["UNION", "INTERSECT", "EXCEPT", "FOR"]
 )
 _JOINS = frozenset({"LEFT", "RIGHT", "FULL", "INNER", "CROSS", "NATURAL", "OUTER", "JOIN"})
 _CONFLICTS = frozenset({"CONFLICT", "DUPLICATE"})
