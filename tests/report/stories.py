@@ -117,3 +117,12 @@ def recorded() -> Story:
     ]  # fmt: skip
     steps = [(step, 5000 + started, 5000 + (ended or 0)) for step, started, ended in steps]
     return Story.of_race("test_buy", ["buy(show_id=1)"] * 4, [True, True, True, False], steps)
+
+
+STORIES = {
+    "two calls": bought_twice(),
+    "twenty calls": crowd(),
+    "loops": crowd(3, 120, loops=True),
+    "on one clock": recorded(),
+    "hostile": hostile(),
+}

@@ -170,13 +170,13 @@
     const index = rows.indexOf(event.target.closest("li"));
     if (index >= 0 && index !== current) select(index);
   });
-  if (matchMedia("(hover: hover)").matches) {
-    one(".rows").addEventListener("mouseover", event => {
-      const row = event.target.closest("li");
-      if (row) show(rows.indexOf(row));
-    });
-    one(".rows").addEventListener("mouseleave", () => show(current));
-  }
+  one(".rows").addEventListener("pointerover", event => {
+    const row = event.target.closest("li");
+    if (row && event.pointerType === "mouse") show(rows.indexOf(row));
+  });
+  one(".rows").addEventListener("pointerleave", event => {
+    if (event.pointerType === "mouse") show(current);
+  });
 
   document.documentElement.classList.add("scripted");
   all("button[data-copies]").forEach(button => { button.hidden = false; });
