@@ -8,7 +8,6 @@ from aioconcurrent.report.lanes import lanes
 from aioconcurrent.report.states import State, states
 from aioconcurrent.report.story import Story
 from aioconcurrent.report.timeline import Timeline
-
 from tests.explore.traces import waited
 
 from .stories import STORIES, T, bought_twice, get, recorded, save
