@@ -209,10 +209,12 @@ def _label(row: LaneRow, story: Story) -> str:
 
 
 def _call(story: Story, call: int) -> _Call:
-    outcome = story.ending.outcomes[call] if call < len(story.ending.outcomes) else None
-    error = outcome.error if isinstance(outcome, WrappedError) else outcome
-    output = _plain(story.outputs[call]) if call < len(story.outputs) else ""
     name, text = call_name(call), story.calls[call]
+    output = _plain(story.outputs[call]) if call < len(story.outputs) else ""
+    if call >= len(story.ending.outcomes):  # there is a verdict on many runs, and none of them to show
+        return _Call(call, name, text, "", False, "", output)
+    outcome = story.ending.outcomes[call]
+    error = outcome.error if isinstance(outcome, WrappedError) else outcome
     if not isinstance(error, BaseException):
         return _Call(call, name, text, f"returns {shown(outcome)}", False, "", output)
     said = "".join(traceback.format_exception_only(error)).strip()

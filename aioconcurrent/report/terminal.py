@@ -68,6 +68,8 @@ class StoryView:
         yield Text(printable(story.test_id or story.title), "dim")
         if story.reason:
             yield Text(printable(story.reason))
+        for note in story.notes:
+            yield Text(f"note: {printable(note)}")
 
     def _texts(self) -> Iterator[Text]:
         if self._story.explanation:
