@@ -35,6 +35,13 @@ def test_the_wheel_is_typed_and_brings_its_licence(wheel: ZipFile) -> None:
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel.namelist())
 
 
+def test_the_wheel_brings_the_templates_of_the_page(wheel: ZipFile) -> None:
+    folder = "aioconcurrent/report/templates"
+    assert {name for name in wheel.namelist() if name.startswith(folder)} == {
+        f"{folder}/page.{kind}" for kind in ("html", "css", "js")
+    }
+
+
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: ZipFile, metadata: Message) -> None:
     top = {PurePosixPath(name).parts[0] for name in wheel.namelist()}
     assert top == {"aioconcurrent", f"aioconcurrent-{metadata['Version']}.dist-info"}

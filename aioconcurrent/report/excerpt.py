@@ -46,7 +46,7 @@ def excerpt(source: str) -> list[CodeLine]:
     for file in _files(match["file"]):
         lines = linecache.getlines(file)
         if number <= len(lines) and _is_same(lines[number - 1], code):
-            return list(_around(lines, number))
+            return _around(lines, number)
     return [CodeLine(number, code, here=True)] if code else []
 
 
@@ -67,8 +67,12 @@ def _is_same(line: str, code: str) -> bool:
     return stripped.startswith(code[:-3]) if code.endswith("...") else stripped == code or not code
 
 
-def _around(lines: list[str], number: int) -> Iterator[CodeLine]:
+def _around(lines: list[str], number: int) -> list[CodeLine]:
     first = max(number - _BEFORE, 1)
-    chosen = lines[first - 1 : number + _AFTER]
-    for offset, text in enumerate(textwrap.dedent("".join(chosen)).splitlines()):
-        yield CodeLine(first + offset, text, here=first + offset == number)
+    chosen = textwrap.dedent("".join(lines[first - 1 : number + _AFTER])).splitlines()
+    around = [CodeLine(first + offset, text, first + offset == number) for offset, text in enumerate(chosen)]
+    while not (around[0].text or around[0].here):
+        around.pop(0)
+    while not (around[-1].text or around[-1].here):
+        around.pop()
+    return around

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from sqlglot.dialects.dialect import Dialect
+from sqlglot import Dialect, TokenType
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import TokenType
 
 from ..explore.operation import Operation
 from ..explore.statements import DIALECTS
@@ -28,24 +27,9 @@ class Bit(NamedTuple):
     kind: Literal["", "keyword", "string", "value"] = ""
 
 
-_CLAUSES = frozenset(
-    [
-        "FROM",
-        "WHERE",
-        "SET",
-        "VALUES",
-        "ORDER BY",
-        "GROUP BY",
-        "HAVING",
-        "LIMIT",
-        "OFFSET",
-        "RETURNING",
-        "UNION",
-        "INTERSECT",
-        "EXCEPT",
-        "FOR",
-    ]
-)
+_BETWEEN_QUERIES = frozenset({"UNION", "INTERSECT", "EXCEPT"})
+_CLAUSES = frozenset({"FROM", "WHERE", "SET", "VALUES", "ORDER BY", "GROUP BY", "HAVING", "LIMIT", "OFFSET"})
+_LATE_CLAUSES = frozenset({"RETURNING", "FOR"})
 _JOINS = frozenset({"LEFT", "RIGHT", "FULL", "INNER", "CROSS", "NATURAL", "OUTER", "JOIN"})
 _CONFLICTS = frozenset({"CONFLICT", "DUPLICATE"})
 _NO_KEYWORDS = frozenset({TokenType.VAR, TokenType.IDENTIFIER, TokenType.NUMBER})
@@ -159,7 +143,7 @@ def _begins_clause(words: list[str], index: int) -> bool:
         return before not in _JOINS
     if word == "ON":
         return words[index + 1 : index + 2] != [] and words[index + 1] in _CONFLICTS
-    return word in _CLAUSES and before != "DELETE"
+    return (word in _CLAUSES and before != "DELETE") or word in _BETWEEN_QUERIES or word in _LATE_CLAUSES
 
 
 def _filled(bits: list[Bit], parameters: tuple[object, ...]) -> Iterator[Bit]:

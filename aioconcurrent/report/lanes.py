@@ -13,7 +13,7 @@ from ..exceptions import WrappedError
 from ..explore.accesses import Computed, accesses
 from ..explore.trace import Ending, TracedStep, call_name
 from .sql import keep, literal, operation_text
-from .values import shown
+from .values import printable, shown
 
 __all__ = ["LaneRow", "Lanes", "Line", "Piece", "as_text", "lanes", "layout"]
 
@@ -332,6 +332,7 @@ _CLAUSES = (" FROM ", " WHERE ", " SET ", " VALUES ", " ORDER BY ", " RETURNING 
 
 def _wrapped(text: str, width: int) -> list[str]:
     """Break a text into lines, before the clauses of SQL where there are some."""
+    text = printable(text)
     if len(text) <= width:
         return [text]
     marked = text
@@ -349,7 +350,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 def _source(source: str, width: int) -> list[str]:
     """The file without its folders, and the code; on two lines where one does not hold them."""
-    place, _, code = source.partition(": ")
+    place, _, code = printable(source).partition(": ")
     file = place.partition(" in ")[0].replace("\\", "/").rsplit("/", 1)[-1]
     if len(f"{file}  {code}") <= width:
         return [f"{file}  {code}".rstrip()]

@@ -13,12 +13,14 @@ import traceback
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
 
 from django.template import Context, Engine
-from django.utils.safestring import mark_safe
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
 from rich.text import Text
 
 from ..exceptions import WrappedError
@@ -56,13 +58,13 @@ class _Row:
     place: str
     code: str
     bits: list[Bit]
-    states: list[State]
+    rails: str
     time: str = ""
 
     @property
     def results(self) -> list[tuple[str, str]]:
         """What came of it, each with a word by which the style sheet knows waits and errors."""
-        return [(_manner(result), result) for result in self.row.results]
+        return [(_manner(result), re.sub(r"^->", "→", result)) for result in self.row.results]
 
     @property
     def manner(self) -> str:
@@ -161,17 +163,27 @@ def _context(story: Story) -> dict[str, Any]:
 def _rows(story: Story, rows: tuple[LaneRow, ...], found: list[Detail]) -> list[_Row]:
     vendor = next((step.operation.vendor for step in story.ending.steps if step.operation.vendor), "")
     targets = {detail.index: f"step-{detail.number}" for detail in found}
+    rails = cache(_rail)
     made = []
     for row, after in zip(rows, states(rows, story.ending.steps), strict=True):
         target = f"call-{row.call}" if row.kind == "ended" else targets.get(row.steps.start, f"call-{row.call}")
         is_sql = row.kind == "step" and story.ending.steps[row.steps.start].operation.kind in ("sql", "many")
-        bits = highlighted(row.action, vendor) if is_sql else [Bit(row.action)]
+        bits = highlighted(row.action, vendor) if is_sql else [Bit(row.action, "keyword" if row.kind == "step" else "")]
         time = ""
         if row.kind == "step" and story.times:
             time = f"{(story.times[row.steps.start][0] - story.begin) * 1000:.1f} ms"
         where, code = _split(row.source)
-        made.append(_Row(row, call_name(row.call), _label(row, story), target, where, code, bits, after, time))
+        lines = SafeString("".join(map(rails, after)))
+        made.append(_Row(row, call_name(row.call), _label(row, story), target, where, code, bits, lines, time))
     return made
+
+
+def _rail(state: State) -> SafeString:
+    """A piece of a call's line; there are very many alike, too many for a loop of the template."""
+    if not state.waits_for:
+        return format_html('<i class="rail l{} {}"></i>', state.call, state.kind)
+    waits = f"waits for {' and '.join(map(call_name, state.waits_for))}"
+    return format_html('<i class="rail l{} {}" data-text="{}"></i>', state.call, state.kind, waits)
 
 
 def _manner(text: str) -> str:
@@ -197,10 +209,12 @@ def _label(row: LaneRow, story: Story) -> str:
 
 
 def _call(story: Story, call: int) -> _Call:
-    outcome = story.ending.outcomes[call] if call < len(story.ending.outcomes) else None
-    error = outcome.error if isinstance(outcome, WrappedError) else outcome
-    output = _plain(story.outputs[call]) if call < len(story.outputs) else ""
     name, text = call_name(call), story.calls[call]
+    output = _plain(story.outputs[call]) if call < len(story.outputs) else ""
+    if call >= len(story.ending.outcomes):  # there is a verdict on many runs, and none of them to show
+        return _Call(call, name, text, "", False, "", output)
+    outcome = story.ending.outcomes[call]
+    error = outcome.error if isinstance(outcome, WrappedError) else outcome
     if not isinstance(error, BaseException):
         return _Call(call, name, text, f"returns {shown(outcome)}", False, "", output)
     said = "".join(traceback.format_exception_only(error)).strip()

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from ..explore.trace import TracedStep, call_name
+from ..explore.trace import TracedStep
 from .lanes import LaneRow
 
 __all__ = ["State", "states"]
 
 
 class State(NamedTuple):
-    """What a call is at after a row; `text` is the same for people."""
+    """What a call is at after a row: in no transaction, in one, waiting for others, or just ended."""
 
     call: int
     kind: Literal["alone", "open", "waiting", "ended"]
-    text: str
+    waits_for: tuple[int, ...] = ()
 
 
 def states(rows: Sequence[LaneRow], steps: Sequence[TracedStep]) -> Iterator[list[State]]:
@@ -24,7 +24,7 @@ def states(rows: Sequence[LaneRow], steps: Sequence[TracedStep]) -> Iterator[lis
     now: dict[int, State] = {}
     for row in rows:
         if row.kind == "ended":
-            now[row.call] = State(row.call, "ended", row.action)
+            now[row.call] = State(row.call, "ended")
         elif row.kind != "repeated":
             now[row.call] = _after(row, steps[row.steps.start])
         yield [now[call] for call in sorted(now)]
@@ -33,11 +33,9 @@ def states(rows: Sequence[LaneRow], steps: Sequence[TracedStep]) -> Iterator[lis
 
 
 def _after(row: LaneRow, step: TracedStep) -> State:
-    is_stuck = step.resumed_after is None and step.error is None
-    if row.kind == "step" and step.waited_for and (is_stuck or step.resumed_after is not None):
-        return State(
-            row.call, "waiting", f"waits for {' and '.join(call_name(each) for each in sorted(step.waited_for))}"
-        )
+    failed_at_once = step.error is not None and step.resumed_after is None
+    if row.kind == "step" and step.waited_for and not failed_at_once:
+        return State(row.call, "waiting", tuple(sorted(step.waited_for)))
     if step.operation.in_transaction and step.operation.kind not in ("commit", "rollback", "close"):
-        return State(row.call, "open", "in a transaction")
-    return State(row.call, "alone", "in no transaction")
+        return State(row.call, "open")
+    return State(row.call, "alone")

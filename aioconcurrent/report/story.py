@@ -6,9 +6,12 @@ import shlex
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..explore.trace import Ending, TracedStep, call_name
+
+if TYPE_CHECKING:
+    from ..explore.exploration import Exploration
 
 Recorded = tuple[TracedStep, float, float | None]
 """A step of a plain race, when it began and when it ended, in seconds of one clock; None: it was still running."""
@@ -24,6 +27,7 @@ class Story:
         ending: Of the run.
         verdict: "race", "no race" or "inconclusive"; empty where nothing was judged.
         reason: What the verdict rests on.
+        notes: What else the user should know.
         marked: The indexes of the steps that the explanation is about.
         anomaly: The name of the race, as "lost update".
         explanation: What happened, in a sentence or two.
@@ -39,6 +43,7 @@ class Story:
     ending: Ending
     verdict: str = ""
     reason: str = ""
+    notes: Sequence[str] = ()
     marked: Collection[int] = frozenset()
     anomaly: str = ""
     explanation: str = ""
@@ -47,6 +52,32 @@ class Story:
     test_id: str = ""
     outputs: Sequence[str] = ()
     times: Sequence[tuple[float, float | None]] = ()
+
+    @classmethod
+    def of_exploration(cls, exploration: Exploration, title: str, test_id: str = "") -> Story:
+        """Tell what exploring has found: the counterexample, or, without one, the verdict alone."""
+        judged = cls(
+            title=title,
+            test_id=test_id,
+            calls=exploration.calls,
+            ending=Ending((), {}),
+            verdict=exploration.verdict,
+            reason=exploration.reason,
+            notes=exploration.notes,
+        )
+        found = exploration.counterexample
+        if found is None:
+            return judged
+        return replace(
+            judged,
+            ending=found.ending,
+            marked=found.marked,
+            anomaly=found.anomaly,
+            explanation=found.explanation,
+            hint=found.hint,
+            token=found.token,
+            outputs=tuple(report.output for report in found.outcomes.reports),
+        )
 
     @classmethod
     def of_race(

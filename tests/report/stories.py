@@ -10,11 +10,17 @@ from aioconcurrent.explore.trace import Ending, TracedStep
 from aioconcurrent.report.story import Story
 from tests.explore.traces import Tracer, waited
 
-GET = 'SELECT "demo_show"."id", "demo_show"."title", "demo_show"."seats_left" FROM "demo_show" WHERE "demo_show"."id" = %s LIMIT 21'
+GET = (
+    'SELECT "demo_show"."id", "demo_show"."title", "demo_show"."seats_left" '
+    'FROM "demo_show" WHERE "demo_show"."id" = %s LIMIT 21'
+)
 ADD = 'INSERT INTO "demo_ticket" ("show_id") VALUES (%s) RETURNING "demo_ticket"."id"'
 SAVE = 'UPDATE "demo_show" SET "title" = %s, "seats_left" = %s WHERE "demo_show"."id" = %s'
 TITLE = "The Mousetrap"
-HOSTILE = "</script></style><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">'{{ 7|add:7 }}"
+HOSTILE = (
+    "</script></style><script>document.title='owned'</script>"
+    "<img src=x onerror=\"document.title='owned'\">'{{ 7|add:7 }}"
+)
 
 T = Tracer(atomic=True)
 
@@ -42,7 +48,7 @@ BOUGHT_TWICE = (
 
 def bought_twice(**changes: Any) -> Story:
     """Two buyers of the last ticket, as exploring tells of them."""
-    tables = {
+    tables: dict[str, list[dict[str, Any]]] = {
         "demo_show": [{"id": 1, "title": TITLE, "seats_left": 0}],
         "demo_ticket": [{"id": 1, "show_id": 1}, {"id": 2, "show_id": 1}],
     }
@@ -72,7 +78,9 @@ def hostile() -> Story:
         source=f"a/b.py:1 in {HOSTILE.replace(':', '')}: {HOSTILE}", error=HOSTILE,
     )  # fmt: skip
     ending = Ending((ValueError(HOSTILE),), {HOSTILE: [{HOSTILE: HOSTILE}]}, (step,))
-    texts = dict.fromkeys(("verdict", "reason", "anomaly", "explanation", "hint", "token", "test_id"), HOSTILE)
+    texts: dict[str, Any] = dict.fromkeys(
+        ("verdict", "reason", "anomaly", "explanation", "hint", "token", "test_id"), HOSTILE
+    )
     return Story(title=HOSTILE, calls=(HOSTILE,), ending=ending, outputs=(HOSTILE,), times=((0.0, 1.0),), **texts)
 
 
@@ -109,3 +117,12 @@ def recorded() -> Story:
     ]  # fmt: skip
     steps = [(step, 5000 + started, 5000 + (ended or 0)) for step, started, ended in steps]
     return Story.of_race("test_buy", ["buy(show_id=1)"] * 4, [True, True, True, False], steps)
+
+
+STORIES = {
+    "two calls": bought_twice(),
+    "twenty calls": crowd(),
+    "loops": crowd(3, 120, loops=True),
+    "on one clock": recorded(),
+    "hostile": hostile(),
+}

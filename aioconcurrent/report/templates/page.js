@@ -8,6 +8,7 @@
   const heads = all(".heads .head");
   const targets = links.map(link => link.getAttribute("href").slice(1));
   const firsts = new Map(), ends = new Map(), rowOf = new Map(), bars = new Map();
+  const words = {open: "in a transaction", alone: "in no transaction"};
   let current = -1;
 
   rows.forEach((row, index) => {
@@ -28,7 +29,8 @@
     return heads.map(head => {
       const call = callOf(head), rail = rails.get(call);
       const letter = one(".chip", head).textContent;
-      if (rail) return {call, letter, text: rail.dataset.text, kind: rail.classList[2]};
+      const kind = rail?.classList[2];
+      if (rail && kind !== "ended") return {call, letter, text: rail.dataset.text ?? words[kind], kind};
       if (index < (firsts.get(call) ?? Infinity)) return {call, letter, text: "not begun", kind: "gone"};
       return {call, letter, text: ends.get(call) ?? "", kind: "gone"};
     });
@@ -168,13 +170,13 @@
     const index = rows.indexOf(event.target.closest("li"));
     if (index >= 0 && index !== current) select(index);
   });
-  if (matchMedia("(hover: hover)").matches) {
-    one(".rows").addEventListener("mouseover", event => {
-      const row = event.target.closest("li");
-      if (row) show(rows.indexOf(row));
-    });
-    one(".rows").addEventListener("mouseleave", () => show(current));
-  }
+  one(".rows").addEventListener("pointerover", event => {
+    const row = event.target.closest("li");
+    if (row && event.pointerType === "mouse") show(rows.indexOf(row));
+  });
+  one(".rows").addEventListener("pointerleave", event => {
+    if (event.pointerType === "mouse") show(current);
+  });
 
   document.documentElement.classList.add("scripted");
   all("button[data-copies]").forEach(button => { button.hidden = false; });
