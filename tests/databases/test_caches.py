@@ -132,13 +132,13 @@ def test_two_aliases_of_one_store_are_one_and_other_stores_are_others(settings: 
 @pytest.mark.parametrize("database", on("default"))
 def test_a_model_instance_is_shown_by_its_fields(database: str, files: str) -> None:
     counter = Counter.objects.create(name="n", value=7)
-    result = stepped((cached.keep_counter, {"pk": counter.pk}))
+    result = stepped((cached.keep_counter, {"pk": counter.pk}), database=database)
     assert result.steps[-1].rows == ((f"Counter(id={counter.pk}, name='n', value=7)",),)
 
 
 @pytest.mark.parametrize("database", on("default", "postgresql"))
 def test_the_queries_of_a_default_lie_between_the_steps_of_get_or_set(database: str, files: str) -> None:
-    result = stepped((cached.total, {"using": database}))
+    result = stepped((cached.total, {"using": database}), database=database)
     assert result.texts() == ["cache get", "SELECT", "cache has_key", "cache set", "cache get"]
 
 
