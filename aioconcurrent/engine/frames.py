@@ -45,6 +45,7 @@ class Kind(IntEnum):
     WARNING = 32
     SESSION = 34
     ASK = 35
+    STEP = 36
     RESULT = 33
 
 

@@ -54,6 +54,7 @@ class Task:
         alone: Whether a processor is free for this wrapper at the start.
         seed: For random numbers in a stepped call, which waits before each of its
             operations to be let go; None for a call that runs freely.
+        record: Whether it tells of its operations.
     """
 
     call: str
@@ -63,6 +64,7 @@ class Task:
     backend: str
     alone: bool
     seed: int | None = None
+    record: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +193,9 @@ class Wrapper:
         if prepare is not None:
             self.phase = "running prepare"
             prepare()
+        if task.record:
+            assert self.world is not None
+            self.world.record(lambda news: self.channel.send(Kind.STEP, news))
         self.phase = "waiting for the others"
         self.channel.send(Kind.READY)
         start: float | None = _pickling.loads(self.channel.expect(Kind.START))
@@ -234,7 +239,7 @@ class Wrapper:
     def _finish(self) -> None:
         self.finished = time.monotonic()
         if self.world is not None:
-            self.world.unstep()
+            self.world.release()
         time.sleep(max(0.0, self._settled - self.finished))
 
 
