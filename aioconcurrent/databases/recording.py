@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from .. import _pickling, _step
 from .._recorded import RecordedStep
+from ..explore.operation import Operation
 from .guard import session_id
 from .passage import ROWS, Passage, told_columns, told_error, told_rows
 from .sources import application_line
@@ -20,12 +22,13 @@ from .sources import application_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ..explore.operation import Kind, Operation
+    from ..explore.operation import Kind
     from .passage import Row, Tell
 
 RECORDED = 1000  # operations of a call
 
 # What is told: plain tuples of one of these and a number, for pickling is most of what it costs.
+_FIELDS_OF = attrgetter(*(each.name for each in fields(Operation)))
 _BEGAN, _ENDED, _READ, _LEFT_OUT = range(4)
 
 
@@ -78,7 +81,7 @@ class Recorder(Passage):
             number, self._count = self._count, self._count + 1
         if number >= RECORDED:
             return None
-        self._tell(_BEGAN, number, operation, application_line(), session, time.monotonic())
+        self._tell(_BEGAN, number, _FIELDS_OF(operation), application_line(), session, time.monotonic())
         return number
 
     def _run(self, number: int | None, run: Callable[[], Any]) -> Any:
@@ -125,7 +128,7 @@ def recorded_steps(news: Iterable[bytes]) -> tuple[tuple[RecordedStep, ...], int
         what, number, *more = _pickling.loads(each)
         if what == _BEGAN:
             operation, source, session, started = more
-            steps[number] = RecordedStep(operation, source, started, session=session)
+            steps[number] = RecordedStep(Operation(*operation), source, started, session=session)
         elif what == _ENDED:
             ended, rowcount, columns, rows, error = more
             step = replace(steps[number], ended=ended, rowcount=rowcount, error=error)

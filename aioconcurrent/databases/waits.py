@@ -7,6 +7,7 @@ import threading
 import time
 import warnings
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from .. import _pickling
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _PAUSE = 0.002  # seconds between two looks
 _OPENING = 5.0  # seconds for connecting
 _ENDING = 5.0  # seconds for the last look
+
+_read = lru_cache(maxsize=1024)(_pickling.loads)
 
 Session = tuple[str, int]  # the `Operation.database`, and what its server calls the connection
 
@@ -99,7 +102,7 @@ class Watch:
     def _sessions(self) -> dict[str, set[int]]:
         found: dict[str, set[int]] = {}
         for announced in list(self._announced()):
-            alias, session = _pickling.loads(announced)
+            alias, session = _read(announced)
             if session is not None:
                 found.setdefault(alias, set()).add(session)
         return found

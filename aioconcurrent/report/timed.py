@@ -72,14 +72,19 @@ def _set_free_by(index: int, made: Sequence[tuple[int, RecordedStep]]) -> int | 
     if waiter.ended is None:
         return None
     found = [
-        (step.operation.kind != "sql", number)
+        (_ends_transaction(step), number)
         for number, (call, step) in enumerate(made)
         if call in waiter.waited_for
-        and (step.operation.kind in ("commit", "rollback", "close") or not step.operation.in_transaction)
+        and step.operation.database == waiter.operation.database
+        and (_ends_transaction(step) or not step.operation.in_transaction)
         and step.started < waiter.ended
         and (step.ended or step.started) > waiter.started
     ]
     return max(found)[1] if found else None
+
+
+def _ends_transaction(step: RecordedStep) -> bool:
+    return step.operation.kind in ("commit", "rollback", "close")
 
 
 def _events(
