@@ -7,6 +7,7 @@ the same names, blocking.
 from ._api import call_concurrently, explore, make_concurrent_calls, replay
 from ._options import options, override_environment
 from ._outcomes import CallReport, Outcomes
+from ._recorded import RecordedStep
 from ._step import step
 from .exceptions import (
     AioconcurrentError,
@@ -32,6 +33,7 @@ __all__ = [
     "Outcomes",
     "ProcessDiedError",
     "RaceFound",
+    "RecordedStep",
     "RemoteError",
     "TemplateWarning",
     "TerminatedProcessError",

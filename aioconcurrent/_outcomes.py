@@ -17,6 +17,7 @@ else:
     from typing import TypeVar
 
     T = TypeVar("T")
+    from ._recorded import RecordedStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,9 @@ class CallReport:
             it is unknown.
         output: What it printed to stdout and stderr, in order; of a long output
             the beginning and the end.
+        steps: What it did to what the calls share, in the order in which that
+            began; recorded only with `options(record=True)`.
+        unrecorded: How many more steps it made than are recorded of a call.
     """
 
     call: str
@@ -41,6 +45,8 @@ class CallReport:
     finished: float | None
     exit_status: int | None
     output: str
+    steps: tuple[RecordedStep, ...] = ()
+    unrecorded: int = 0
 
     @property
     def duration(self) -> float | None:
@@ -82,6 +88,16 @@ class Outcomes(list[T | WrappedError], Generic[T]):
             raise BaseExceptionGroup(
                 f"{len(errors)} of {len(self)} concurrent calls failed", [wrapped.error for wrapped in errors]
             )
+
+    def lanes(self, width: int = 100) -> str:
+        """Draw what the calls did side by side on one axis of time, if it was recorded.
+
+        Args:
+            width: Of the picture, in characters.
+        """
+        from .report.timed import timed_lanes
+
+        return timed_lanes(self, self.reports, width)
 
     def __str__(self) -> str:
         starts = [report.started for report in self.reports if report.started is not None]

@@ -142,11 +142,20 @@ class Project:
 
         install(ask, with_django=bool(self.key))
 
-    def unstep(self) -> None:
+    def record(self, tell: Callable[[bytes], None]) -> None:
+        """Tell of every operation of this process on what calls share."""
+        from .databases.recording import install, recorder
+
+        install(with_django=bool(self.key))
+        recorder.start(tell)
+
+    def release(self) -> None:
         """Let operations run freely again."""
         from .databases.gate import gate
+        from .databases.recording import recorder
 
         gate.open()
+        recorder.stop()
 
     def leave(self) -> None:
         """Close every connection, so that the test database can be dropped."""

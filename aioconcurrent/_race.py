@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -18,6 +19,8 @@ from ._loops import current_backend
 from ._outcomes import CallReport, Outcomes
 from ._project import Project, uses_django
 from .databases import handoff, memory, sessions
+from .databases.recording import recorded_steps
+from .databases.waits import Watch, with_waits
 from .engine.fork import BootFailedError, UnfitError, forking
 from .engine.frames import Kind
 from .engine.launch import spawning
@@ -32,7 +35,8 @@ if TYPE_CHECKING:
 
     from ._calls import Call
     from ._options import Options
-    from .databases.handoff import View
+    from .databases.handoff import Handoff, View
+    from .databases.waits import Wait
     from .engine.launch import Launcher
 
 _SPAWNING = 1.0  # seconds more to start up for each interpreter
@@ -57,13 +61,29 @@ async def run_race(calls: Sequence[Call], options: Options, views: Sequence[View
         try:
             async with launching(context, project.key, options, len(tasks)) as (launcher, start_up):
                 wrappers = await launcher.launch(len(tasks))
-                await race(wrappers, tasks, reports, start_up=start_up, timeout=options.timeout)
+                async with _watching(project.databases, options, reports) as waits:
+                    await race(wrappers, tasks, reports, start_up=start_up, timeout=options.timeout)
         except BootFailedError as failure:
             return _without_project(calls, failure.args[0])
         finally:
             await end_sessions(reports)
             relay(calls, reports)
-    return outcomes_of(calls, reports)
+    return outcomes_of(calls, reports, waits)
+
+
+@asynccontextmanager
+async def _watching(databases: Handoff, options: Options, reports: Sequence[Report]) -> AsyncIterator[list[Wait]]:
+    """Find out who waits for locks in the block, if calls are recorded."""
+    if not options.record or not databases.pickled:
+        yield []
+        return
+
+    def announced() -> list[bytes]:
+        return [session for report in reports for session in report.sessions]
+
+    with Watch(databases.settings(), databases.likely, announced) as watch:
+        await anyio.to_thread.run_sync(watch.wait_until_ready)
+        yield watch.waits
 
 
 @asynccontextmanager
@@ -112,7 +132,8 @@ def pack(calls: Sequence[Call], options: Options, *, stepped: bool = False) -> t
         if key not in packed:
             packed[key] = call.pickle()
         seed = call.number if stepped else None
-        tasks.append(_pickling.dumps(Task(str(call), *packed[key], prepare, backend, alone, seed)))
+        record = options.record and not stepped
+        tasks.append(_pickling.dumps(Task(str(call), *packed[key], prepare, backend, alone, seed, record)))
     modules = {name.partition(":")[0] for name, _ in packed.values() if name}
     return tasks, tuple(sorted(modules.union(*(call.modules for call in calls))))
 
@@ -176,10 +197,12 @@ def _without_project(calls: Sequence[Call], error: BaseException) -> Outcomes[An
     return Outcomes([WrappedError(error, str(call)) for call in calls], reports)
 
 
-def outcomes_of(calls: Sequence[Call], reports: Sequence[Report]) -> Outcomes[Any]:
+def outcomes_of(calls: Sequence[Call], reports: Sequence[Report], waits: Sequence[Wait] = ()) -> Outcomes[Any]:
     """What the calls came to, by their reports."""
     outcomes = [_outcome(call, report) for call, report in zip(calls, reports, strict=True)]
-    return Outcomes(outcomes, [_report(call, report) for call, report in zip(calls, reports, strict=True)])
+    told = [_report(call, report) for call, report in zip(calls, reports, strict=True)]
+    steps = with_waits([report.steps for report in told], waits)
+    return Outcomes(outcomes, [replace(report, steps=these) for report, these in zip(told, steps, strict=True)])
 
 
 def _outcome(call: Call, report: Report) -> Any:
@@ -205,4 +228,6 @@ def _outcome(call: Call, report: Report) -> Any:
 
 def _report(call: Call, report: Report) -> CallReport:
     started, finished = (report.result.started, report.result.finished) if report.result else (report.released, None)
-    return CallReport(str(call), report.pid, started, finished, report.exit_status, str(report.output))
+    steps, left_out = recorded_steps(report.recorded)
+    output = str(report.output)
+    return CallReport(str(call), report.pid, started, finished, report.exit_status, output, steps, left_out)

@@ -10,6 +10,7 @@ from ._loops import current_backend, outside_loop
 from ._options import current_options, options, override_environment
 from ._outcomes import CallReport, Outcomes
 from ._project import uses_django
+from ._recorded import RecordedStep
 from ._step import step
 from .exceptions import (
     AioconcurrentError,
@@ -42,6 +43,7 @@ __all__ = [
     "Outcomes",
     "ProcessDiedError",
     "RaceFound",
+    "RecordedStep",
     "RemoteError",
     "TemplateWarning",
     "TerminatedProcessError",

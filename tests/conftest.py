@@ -18,14 +18,20 @@ A coroutine queries with `await in_thread(Counter.objects.using(database).get, p
 """
 
 import os
+import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import cast
 
 import pytest
 from django.conf import settings
+from django.core.cache import caches
+from pytest_django import Settings
 
 from tests import servers
 from tests.project.databases import ThreadOfQueries, on
+
+BACKENDS = "django.core.cache.backends"
 
 
 def pytest_configure() -> None:
@@ -48,6 +54,27 @@ def database(request: pytest.FixtureRequest) -> str:
 def in_thread() -> ThreadOfQueries:
     """Runs a function that queries, from a coroutine on any loop, on the test's own connections."""
     return ThreadOfQueries()
+
+
+@pytest.fixture
+def redis(settings: Settings) -> Iterator[str]:
+    """The default cache on the Redis server, under keys of the test's own; returns their beginning."""
+    url = servers.find_redis()
+    if not url:
+        pytest.skip(servers.NO_REDIS)
+    prefix = f"aioconcurrent-{os.getpid()}-{uuid.uuid4()}"
+    settings.CACHES = {"default": {"BACKEND": f"{BACKENDS}.redis.RedisCache", "LOCATION": url, "KEY_PREFIX": prefix}}
+    yield f"{prefix}:1:"
+    client = caches["default"]._cache.get_client(write=True)  # type: ignore[attr-defined]
+    for key in client.scan_iter(f"{prefix}:*"):
+        client.delete(key)
+
+
+@pytest.fixture
+def files(settings: Settings, tmp_path: Path) -> str:
+    """The default cache in files; returns what keys begin with."""
+    settings.CACHES = {"default": {"BACKEND": f"{BACKENDS}.filebased.FileBasedCache", "LOCATION": str(tmp_path)}}
+    return ":1:"
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,7 @@ _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "delete_many": ("keys", "version"),
     "clear": (),
 }
-_BASE = "django.core.cache.backends.base.BaseCache"
+READS = frozenset({"get", "get_many", "has_key"})
 _COMPOSED = {("django.core.cache.backends.filebased.FileBasedCache", "add")}  # of has_key and set
 _AS_SQL = "django.core.cache.backends.db.BaseDatabaseCache"
 _UNSHARED = {
@@ -119,7 +119,7 @@ def _pass(
     raw = _keys(given)
     keys = tuple(str(cache.make_key(key, version=given.get("version"))) for key in raw)
     tell = functools.partial(_tell, name, raw, keys, given)
-    operation = Operation("cache", name, keys, database=_store(cache))
+    operation = Operation("cache", name, keys, database=store(cache))
     found = passage.pass_through(operation, lambda: method(cache, *args, **kwargs), tell)
     return fallback if found is _NOTHING else found
 
@@ -139,20 +139,20 @@ def _tell(name: str, raw: list[Any], keys: tuple[str, ...], given: Mapping[str, 
     """How many keys it changed or found, the keys, and one row: the values found or stored."""
     match name:
         case "get":
-            return int(found is not _NOTHING), keys, ((None if found is _NOTHING else _shown(found),),)
+            return int(found is not _NOTHING), keys, ((None if found is _NOTHING else shown(found),),)
         case "get_many":
-            return len(found), keys, (tuple(_shown(found.get(key)) for key in raw),)
+            return len(found), keys, (tuple(shown(found.get(key)) for key in raw),)
         case "set":
-            return None, keys, ((_shown(given["value"]),),)
+            return None, keys, ((shown(given["value"]),),)
         case "set_many":
-            return None, keys, (tuple(map(_shown, given["data"].values())),)
+            return None, keys, (tuple(map(shown, given["data"].values())),)
         case "add":
-            return int(bool(found)), keys, ((_shown(given["value"]),),)
+            return int(bool(found)), keys, ((shown(given["value"]),),)
         case "touch" | "delete":
             return None if found is None else int(found), keys, ()
         case "delete_many" | "clear":
             return None, keys, ()
-    return None, keys, ((_shown(found),),)
+    return None, keys, ((shown(found),),)
 
 
 class _Describing(Repr):
@@ -178,7 +178,8 @@ class _Describing(Repr):
 _describing = _Describing()
 
 
-def _shown(value: object) -> Primitive:
+def shown(value: object) -> Primitive:
+    """A value of a cache, as text where it is not a plain one."""
     if value is None or isinstance(value, bool | int | float | str | bytes):
         return primitive(value)
     return _describing.repr(value)
@@ -202,7 +203,7 @@ def _aliases(cache: object) -> Iterator[str]:
     return (alias for alias in made if getattr(made._connections, alias, None) is cache)
 
 
-def _store(cache: Any) -> str:
+def store(cache: Any) -> str:
     """What two caches have in common if they may keep their values in one place."""
     for attribute in ("_servers", "_server", "_dir"):
         location = getattr(cache, attribute, None)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..explore.facts import Key
 from ..explore.footprint import Catalogue, footprint
+from .cache_state import CacheState
 from .handoff import database_identity
 from .probes import open_probe
 from .state import open_state
@@ -47,6 +48,7 @@ class ExploredDatabases:
         catalogue: What may happen to a table that a statement does not name.
         keys: Primary and foreign keys, by table.
         start: The rows at the start of every table that has any.
+        caches: What calls have changed in Django's caches.
         probes: By `Operation.database`, where statements can wait unseen.
         one_waiter: Whether waiters for one lock are not woken in a fixed order.
     """
@@ -55,6 +57,8 @@ class ExploredDatabases:
         self._candidates = _test_databases(handoff)
         self._in_use = {identity for identity, (alias, _) in self._candidates.items() if alias in handoff.in_use}
         self._stack = ExitStack()
+        self.caches = CacheState()
+        self._stack.callback(self.caches.close)
         self._databases: list[_Database] = []
         self._widened: set[str] = set()  # tables that turned out to change without a statement saying so
         self.catalogue = Catalogue(frozenset())
@@ -99,6 +103,7 @@ class ExploredDatabases:
         """The tables in which these operations may have changed rows or counters."""
         found = set(self._widened)
         for operation in operations:
+            found |= self.caches.touched(operation)
             for each in self._databases:
                 found |= self._touched(operation, each)
         return frozenset(found)
@@ -118,7 +123,7 @@ class ExploredDatabases:
         Raises:
             StateError: They cannot be read.
         """
-        found: dict[str, list[Row]] = {}
+        found: dict[str, list[Row]] = self.caches.rows(tables)
         for each in self._databases:
             rows = each.state.rows(_own(each, tables))
             found |= {each.prefix + table: these for table, these in rows.items()}
@@ -132,6 +137,7 @@ class ExploredDatabases:
         """
         for each in self._databases:
             each.state.restore(None if tables is None else _own(each, tables))
+        self.caches.restore()
 
     def move_counters(self, tables: Collection[str]) -> None:
         """Move the counters of these tables' keys on, each by another amount."""

@@ -40,6 +40,14 @@ class Handoff:
         """The connection settings, by alias, as in Django's DATABASES."""
         return {alias: _pickling.loads(pickled) for alias, pickled in self.pickled.items()}
 
+    @property
+    def likely(self) -> frozenset[str]:
+        """Aliases that a call will probably connect to, and may."""
+        settings = self.settings()
+        return frozenset(
+            alias for alias in self.in_use if self.allowed is None or settings[alias]["NAME"] in self.allowed
+        )
+
     def take_over(self) -> None:
         """Point this process's connections at the caller's databases; none of them may be open."""
         from django.db import connections

@@ -47,6 +47,7 @@ class Kind(IntEnum):
     ASK = 35
     PAUSED = 36
     RESUMED = 37
+    STEP = 38
     RESULT = 33
 
 

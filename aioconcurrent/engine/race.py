@@ -45,6 +45,7 @@ class Report:
         problem: What was wrong with it, as far as the engine can tell.
         messages: Log records and warnings in the order of their arrival, pickled.
         sessions: The outside sessions that it announced.
+        recorded: What a recorded call told of its steps.
         output: What it printed.
     """
 
@@ -57,6 +58,7 @@ class Report:
     problem: str = ""
     messages: list[Frame] = field(default_factory=list)
     sessions: list[bytes] = field(default_factory=list)
+    recorded: list[bytes] = field(default_factory=list)
     output: Output = field(default_factory=lambda: Output())
 
 
@@ -180,6 +182,8 @@ class Attendance:
                 self._pauses.pause(self)
             case Kind.RESUMED:
                 self._pauses.resume(self)
+            case Kind.STEP:
+                self.report.recorded.append(frame.payload)
             case Kind.ASK if self._hear_asking is not None:
                 self._hear_asking(frame.payload)
             case _:

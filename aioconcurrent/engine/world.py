@@ -41,8 +41,11 @@ class World(Protocol):
             ask: Takes a message for the controller, and returns its answer when there is one.
         """
 
-    def unstep(self) -> None:
-        """Ask no more."""
+    def record(self, tell: Callable[[bytes], None]) -> None:
+        """From here on tell of each operation on what calls share when it begins, and when it ends."""
+
+    def release(self) -> None:
+        """Ask and tell no more; does nothing for a call that runs freely."""
 
     def leave(self) -> None:
         """Close every outside session."""

@@ -57,6 +57,7 @@ class Task:
         alone: Whether a processor is free for this wrapper at the start.
         seed: For random numbers in a stepped call, which waits before each of its
             operations to be let go; None for a call that runs freely.
+        record: Whether it tells of its operations.
     """
 
     call: str
@@ -66,6 +67,7 @@ class Task:
     backend: str
     alone: bool
     seed: int | None = None
+    record: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class Wrapper:
         self.started: float | None = None
         self.finished: float | None = None
         self._settled = 0.0
-        self._is_stepped = False
+        self._is_watched = False
         self._debugging: Debugging | None = None
 
     def perform(self) -> NoReturn:
@@ -203,6 +205,10 @@ class Wrapper:
             if do is not None:
                 self.phase = phase
                 do()
+        if task.record:
+            assert self.world is not None
+            self._is_watched = True
+            self.world.record(lambda news: self.channel.send(Kind.STEP, news))
         self.phase = "waiting for the others"
         self.channel.send(Kind.READY)
         start: float | None = _pickling.loads(self.channel.expect(Kind.START))
@@ -222,7 +228,7 @@ class Wrapper:
         random.seed(seed)
         for generator in self._generators:
             generator.seed(seed)
-        self._settled, self._is_stepped = 0.0, True
+        self._settled, self._is_watched = 0.0, True
         self.world.step(self._ask)
 
     def _ask(self, question: bytes) -> bytes:
@@ -247,8 +253,8 @@ class Wrapper:
         self.finished = time.monotonic()
         if self._debugging is not None:
             self._debugging.leave()
-        if self._is_stepped and self.world is not None:
-            self.world.unstep()
+        if self._is_watched and self.world is not None:
+            self.world.release()
         time.sleep(max(0.0, self._settled - self.finished))
 
 

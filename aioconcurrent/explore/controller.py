@@ -162,6 +162,7 @@ class Controller:
         assert player.want is not None
         if not self._databases.knows(player.operation):
             raise UnknownDatabaseError(player.operation.database)
+        self._databases.caches.note(player.operation)
         player.step = len(self.trace)
         self.trace.append(TracedStep(player.number, player.want.operation, player.want.source))
         player.state = _State.GRANTED

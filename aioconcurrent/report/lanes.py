@@ -31,6 +31,7 @@ class LaneRow:
         source: The application's line, where it is another than in the call's row before.
         marked: Whether the explanation is about this step.
         steps: The indexes of the steps that it tells of.
+        when: What stands before it in place of the number: the milliseconds of a recorded race.
     """
 
     call: int
@@ -41,6 +42,12 @@ class LaneRow:
     source: str = ""
     marked: bool = False
     steps: range = range(0)
+    when: str = ""
+
+    @property
+    def label(self) -> str:
+        """What stands before it."""
+        return self.when or ("" if self.number is None else str(self.number))
 
 
 class Piece(NamedTuple):
@@ -79,7 +86,7 @@ def lanes(ending: Ending, calls: Sequence[str], marked: Collection[int] = ()) ->
     """
     rows: list[LaneRow] = []
     sources: dict[int, str | None] = {}
-    for row in _Drawing(ending, marked).rows():
+    for row in Drawing(ending, marked).rows():
         fresh = row.source and sources.get(row.call) != row.source
         rows.append(row if fresh else replace(row, source=""))
         if row.source:
@@ -88,7 +95,7 @@ def lanes(ending: Ending, calls: Sequence[str], marked: Collection[int] = ()) ->
     return Lanes(heads, tuple(rows))
 
 
-class _Drawing:
+class Drawing:
     """One walk over the steps of a run."""
 
     def __init__(self, ending: Ending, marked: Collection[int]) -> None:
@@ -116,14 +123,14 @@ class _Drawing:
                 yield self._repeated(index, length, times - 1)
         for call, outcome in enumerate(self._ending.outcomes):
             if call not in self._last:
-                yield _ended(call, outcome)
+                yield ended(call, outcome)
 
     def _at(self, index: int) -> Iterator[LaneRow]:
         """What happens in one step: its statement, then those that it sets free; a call may end with each."""
         yield self._row(index)
         yield from self._end(index, index)
         for waiter in self._resumed.get(index, ()):
-            results = tuple(self._results(self._steps[waiter]))
+            results = tuple(self.results(self._steps[waiter]))
             told = f"(step {waiter + 1} goes on)"
             yield LaneRow(self._steps[waiter].call, "resumed", None, told, results, steps=range(waiter, waiter + 1))
             yield from self._end(waiter, index)
@@ -131,16 +138,14 @@ class _Drawing:
     def _end(self, step: int, now: int) -> Iterator[LaneRow]:
         call = self._steps[step].call
         if self._last[call] == now:
-            yield _ended(call, self._ending.outcomes[call])
+            yield ended(call, self._ending.outcomes[call])
 
     def _row(self, index: int) -> LaneRow:
         step = self._steps[index]
-        results: tuple[str, ...] = tuple(self._results(step)) if step.resumed_after is None else ()
+        results: tuple[str, ...] = tuple(self.results(step)) if step.resumed_after is None else ()
         if step.waited_for:
             results = (f"waits for {' and '.join(call_name(call) for call in sorted(step.waited_for))}", *results)
-        text = operation_text(step.operation, self._telling)
-        if step.operation.kind == "cache" and step.rows and step.operation.text in _STORING:
-            text = _stored(step)
+        text = self.action(step)
         marked, steps = index in self._marked, range(index, index + 1)
         return LaneRow(step.call, "step", index + 1, text, results, step.source or "", marked, steps)
 
@@ -174,7 +179,14 @@ class _Drawing:
             return None
         return step.call, step.operation.kind, step.operation.text, step.source
 
-    def _results(self, step: TracedStep) -> Iterator[str]:
+    def action(self, step: TracedStep) -> str:
+        """What a step did, in a line."""
+        if step.operation.kind == "cache" and step.rows and step.operation.text in _STORING:
+            return _stored(step)
+        return operation_text(step.operation, self._telling)
+
+    def results(self, step: TracedStep) -> Iterator[str]:
+        """What came of a step, a line each."""
         if step.error is not None:
             yield f"raises {step.error}"
         elif step.operation.kind == "cache":
@@ -230,7 +242,8 @@ def _rows(count: int, more: str = "") -> str:
     return f"{count or 'no'} {more}{'row' if count <= 1 else 'rows'}"
 
 
-def _ended(call: int, outcome: Any) -> LaneRow:
+def ended(call: int, outcome: Any) -> LaneRow:
+    """How a call ended."""
     error = outcome.error if isinstance(outcome, WrappedError) else outcome
     if isinstance(error, BaseException):
         lines = str(error).strip().splitlines()
@@ -265,7 +278,7 @@ def as_text(picture: Lanes, width: int = 100) -> str:
 
 def layout(picture: Lanes, width: int) -> Iterator[Line]:
     """Lay lanes out in lines of pieces, for whoever gives them colours."""
-    gutter = len(str(max((row.number or 0 for row in picture.rows), default=0))) + 2
+    gutter = max((len(row.label) for row in picture.rows), default=0) + 2
     count = max(len(picture.heads), 1)
     lane = (width - gutter) // count - 3
     if lane >= _NARROWEST_LANE:
@@ -310,8 +323,7 @@ def _in_one(picture: Lanes, gutter: int, width: int) -> Iterator[Line]:
 def _lead(row: LaneRow, gutter: int, line: int) -> Piece:
     if line:
         return Piece(" " * gutter)
-    number = row.number if row.number is not None else ""
-    return Piece(f"{'>' if row.marked else ' '}{number:>{gutter - 1}}", "number", None, row.marked)
+    return Piece(f"{'>' if row.marked else ' '}{row.label:>{gutter - 1}}", "number", None, row.marked)
 
 
 def _cell(row: LaneRow, width: int) -> Iterator[Piece]:

@@ -15,10 +15,11 @@ from aioconcurrent._project import uses_django
 from aioconcurrent._race import capture, launching, pack
 from aioconcurrent.databases import handoff, memory
 from aioconcurrent.databases.explored import ExploredDatabases
+from aioconcurrent.engine.race import Report
 from aioconcurrent.engine.surroundings import Surroundings
 from aioconcurrent.engine.world import Context
+from aioconcurrent.explore.controller import Controller
 from aioconcurrent.explore.schedule import Step
-from aioconcurrent.explore.stage import Performance, Stage, staging
 from aioconcurrent.explore.steps import Decision
 from aioconcurrent.explore.trace import TracedStep
 
@@ -59,12 +60,16 @@ class _InOrder:
         return min(decision.ready, default=None)
 
 
-def stepped(*calls: object, order: Sequence[int] = ()) -> Stepped:
-    """Run the calls, one step at a time in that order."""
-    return anyio.run(_step, _calls.parsed(calls), order)
+def stepped(*calls: object, order: Sequence[int] = (), database: str = "") -> Stepped:
+    """Run the calls, one step at a time in that order.
+
+    Args:
+        database: The alias of the one that they use, if they use any.
+    """
+    return anyio.run(_step, _calls.parsed(calls), _InOrder(order), database)
 
 
-async def _step(calls: Sequence[_calls.Call], order: Sequence[int]) -> Stepped:
+async def _step(calls: Sequence[_calls.Call], chooser: _InOrder, database: str) -> Stepped:
     options = current_options()
     tasks, modules = pack(calls, options, stepped=True)
     views = [handoff.look()] if uses_django() else []
@@ -72,28 +77,30 @@ async def _step(calls: Sequence[_calls.Call], order: Sequence[int]) -> Stepped:
         project = capture(views, lent, options)
         context = Context(Surroundings.capture(), _pickling.dumps(project), modules)
         with ExploredDatabases(project.databases) as databases:
-            async with (
-                launching(context, project.key, options, len(tasks)) as (launcher, start_up),
-                staging(launcher, tasks, databases, start_up=start_up, limit=LIMIT) as stage,
-            ):
-                performance = await _perform(stage, databases, order, len(tasks))
-                await stage.close_curtain()
-                await stage.aclose()
-    assert not performance.problem
-    outcomes = [_outcome(report) for report in performance.reports]
-    return Stepped(outcomes, list(performance.steps), set(performance.unshared))
+            if database:
+                await anyio.to_thread.run_sync(
+                    databases.open, handoff.database_identity(project.databases.settings()[database])
+                )
+            controller = Controller(databases, LIMIT)
+            async with launching(context, project.key, options, len(tasks)) as (launcher, _):
+                wrappers = await launcher.launch(len(tasks))
+                attendances = [controller.attend(number, wrapper) for number, wrapper in enumerate(wrappers)]
+                async with anyio.create_task_group() as group:
+                    for attendance, task in zip(attendances, tasks, strict=True):
+                        group.start_soon(attendance.drain)
+                        group.start_soon(attendance.run, task)
+                    for attendance in attendances:
+                        await attendance.arrived.wait()
+                    await controller.run(chooser, range(len(tasks)))
+    outcomes = [_outcome(attendance.report) for attendance in attendances]
+    return Stepped(outcomes, controller.trace, controller.unshared)
 
 
-async def _perform(stage: Stage, databases: ExploredDatabases, order: Sequence[int], count: int) -> Performance:
-    while True:
-        performance = await stage.perform(_InOrder(order), range(count), anyio.current_time() + 3 * LIMIT)
-        if not performance.unknown:
-            return performance
-        await anyio.to_thread.run_sync(databases.open, performance.unknown)
-
-
-def _outcome(report: Any) -> Any:
+def _outcome(report: Report) -> Any:
     result = report.result
     if result is None:
         return RuntimeError(f"no result; {report.problem}; {report.output}")
-    return _pickling.loads(result.value) if result.error is None else _pickling.load_error(result.error)
+    if result.error is not None:
+        return _pickling.load_error(result.error)
+    assert result.value is not None
+    return _pickling.loads(result.value)

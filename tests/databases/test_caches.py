@@ -1,8 +1,5 @@
 """Operations of Django's caches in stepped wrappers."""
 
-import os
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +8,6 @@ from django.core.management import call_command
 from django.db import connections
 from pytest_django import Settings
 
-from tests import servers
 from tests.databases.stepping import Stepped, stepped
 from tests.project import cached
 from tests.project.databases import on
@@ -20,29 +16,7 @@ from tests.project.shop.models import Counter
 FILES = "django.core.cache.backends.filebased.FileBasedCache"
 MEMORY = "django.core.cache.backends.locmem.LocMemCache"
 NOTHING = "django.core.cache.backends.dummy.DummyCache"
-REDIS = "django.core.cache.backends.redis.RedisCache"
 TABLE = "django.core.cache.backends.db.DatabaseCache"
-
-
-@pytest.fixture
-def redis(settings: Settings) -> Iterator[str]:
-    """The default cache on the Redis server, under keys of the test's own; returns their beginning."""
-    url = servers.find_redis()
-    if not url:
-        pytest.skip(servers.NO_REDIS)
-    prefix = f"aioconcurrent-{os.getpid()}-{uuid.uuid4()}"
-    settings.CACHES = {"default": {"BACKEND": REDIS, "LOCATION": url, "KEY_PREFIX": prefix}}
-    yield f"{prefix}:1:"
-    client = caches["default"]._cache.get_client(write=True)  # type: ignore[attr-defined]
-    for key in client.scan_iter(f"{prefix}:*"):
-        client.delete(key)
-
-
-@pytest.fixture
-def files(settings: Settings, tmp_path: Path) -> str:
-    """The default cache in files; returns what keys begin with."""
-    settings.CACHES = {"default": {"BACKEND": FILES, "LOCATION": str(tmp_path)}}
-    return ":1:"
 
 
 def told(result: Stepped, prefix: str) -> list[tuple[object, ...]]:
@@ -132,13 +106,13 @@ def test_two_aliases_of_one_store_are_one_and_other_stores_are_others(settings: 
 @pytest.mark.parametrize("database", on("default"))
 def test_a_model_instance_is_shown_by_its_fields(database: str, files: str) -> None:
     counter = Counter.objects.create(name="n", value=7)
-    result = stepped((cached.keep_counter, {"pk": counter.pk}))
+    result = stepped((cached.keep_counter, {"pk": counter.pk}), database=database)
     assert result.steps[-1].rows == ((f"Counter(id={counter.pk}, name='n', value=7)",),)
 
 
 @pytest.mark.parametrize("database", on("default", "postgresql"))
 def test_the_queries_of_a_default_lie_between_the_steps_of_get_or_set(database: str, files: str) -> None:
-    result = stepped((cached.total, {"using": database}))
+    result = stepped((cached.total, {"using": database}), database=database)
     assert result.texts() == ["cache get", "SELECT", "cache has_key", "cache set", "cache get"]
 
 

@@ -26,7 +26,7 @@ def test_the_async_orm_is_stepped(database: str, pk: int) -> None:
 
 
 def test_the_async_orm_is_told_with_the_line_that_awaits_it(database: str, pk: int) -> None:
-    result = stepped((coroutines.increment, {"pk": pk, "using": database}))
+    result = stepped((coroutines.increment, {"pk": pk, "using": database}), database=database)
     assert result.steps[0].source is not None
     assert result.steps[0].source.startswith("project/coroutines.py:")
     assert result.steps[0].source.endswith(" in increment: counter = await Counter.objects.using(using).aget(pk=pk)")
@@ -44,7 +44,7 @@ def test_transactions_of_a_coroutine_wait_for_each_other(database: str, pk: int)
 
 
 def test_queries_gathered_by_a_coroutine_pass_one_at_a_time(database: str, pk: int) -> None:
-    result = stepped((coroutines.look_twice_at_once, {"pk": pk, "using": database}))
+    result = stepped((coroutines.look_twice_at_once, {"pk": pk, "using": database}), database=database)
     assert result.outcomes == [[0, 0]]
     assert result.texts() == ["SELECT", "SELECT"]
 
@@ -59,7 +59,9 @@ def test_threads_of_a_call_pass_one_at_a_time(database: str, pk: int, function: 
 
 @pytest.mark.parametrize("database", on("file", "postgresql", "mysql"))
 def test_a_call_may_end_before_its_threads(database: str, pk: int) -> None:
-    assert stepped((coroutines.leave_a_thread_behind, {"pk": pk, "using": database})).outcomes == ["done"]
+    assert stepped((coroutines.leave_a_thread_behind, {"pk": pk, "using": database}), database=database).outcomes == [
+        "done"
+    ]
 
 
 def test_points_of_the_application_are_steps() -> None:

@@ -99,3 +99,8 @@ def stop_at(*names: str) -> str:
     for name in names:
         step(name)
     return names[-1]
+
+
+def add_one_atomically(key: str) -> None:
+    cache.add(key, 0)
+    cache.incr(key)
