@@ -56,7 +56,7 @@ async def run_exploration(question: Question, views: Sequence[View], in_caller: 
     calls, options = question.calls, question.options
     tasks, modules = pack(calls, options, stepped=True)
     async with memory.lent(views) as loan:
-        project = capture(views, loan, options)
+        project = replace(capture(views, loan, options), stepped=True)
         _refuse_uncommitted(project.databases)
         context = Context(Surroundings.capture(), _pickling.dumps(project), modules)
         with ExploredDatabases(project.databases) as databases:

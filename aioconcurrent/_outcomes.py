@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVar
 
+    from ._recorded import RecordedStep
+
     T = TypeVar("T", default=Any)  # so that plain `Outcomes` is `Outcomes[Any]`
 else:
     from typing import TypeVar
 
     T = TypeVar("T")
-    from ._recorded import RecordedStep
 
 
 @dataclass(frozen=True, slots=True)

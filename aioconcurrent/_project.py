@@ -15,6 +15,7 @@ from . import _pickling
 from ._loops import current_backend
 from .databases.guard import guard
 from .databases.handoff import Handoff
+from .databases.rehearsal import rehearse_queries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,6 +48,7 @@ class Project:
         has_language: Whether it is another one than the settings say.
         time_zone: The pickled active time zone; empty where it is the settings' own.
         databases: Where connections go.
+        stepped: Whether its calls ask before each of their operations, in run after run.
     """
 
     module: str | None = None
@@ -57,6 +59,7 @@ class Project:
     has_language: bool = False
     time_zone: bytes = b""
     databases: Handoff = field(default_factory=Handoff)
+    stepped: bool = False
 
     @classmethod
     def capture(cls, databases: Handoff) -> Project:
@@ -102,6 +105,8 @@ class Project:
             if self.overrides:
                 import django.test.signals  # makes overridden settings take effect; here once for all forks
         self.databases.take_over()
+        if self.stepped:
+            rehearse_queries(self.databases.in_use)
         guard.rehearse()
 
     def rehearse(self) -> None:

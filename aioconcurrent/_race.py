@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .databases.waits import Wait
     from .engine.launch import Launcher
 
+_STEPPING = "aioconcurrent.databases.gating"
 _SPAWNING = 1.0  # seconds more to start up for each interpreter
 _SESSIONS = 15.0  # seconds for ending what killed wrappers left on the servers
 
@@ -123,7 +124,7 @@ def _warn_of(reason: UnfitError) -> None:
 
 
 def pack(calls: Sequence[Call], options: Options, *, stepped: bool = False) -> tuple[list[bytes], tuple[str, ...]]:
-    """Return a pickled task for each call, and the modules that its wrapper imports functions from."""
+    """Return a pickled task for each call, and the modules that wrappers import."""
     backend, alone, prepare = current_backend() or "asyncio", len(calls) <= _processors(), _pack_prepare(options)
     packed: dict[tuple[int, int, int], tuple[str | None, bytes]] = {}  # equal calls share all their parts
     tasks = []
@@ -135,7 +136,8 @@ def pack(calls: Sequence[Call], options: Options, *, stepped: bool = False) -> t
         record = options.record and not stepped
         tasks.append(_pickling.dumps(Task(str(call), *packed[key], prepare, backend, alone, seed, record)))
     modules = {name.partition(":")[0] for name, _ in packed.values() if name}
-    return tasks, tuple(sorted(modules.union(*(call.modules for call in calls))))
+    modules = modules.union(*(call.modules for call in calls))
+    return tasks, (*sorted(modules), *[_STEPPING][:stepped])
 
 
 def _pack_prepare(options: Options) -> bytes:

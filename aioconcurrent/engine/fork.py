@@ -161,8 +161,7 @@ class _Race:
                 theirs.append(channel_end.detach())
                 output, output_end = os.pipe()
                 theirs.append(output_end)
-                stream = await anyio.abc.UNIXSocketStream.from_socket(channel)
-                asked.append(ForkedWrapper(self, self._count, stream, output))
+                asked.append(ForkedWrapper(self, self._count, channel, output))
                 self._wrappers[self._count] = asked[-1]
                 self._count += 1
             message = b"".join(Frame(Kind.FORK, _pickling.dumps(wrapper.index)).encode() for wrapper in asked)
@@ -211,11 +210,12 @@ class _Race:
 class ForkedWrapper:
     """A wrapper that the template forked."""
 
-    def __init__(self, race: _Race, index: int, stream: UNIXSocketStream, output: int) -> None:
+    def __init__(self, race: _Race, index: int, channel: socket.socket, output: int) -> None:
         self._race = race
         self.index = index
-        self._stream = stream
+        self._channel = channel  # anyio's stream around it would take two rounds of the event loop a message
         self._output = output
+        channel.setblocking(False)
         os.set_blocking(output, False)
         self._ended = anyio.Event()
         self._status: int | None = None
@@ -232,7 +232,7 @@ class ForkedWrapper:
         self._ended.set()
         # what it sent can still be received, and then the end, whoever holds the other end of the stream
         with contextlib.suppress(OSError):
-            self._stream.extra(anyio.abc.SocketAttribute.raw_socket).shutdown(socket.SHUT_RD)
+            self._channel.shutdown(socket.SHUT_RD)
 
     def lose(self) -> None:
         """The template is gone, which ends its forks too; their own children it can no longer kill."""
@@ -242,14 +242,23 @@ class ForkedWrapper:
         self.end(self._status)
 
     async def send(self, data: bytes) -> None:
-        with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-            await self._stream.send(data)
+        left = memoryview(data)
+        with contextlib.suppress(OSError, anyio.ClosedResourceError):
+            while left:
+                try:
+                    left = left[self._channel.send(left) :]
+                except BlockingIOError:
+                    await anyio.wait_writable(self._channel)
 
     async def receive(self) -> bytes:
-        try:
-            return await self._stream.receive(_PIECE)
-        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            return b""
+        while True:
+            try:
+                await anyio.wait_readable(self._channel)  # always, or a flood would leave nobody else a turn
+                return self._channel.recv(_PIECE)
+            except BlockingIOError:
+                continue
+            except (OSError, anyio.ClosedResourceError):
+                return b""
 
     async def read_output(self) -> bytes:
         while True:
@@ -277,8 +286,9 @@ class ForkedWrapper:
 
     async def aclose(self) -> None:
         self._race.forget(self)
-        await self._stream.aclose()
         if self._output >= 0:
-            anyio.notify_closing(self._output)  # whoever still waits for it must not wait for its successor
+            for source in (self._channel, self._output):
+                anyio.notify_closing(source)  # whoever still waits for it must not wait for its successor
+            self._channel.close()
             os.close(self._output)
         self._output = -1

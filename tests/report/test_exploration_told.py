@@ -13,4 +13,4 @@ from aioconcurrent.report.story import Story
 from aioconcurrent.report.terminal import print_story
 from aioconcurrent.sync import explore
 from tests.project.databases import on
-from tests.project.ledger.models import Counter
+from tests.project.shop.models import Counter

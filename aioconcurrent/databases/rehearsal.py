@@ -1,0 +1,37 @@
+"""Doing once, in the process that wrappers are forked from, what Django does at a first query.
+
+Django imports the compilers of a database's SQL, and works out what a model's fields are
+called and how they are converted.  That takes a wrapper many times as long as its query.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_rehearsed: set[str] = set()
+
+
+def rehearse_queries(aliases: Iterable[str]) -> None:
+    """Build queries for every model, and run none; connections that this opens are the caller's to close."""
+    from django.apps import apps
+
+    for alias in set(aliases) - _rehearsed:
+        _rehearsed.add(alias)
+        for model in apps.get_models():
+            with contextlib.suppress(Exception):  # the call that uses such a model meets it again
+                _build_queries(model, alias)
+
+
+def _build_queries(model: Any, alias: str) -> None:
+    from django.db.models import F
+    from django.db.models.sql import UpdateQuery
+
+    rows = model._base_manager.using(alias).filter(pk=F(model._meta.pk.name)).order_by("pk").query
+    update = rows.chain(UpdateQuery)
+    update.add_update_fields([(field, None, None) for field in model._meta.local_concrete_fields])
+    for query in (rows, update):
+        query.get_compiler(alias).as_sql()
