@@ -19,3 +19,18 @@ class Show(models.Model):
 class Ticket(models.Model):
     show = models.ForeignKey(Show, on_delete=models.CASCADE)
     buyer = models.CharField(max_length=50)
+
+
+class Doctor(models.Model):
+    name = models.CharField(max_length=50)
+    on_call = models.BooleanField(default=True)
+
+
+class Coupon(models.Model):
+    """Nothing keeps a code from being there twice."""
+
+    code = models.CharField(max_length=50)
+
+
+class Voucher(models.Model):
+    code = models.CharField(max_length=50, unique=True)
