@@ -101,7 +101,9 @@ _ONE_MORE = {"pk": 1, "amount": 1}
 _CONFLICT = "unhandled conflict"
 
 CATALOGUE = {
-    "lost update": Case(twice(races.add, **_ONE_MORE), accounts, _in(("memory", "file-wal", *EVERYWHERE), "lost update")),
+    "lost update": Case(
+        twice(races.add, **_ONE_MORE), accounts, _in(("memory", "file-wal", *EVERYWHERE), "lost update")
+    ),
     "lost update, fixed": Case(
         twice(races.add_in_database, **_ONE_MORE), accounts, _in(("memory", "file-wal", *EVERYWHERE), None)
     ),
@@ -171,9 +173,7 @@ CATALOGUE = {
     "two preemptions, fixed": Case([(races.open_both, {}), (races.look_once, {})], counters, _in(EVERYWHERE, None)),
     "far apart": Case(_far_apart("add"), doctors_and_accounts, _in(EVERYWHERE, "lost update")),
     "far apart, fixed": Case(_far_apart("add_in_database"), doctors_and_accounts, _in(EVERYWHERE, None)),
-    "far apart, locked": Case(
-        _far_apart("add_locked"), doctors_and_accounts, _in((*LOOSE, *IMMEDIATE), None)
-    ),
+    "far apart, locked": Case(_far_apart("add_locked"), doctors_and_accounts, _in((*LOOSE, *IMMEDIATE), None)),
     "three calls": Case(_ring(races.copy_balance), accounts, _in(EVERYWHERE, "stale read")),
     "three calls, fixed": Case(_ring(races.copy_balance_locked), accounts, _in((*LOOSE, "file-immediate"), None)),
 }

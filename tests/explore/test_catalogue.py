@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from itertools import combinations
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from aioconcurrent.sync import Exploration, explore
 from tests.project.shop import races
 
-from .catalogue import CATALOGUE, accounts, twice
+from .catalogue import CATALOGUE, accounts
 from .places import PLACES, Place, at, marks_of
 
 EVERY = [
@@ -73,12 +72,3 @@ def test_three_calls_of_a_lost_update_in_atomic_are_exhausted_in_96_schedules(pl
     found = explore(call, call, call, check=lambda outcomes: None)
     assert (found.verdict, found.exhaustive) == ("no race", True), found
     assert found.schedules_run <= 96
-
-
-@pytest.mark.parametrize("place", at("postgresql-RC"), indirect=True)
-def test_the_whole_story_is_told_with_its_values(place: Place) -> None:
-    found = explored("lost update", place)
-    line = {name: getattr(races, name).__code__.co_firstlineno for name in ("add",)}["add"]
-    assert str(found) == LOST_UPDATE.format(read=line + 2, write=line + 4)
-
-

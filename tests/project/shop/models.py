@@ -1,3 +1,6 @@
+import random
+import uuid
+
 from django.db import models
 
 
@@ -34,3 +37,13 @@ class Coupon(models.Model):
 
 class Voucher(models.Model):
     code = models.CharField(max_length=50, unique=True)
+
+
+class Stamp(models.Model):
+    """Holds what no two runs give alike."""
+
+    key = models.UUIDField(default=uuid.uuid4)
+    luck = models.FloatField(default=random.random)
+    made_at = models.DateTimeField(auto_now_add=True)
+    changed_at = models.DateTimeField(auto_now=True)
+    times = models.IntegerField(default=0)

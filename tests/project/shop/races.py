@@ -1,18 +1,12 @@
 """The catalogue of races, and what repairs each of them."""
 
-import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-from django.db import DatabaseError, IntegrityError, OperationalError, connections, transaction
-from django.db.models import Count, F, Sum
+from django.db import IntegrityError, OperationalError, connections, transaction
+from django.db.models import F
 
 from tests.project.shop.models import Account, Counter, Coupon, Doctor, Show, Ticket, Voucher
-
-
-class SoldOutError(Exception):
-    """No seat is left: a correct refusal."""
 
 
 def repeated(function: Callable[..., Any], times: int = 5, **kwargs: Any) -> Any:
@@ -144,11 +138,6 @@ def book_locked(show_id: int, buyer: str, using: str) -> bool:
         return True
 
 
-def book_or_raise(show_id: int, buyer: str, using: str) -> None:
-    if not book_locked(show_id, buyer, using):
-        raise SoldOutError(buyer)
-
-
 # Deadlocks
 
 
@@ -192,7 +181,8 @@ def recount(show_id: int, using: str) -> None:
     """Put the number of tickets sold where it belongs, in one statement."""
     with connections[using].cursor() as cursor:
         cursor.execute(
-            "UPDATE shop_show SET seats_left = 10 - (SELECT COUNT(*) FROM shop_ticket WHERE show_id = %s) WHERE id = %s",
+            "UPDATE shop_show SET seats_left = 10 - (SELECT COUNT(*) FROM shop_ticket WHERE show_id = %s) "
+            "WHERE id = %s",
             [show_id, show_id],
         )
 
