@@ -10,6 +10,7 @@ import anyio
 
 from .anomalies import name_anomaly
 from .exploration import Counterexample, Exploration
+from .footprint import overlap
 from .oracle import Oracle
 from .schedule import Replay, Schedule, Serial, preemptions, serial_order, shrinks
 from .search import Omission, Search
@@ -106,6 +107,7 @@ class Explorer:
     progress: Callable[[int], None] = lambda _: None
     shown: list[Report] = field(default_factory=list)  # the reports of the run that the caller is told of
     _made: int = 0
+    _met: bool = False  # some call changed what another touched
     _problems: list[str] = field(default_factory=list)
     _notes: dict[str, None] = field(default_factory=dict)  # in the order in which they came up
 
@@ -291,6 +293,8 @@ class Explorer:
         self._made += 1
         self._notes |= dict.fromkeys(sorted(performance.unshared))
         self.progress(self._made)
+        steps = ((step.call, step.operation) for step in performance.steps)
+        self._met = self._met or overlap(steps, self.databases.catalogue)
         touched = self.databases.touched(step.operation for step in performance.steps)
         try:
             return await self._look(chooser, performance, touched, calls)
@@ -355,7 +359,7 @@ class Explorer:
             return self._inconclusive("the calls, one after another, do not end the same way twice")
         if search.omissions - {Omission.BOUND}:
             return self._inconclusive("; ".join(omission.value for omission in search.omissions))
-        if search.runs == 1:
+        if not self._met:
             return self._inconclusive(
                 "nothing overlapped: no two calls touched the same data with one of them changing it, so that no "
                 "order of theirs could matter"

@@ -101,6 +101,27 @@ def footprint(operation: Operation, catalogue: Catalogue) -> Footprint:
     return _of_statement(operation.vendor, operation.database, operation.text, with_parameters, catalogue)
 
 
+def overlap(operations: Iterable[tuple[int, Operation]], catalogue: Catalogue) -> bool:
+    """Tell whether any call changed, even if only to take it back, what another touched.
+
+    Args:
+        operations: What was done, and by which call.
+    """
+    used: dict[int, set[str]] = {}
+    changed: dict[int, set[str]] = {}
+    for call, operation in operations:
+        touched = footprint(operation, catalogue)
+        everything = {""} if touched.everything else NOTHING
+        used.setdefault(call, set()).update(touched.reads, touched.writes, touched.locks, touched.shares, everything)
+        changed.setdefault(call, set()).update(touched.writes, touched.locks, everything)
+    return any(
+        "" in mine or mine & theirs
+        for one, mine in changed.items()
+        for other, theirs in used.items()
+        if one != other and mine and theirs
+    )
+
+
 # Fewer than the texts that sqlglot's results are kept for: this part is quick.
 @lru_cache(maxsize=1024)
 def _of_statement(vendor: str, database: str, sql: str, with_parameters: bool, catalogue: Catalogue) -> Footprint:

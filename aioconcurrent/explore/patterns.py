@@ -149,6 +149,8 @@ def _double_insert(stale: Sequence[Stale], accesses: Sequence[Access]) -> Iterat
             if not columns or any(ours.get(c) != theirs.get(c) for c in read.where if c in ours):
                 continue
             looked = ", ".join(f"{c}={show(ours[c])}" for c in columns if c in read.where)
+            if looked and aggregated(read) and ours != theirs:  # how many there are was asked, not whether this one is
+                continue
             saw = f"found no {read.table} with {looked}" if looked else f"read {told_read(each)} from {read.table}"
             what = "it" if looked else show({c: ours[c] for c in columns})
             story = (

@@ -117,6 +117,15 @@ def test_a_number_counted_twice_is_a_double_insert() -> None:
     assert "B read top=0 from item before A inserted order=1, and inserted the same as well" in anomaly.explanation
 
 
+def test_too_many_rows_for_what_was_counted_are_a_phantom() -> None:
+    t = Tracer()
+    count = 'SELECT COUNT(*) AS "__count" FROM "ticket" WHERE "ticket"."show_id" = %s'
+    add = 'INSERT INTO "ticket" ("show_id", "buyer") VALUES (%s, %s)'
+    look = [t.sql(call, count, (1,), rows=[{"__count": 0}]) for call in (0, 1)]
+    steps = [*look, t.sql(0, add, (1, "a")), t.sql(1, add, (1, "b"))]
+    assert named(steps, row({"show_id": 1}, ABSENT, "ticket")).name == "phantom"
+
+
 ON_CALL = 'SELECT COUNT(*) AS "__count" FROM "doctor" WHERE "doctor"."on_call"'
 LEAVE = 'UPDATE "doctor" SET "on_call" = %s WHERE "doctor"."name" = %s'
 

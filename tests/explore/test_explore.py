@@ -1,21 +1,159 @@
-"""Exploring real functions, in real processes, on real databases."""
+"""What exploring asks for and gives: rules, refusals, verdicts, and both APIs."""
 
-from aioconcurrent.sync import explore
-from tests.project.shop import calls
-from tests.project.shop.models import Counter
+from __future__ import annotations
+
+import pytest
+from django.db import IntegrityError
+
+import aioconcurrent
+from aioconcurrent.sync import Outcomes, RaceFound, explore
+from tests.project.databases import ThreadOfQueries, on
+from tests.project.shop import kinds, races
+from tests.project.shop.models import Account, Coupon
+
+from .catalogue import accounts
 
 
-def test_a_lost_update_is_found(database: str) -> None:
-    counter = Counter.objects.using(database).create(name="clicks")
-    call = (calls.increment, {"pk": counter.pk, "using": database})
-    found = explore(call, call)
-    print(found)
-    assert found.verdict == "race"
+def additions(database: str, function: object = races.add) -> list[tuple[object, dict[str, object]]]:
+    return [(function, {"pk": 1, "amount": amount, "using": database}) for amount in (1, 2)]
 
 
-def test_an_update_in_the_database_is_no_race(database: str) -> None:
-    counter = Counter.objects.using(database).create(name="clicks")
-    call = (calls.increment_atomically, {"pk": counter.pk, "using": database})
-    found = explore(call, call)
-    print(found)
-    assert (found.verdict, found.exhaustive) == ("no race", True)
+def test_a_rule_sees_the_rows_as_a_run_has_left_them(database: str) -> None:
+    accounts(database)
+
+    def both_were_added(outcomes: Outcomes) -> bool:
+        outcomes.raise_errors()
+        return Account.objects.using(database).get(pk=1).balance == 103
+
+    found = explore(*additions(database), check=both_were_added)
+    assert found.counterexample, found
+    assert found.counterexample.anomaly == "lost update"
+    assert "both_were_added returned False" in found.counterexample.explanation
+    assert Account.objects.using(database).get(pk=1).balance == 100
+
+
+def test_a_rule_that_no_order_breaks_is_no_race(database: str) -> None:
+    accounts(database)
+
+    def both_were_added(outcomes: Outcomes) -> None:
+        assert outcomes == [1, 1]
+        assert Account.objects.using(database).get(pk=1).balance == 103
+
+    found = explore(*additions(database, races.add_in_database), check=both_were_added)
+    assert (found.verdict, found.exhaustive) == ("no race", True), found
+
+
+@pytest.mark.parametrize("database", on("file"))
+def test_a_rule_alone_decides(database: str) -> None:
+    accounts(database)
+    found = explore(*additions(database), check=lambda outcomes: True)
+    assert (found.verdict, found.exhaustive) == ("no race", True), found
+
+
+@pytest.mark.parametrize("database", on("file"))
+def test_a_rule_that_serial_orders_break_is_broken_without_a_preemption(database: str) -> None:
+    accounts(database)
+
+    def nobody_adds(outcomes: Outcomes) -> None:
+        assert Account.objects.using(database).get(pk=1).balance == 100, "somebody has added"
+
+    found = explore(*additions(database, races.add_in_database), check=nobody_adds)
+    assert found.counterexample, found
+    assert (found.counterexample.anomaly, found.counterexample.preemptions) == ("broken rule", 0)
+    assert "nobody_adds failed: somebody has added" in found.counterexample.explanation
+
+
+@pytest.mark.parametrize("database", on("default", "postgresql"))
+def test_an_error_in_a_rule_is_the_callers(database: str) -> None:
+    accounts(database)
+
+    def asks_for_what_is_not_there(outcomes: Outcomes) -> None:
+        Account.objects.using(database).get(pk=99)
+
+    with pytest.raises(Account.DoesNotExist):
+        explore(*additions(database), check=asks_for_what_is_not_there)
+    assert Account.objects.using(database).get(pk=1).balance == 100
+
+
+@pytest.mark.parametrize("database", on("file", "postgresql", "mysql"))
+def test_an_error_by_which_a_call_refuses_is_no_race(database: str) -> None:
+    call = (races.claim_unique, {"code": "x", "using": database})
+    found = explore(call, call, refusals=IntegrityError)
+    assert (found.verdict, found.exhaustive) == ("no race", True), found
+
+
+@pytest.mark.parametrize("database", on("file", "postgresql", "mysql"))
+def test_a_call_that_refuses_and_leaves_something_behind_is_a_race(database: str) -> None:
+    call = (kinds.note_and_claim, {"code": "x", "using": database})
+    found = explore(call, call, refusals=[kinds.TakenError])
+    assert found.verdict == "race", found
+    assert not Coupon.objects.using(database).exists()
+
+
+@pytest.mark.parametrize("database", on("file"))
+def test_a_race_fails_a_test_with_the_whole_story(database: str) -> None:
+    accounts(database)
+    found = explore(*additions(database))
+    with pytest.raises(RaceFound) as failed:
+        found.assert_no_race()
+    assert found.counterexample
+    assert str(failed.value) == f'{found}\n\nTo run this order alone: replay("{found.counterexample.token}", ...)'
+    assert failed.value.exploration is found
+
+
+@pytest.mark.parametrize("database", on("file"))
+def test_a_bound_on_preemptions_is_told_with_the_verdict(database: str) -> None:
+    accounts(database)
+    found = explore(*additions(database), preemptions=0)
+    assert (found.verdict, found.exhaustive) == ("no race", False)
+    assert found.reason == "no order with up to 0 preemptions goes wrong"
+
+
+@pytest.mark.parametrize("database", on("file"))
+def test_a_budget_that_is_spent_leaves_the_question_open(database: str) -> None:
+    accounts(database)
+    found = explore(*additions(database), max_schedules=3)
+    assert (found.verdict, found.schedules_run) == ("inconclusive", 3)
+    assert "the budget of 3 schedules is spent" in found.reason
+
+
+@pytest.mark.parametrize("database", on("file"))
+def test_calls_that_share_nothing_leave_the_question_open(database: str) -> None:
+    accounts(database)
+    found = explore(
+        (races.add, {"pk": 1, "amount": 1, "using": database}), (races.claim, {"code": "x", "using": database})
+    )
+    assert found.verdict == "inconclusive"
+    assert "nothing overlapped" in found.reason
+
+
+@pytest.mark.parametrize("database", on("postgresql"))
+def test_calls_of_which_one_takes_back_what_the_other_reads_are_no_race(database: str) -> None:
+    accounts(database)
+    calls = [(kinds.add_in_vain, {"pk": 1, "using": database}), (kinds.balance, {"pk": 1, "using": database})]
+    found = explore(*calls)
+    assert (found.verdict, found.exhaustive) == ("no race", True), found
+
+
+@pytest.mark.parametrize("database", on("default", "postgresql"))
+async def test_the_async_api_takes_coroutines_as_calls_and_as_rule(database: str, in_thread: ThreadOfQueries) -> None:
+    await in_thread(accounts, database)
+
+    async def both_were_added(outcomes: Outcomes) -> bool:
+        account = await in_thread(Account.objects.using(database).get, pk=1)
+        return bool(account.balance == 102)
+
+    call = (kinds.add_async, {"pk": 1, "using": database})
+    found = await aioconcurrent.explore(call, call, check=both_were_added)
+    assert found.counterexample, found
+    assert found.counterexample.anomaly == "lost update"
+    replayed = await aioconcurrent.replay(found.counterexample.token, call, call, check=both_were_added)
+    assert replayed.verdict == "race", replayed
+
+
+@pytest.mark.parametrize("database", on("file"))
+async def test_the_async_api_finds_no_race_where_there_is_none(database: str, in_thread: ThreadOfQueries) -> None:
+    await in_thread(accounts, database)
+    call = (races.add_in_database, {"pk": 1, "amount": 1, "using": database})
+    found = await aioconcurrent.explore(call, call)
+    assert (found.verdict, found.exhaustive) == ("no race", True), found

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from aioconcurrent.explore.footprint import EVERYTHING, Catalogue, Footprint, footprint
+from aioconcurrent.explore.footprint import EVERYTHING, Catalogue, Footprint, footprint, overlap
 from aioconcurrent.explore.operation import Operation
 from aioconcurrent.explore.statements import Control
 
@@ -235,3 +235,20 @@ def test_a_thousand_rows_are_read_like_one() -> None:
     row = "(%s, %s)"
     found = of(f"INSERT INTO a (x, y) VALUES {', '.join([row] * 1000)}")
     assert names(found.writes) == "a"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("SELECT x FROM a", "SELECT x FROM a", False),
+        ("SELECT x FROM a", "UPDATE a SET x = 1", True),
+        ("SELECT x FROM a", "UPDATE b SET x = 1", False),
+        ("SELECT x FROM a", "CALL settle()", True),
+        ("SELECT x FROM a FOR UPDATE", "SELECT x FROM a", True),
+        ("BEGIN", "CALL settle()", False),
+    ],
+)
+def test_calls_overlap_where_one_changes_what_the_other_touches(one: str, other: str, expected: bool) -> None:
+    texts = [(0, one), (1, other)]
+    operations = [(call, Operation("sql", text, (), vendor="mysql", database="db")) for call, text in texts]
+    assert overlap(operations, CATALOGUE) is expected

@@ -1,3 +1,6 @@
+import random
+import uuid
+
 from django.db import models
 
 
@@ -19,3 +22,28 @@ class Show(models.Model):
 class Ticket(models.Model):
     show = models.ForeignKey(Show, on_delete=models.CASCADE)
     buyer = models.CharField(max_length=50)
+
+
+class Doctor(models.Model):
+    name = models.CharField(max_length=50)
+    on_call = models.BooleanField(default=True)
+
+
+class Coupon(models.Model):
+    """Nothing keeps a code from being there twice."""
+
+    code = models.CharField(max_length=50)
+
+
+class Voucher(models.Model):
+    code = models.CharField(max_length=50, unique=True)
+
+
+class Stamp(models.Model):
+    """Holds what no two runs give alike."""
+
+    key = models.UUIDField(default=uuid.uuid4)
+    luck = models.FloatField(default=random.random)
+    made_at = models.DateTimeField(auto_now_add=True)
+    changed_at = models.DateTimeField(auto_now=True)
+    times = models.IntegerField(default=0)

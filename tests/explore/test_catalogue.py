@@ -1,0 +1,74 @@
+"""The catalogue in real processes on real databases: each race is found and named, its fixed twin is none."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+
+from aioconcurrent.sync import Exploration, explore
+from tests.project.shop import races
+
+from .catalogue import CATALOGUE, accounts
+from .places import PLACES, Place, at, marks_of
+
+EVERY = [
+    pytest.param(name, PLACES[place], id=f"{name}-{place}", marks=marks_of(place))
+    for name, case in CATALOGUE.items()
+    for place in case.found
+]
+
+
+def explored(name: str, place: Place) -> Exploration:
+    case = CATALOGUE[name]
+    case.rows(place.alias)
+    return explore(*case.calls_at(place.alias))
+
+
+@pytest.mark.parametrize(("name", "place"), EVERY, indirect=["place"])
+def test_a_race_is_found_and_named_and_its_fixed_twin_is_none(name: str, place: Place) -> None:
+    found = explored(name, place)
+    anomaly = CATALOGUE[name].found[place.name]
+    if anomaly is None:
+        assert (found.verdict, found.exhaustive) == ("no race", True), found
+    else:
+        assert found.counterexample, found
+        assert (found.verdict, found.counterexample.anomaly) == ("race", anomaly), found
+
+
+@pytest.mark.parametrize("place", at("postgresql-RC"), indirect=True)
+def test_a_race_that_takes_two_preemptions_says_so(place: Place) -> None:
+    found = explored("two preemptions", place)
+    assert found.counterexample
+    assert found.counterexample.preemptions == 2
+
+
+@pytest.mark.parametrize("place", at("file", "postgresql-RC", "mysql-RC"), indirect=True)
+def test_windows_eight_statements_apart_are_found_in_twenty_schedules(place: Place) -> None:
+    found = explored("far apart", place)
+    assert (found.verdict, found.schedules_run <= 20) == ("race", True)
+
+
+@pytest.mark.parametrize("place", at("file-immediate", "postgresql-RC", "mysql-RC"), indirect=True)
+def test_their_fixed_twin_is_exhausted_in_a_hundred_schedules(place: Place) -> None:
+    found = explored("far apart, locked", place)
+    assert (found.verdict, found.exhaustive, found.schedules_run <= 100) == ("no race", True, True)
+
+
+@pytest.mark.parametrize("pair", list(combinations(range(3), 2)), ids=str)
+@pytest.mark.parametrize("place", at("postgresql-RC"), indirect=True)
+def test_no_two_of_the_three_calls_show_their_race(pair: tuple[int, int], place: Place) -> None:
+    case = CATALOGUE["three calls"]
+    case.rows(place.alias)
+    calls = case.calls_at(place.alias)
+    found = explore(*(calls[number] for number in pair))
+    assert (found.verdict, found.exhaustive) == ("no race", True), found
+
+
+@pytest.mark.parametrize("place", at("postgresql-RC"), indirect=True)
+def test_three_calls_of_a_lost_update_in_atomic_are_exhausted_in_96_schedules(place: Place) -> None:
+    accounts(place.alias)
+    call = (races.add_in_atomic, {"pk": 1, "amount": 1, "using": place.alias})
+    found = explore(call, call, call, check=lambda outcomes: None)
+    assert (found.verdict, found.exhaustive) == ("no race", True), found
+    assert found.schedules_run <= 96
