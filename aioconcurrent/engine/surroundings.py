@@ -13,6 +13,7 @@ from typing import Any
 
 from .. import _pickling
 from ..exceptions import UnpicklableError
+from . import loaded
 
 PARENT_PID_VARIABLE = "AIOCONCURRENT_PARENT_PID"
 
@@ -22,6 +23,7 @@ class Surroundings:
     """Where and how the caller's process runs.
 
     Attributes:
+        files: Of modules that are not found otherwise, by name.
         filters: One pickle for each of the caller's warning filters, first match first.
         levels: Logger names and their levels; the root's name is "".
         disabled: As in `logging.disable`.
@@ -30,6 +32,7 @@ class Surroundings:
     directory: str
     environment: dict[str, str]
     path: list[str]
+    files: dict[str, str]
     arguments: list[str]
     filters: list[bytes]
     levels: dict[str, int]
@@ -43,6 +46,7 @@ class Surroundings:
             directory=os.getcwd(),
             environment={**os.environ, PARENT_PID_VARIABLE: str(os.getpid())},
             path=list(sys.path),
+            files=loaded.known_files(),
             arguments=list(sys.argv),
             filters=_picklable_filters(),
             levels={"" if logger is logging.root else logger.name: logger.level for logger in loggers if logger.level},
@@ -56,6 +60,7 @@ class Surroundings:
         if hasattr(time, "tzset"):
             time.tzset()
         sys.path[:] = self.path
+        loaded.follow(self.files)
         sys.argv[:] = self.arguments
         os.chdir(self.directory)
 
