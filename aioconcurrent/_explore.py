@@ -11,10 +11,11 @@ import anyio.to_thread
 
 from . import _pickling
 from ._outcomes import Outcomes
-from ._race import capture, end_sessions, launching, outcomes_of, pack, relay
+from ._race import capture, end_sessions, launching, mentioned, outcomes_of, pack, relay
 from .databases import memory
 from .databases.explored import ExploredDatabases
 from .engine.fork import BootFailedError
+from .engine.loaded import findable
 from .engine.surroundings import Surroundings
 from .engine.world import Context
 from .exceptions import UncommittedDataError
@@ -53,6 +54,11 @@ async def run_exploration(question: Question, views: Sequence[View], in_caller: 
         StateError: The rows of a database cannot be read or put back.
         ProbeNotPermittedError: The database's user may not see who waits for locks.
     """
+    with findable(mentioned(question.calls, question.options)):
+        return await _run(question, views, in_caller)
+
+
+async def _run(question: Question, views: Sequence[View], in_caller: InCaller) -> Exploration:
     calls, options = question.calls, question.options
     tasks, modules = pack(calls, options, stepped=True)
     async with memory.lent(views) as loan:

@@ -66,13 +66,13 @@ def is_importable(name: str) -> bool:
     package = name.rpartition(".")[0]
     if package and not is_importable(package):
         return False
-    path = list(sys.modules[package].__path__) if package else None
+    path = list(getattr(sys.modules[package], "__path__", ())) if package else None
     for finder in sys.meta_path:
         spec = finder.find_spec(name, path)
         if spec is not None:
             here = getattr(module, "__spec__", None)
             file = getattr(module, "__file__", None) or getattr(here, "origin", None)
-            return spec.origin == file or spec.origin in ("built-in", "frozen")
+            return spec.origin == (file or None) or spec.origin in ("built-in", "frozen")
     return False
 
 

@@ -6,6 +6,7 @@ plain functions need nothing of it.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from django.conf import LazySettings
 
 _SETTINGS_MODULE = "DJANGO_SETTINGS_MODULE"
+_DRIVERS = ("MySQLdb",)  # of those that Django imports, what another one passes for
 _booted_with: dict[str, bytes] = {}  # the settings that this process has from a `Project.base`
 
 
@@ -49,6 +51,7 @@ class Project:
         time_zone: The pickled active time zone; empty where it is the settings' own.
         databases: Where connections go.
         stepped: Whether its calls ask before each of their operations, in run after run.
+        drivers: Modules that are there under the name of another, as PyMySQL is under that of mysqlclient.
     """
 
     module: str | None = None
@@ -60,6 +63,7 @@ class Project:
     time_zone: bytes = b""
     databases: Handoff = field(default_factory=Handoff)
     stepped: bool = False
+    drivers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def capture(cls, databases: Handoff) -> Project:
@@ -83,6 +87,7 @@ class Project:
             has_language=language != settings.LANGUAGE_CODE,
             time_zone=_pickling.dumps(time_zone, "The active time zone") if time_zone != standard else b"",
             databases=databases,
+            drivers={name: real for name in _DRIVERS if (real := _real_name(name)) != name},
         )
 
     @property
@@ -99,6 +104,8 @@ class Project:
 
         guard.follow(self.databases)
         if not _booted_with:
+            for name, real in self.drivers.items():
+                sys.modules[name] = importlib.import_module(real)
             _booted_with.update({"": b"", **self.base})
             self._configure(settings)
             django.setup()
@@ -220,6 +227,10 @@ def _unfold(settings: Any) -> tuple[dict[str, Any], set[str], dict[str, Any], st
     written = {**_own(global_settings), **_own(module)}
     changed = {name: value for name, value in _own(holder).items() if value is not written.get(name, holder)}
     return overrides, deleted, changed, holder.SETTINGS_MODULE
+
+
+def _real_name(module: str) -> str:
+    return getattr(sys.modules.get(module), "__name__", module)
 
 
 def _own(holder: object) -> dict[str, Any]:

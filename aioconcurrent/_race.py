@@ -24,6 +24,7 @@ from .databases.waits import Watch, with_waits
 from .engine.fork import BootFailedError, UnfitError, forking
 from .engine.frames import Kind
 from .engine.launch import spawning
+from .engine.loaded import findable
 from .engine.race import Report, race
 from .engine.surroundings import Surroundings
 from .engine.world import Context
@@ -31,7 +32,7 @@ from .engine.wrapper import Task
 from .exceptions import ProcessDiedError, TemplateWarning, TerminatedProcessError, UnpicklableError, WrappedError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     from ._calls import Call
     from ._options import Options
@@ -54,6 +55,11 @@ async def run_race(calls: Sequence[Call], options: Options, views: Sequence[View
         UnpicklableError: An argument, a setting or `prepare` cannot travel.
         DatabaseInMemoryLockedError: A database in memory could not be lent or taken back.
     """
+    with findable(mentioned(calls, options)):
+        return await _run(calls, options, views)
+
+
+async def _run(calls: Sequence[Call], options: Options, views: Sequence[View]) -> Outcomes:
     tasks, modules = pack(calls, options)
     reports: list[Report] = []
     async with memory.lent(views) as lent:
@@ -121,6 +127,13 @@ def _warn_of(reason: UnfitError) -> None:
         TemplateWarning,
         stacklevel=2,
     )
+
+
+def mentioned(calls: Sequence[Call], options: Options) -> Iterator[object]:
+    """All that has to be found in the processes of the calls."""
+    yield options.prepare
+    for call in calls:
+        yield from (call.function, *call.args, *call.kwargs.values())
 
 
 def pack(calls: Sequence[Call], options: Options, *, stepped: bool = False) -> tuple[list[bytes], tuple[str, ...]]:

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
@@ -240,27 +240,29 @@ def test_a_class_made_inside_a_test_keeps_its_identity() -> None:
     assert type(ticket) is Ticket
 
 
-@pytest.fixture
-def unfound(tmp_path: Path) -> Iterator[ModuleType]:
+@pytest.fixture(params=["unfound_shop", "no_package.unfound_shop", "unregistered"])
+def unfound(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A module that is loaded and cannot be imported by its name, like a test module of --import-mode=importlib."""
-    path = tmp_path / "unfound_shop.py"
+    path = tmp_path / "shop.py"
     path.write_text(
         "class Ticket:\n"
         "    price = 5\n"
         "def sell(tickets):\n"
         "    return [*tickets, Ticket()], sum(ticket.price for ticket in tickets)\n"
+        "class Refused(LookupError):\n"
+        "    pass\n"
         "def refund(ticket):\n"
         "    assert type(ticket) is Ticket\n"
-        "    raise LookupError(ticket.price)\n"
+        "    raise Refused(ticket.price)\n"
     )
-    spec = importlib.util.spec_from_file_location("unfound_shop", path)
+    spec = importlib.util.spec_from_file_location(request.param, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["unfound_shop"] = module
+    if request.param != "unregistered":
+        monkeypatch.setitem(sys.modules, request.param, module)
     spec.loader.exec_module(module)
-    yield module
-    del sys.modules["unfound_shop"]
+    return module
 
 
 @both_start_methods
@@ -269,7 +271,16 @@ def test_functions_and_classes_of_a_module_without_a_name_to_import(unfound: Mod
     assert price == 5
     assert [type(ticket) for ticket in tickets] == [unfound.Ticket, unfound.Ticket]
     [wrapped] = call_concurrently(1, unfound.refund, unfound.Ticket())
-    assert isinstance(wrapped.error, LookupError), wrapped
+    assert type(wrapped.error) is unfound.Refused, wrapped
+
+
+def test_a_module_without_a_name_to_import_is_not_left_among_the_modules(unfound: ModuleType) -> None:
+    before = [*sys.modules], [*sys.meta_path]
+    only(call_concurrently(1, unfound.sell, []))
+    assert ([name for name in sys.modules if "unfound" in name or "unregistered" in name], sys.meta_path) == (
+        [name for name in before[0] if "unfound" in name or "unregistered" in name],
+        before[1],
+    )
 
 
 @both_start_methods

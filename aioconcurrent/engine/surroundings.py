@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _pickling
 from ..exceptions import UnpicklableError
+from . import loaded
 from .debugging import own_terminal
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Surroundings:
     """Where and how the caller's process runs.
 
     Attributes:
+        files: Of modules that are not found otherwise, by name.
         filters: One pickle for each of the caller's warning filters, first match first.
         levels: Logger names and their levels; the root's name is "".
         disabled: As in `logging.disable`.
@@ -35,6 +37,7 @@ class Surroundings:
     directory: str
     environment: dict[str, str]
     path: list[str]
+    files: dict[str, str]
     arguments: list[str]
     filters: list[bytes]
     levels: dict[str, int]
@@ -49,6 +52,7 @@ class Surroundings:
             directory=os.getcwd(),
             environment={**os.environ, PARENT_PID_VARIABLE: str(os.getpid())},
             path=list(sys.path),
+            files=loaded.known_files(),
             arguments=list(sys.argv),
             filters=_picklable_filters(),
             levels={"" if logger is logging.root else logger.name: logger.level for logger in loggers if logger.level},
@@ -67,6 +71,7 @@ class Surroundings:
             os.environ.clear()
         _change_environment(applied.environment if applied else {}, self.environment)
         sys.path[:] = self.path
+        loaded.follow(self.files)
         sys.argv[:] = self.arguments
         os.chdir(self.directory)
 

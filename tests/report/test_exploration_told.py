@@ -1,4 +1,3 @@
 """What exploring finds, told by page and terminal."""
 
 from __future__ import annotations
-
