@@ -21,7 +21,7 @@ from .exceptions import (
     UnpicklableError,
     WrappedError,
 )
-from .explore.exploration import Counterexample, Exploration, InconclusiveError, RaceFound
+from .exploring.exploration import Counterexample, Exploration, InconclusiveError, RaceFound
 
 __all__ = [
     "AioconcurrentError",

@@ -15,13 +15,13 @@ from ._project import uses_django
 from ._question import question
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from ._calls import Call
     from ._outcomes import Outcomes
-    from ._question import Question
+    from ._question import Question, Refusals
     from .databases.handoff import View
-    from .explore.exploration import Exploration
+    from .exploring.exploration import Exploration
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -83,7 +83,7 @@ async def make_concurrent_calls(*calls: object) -> Outcomes[Any]:
 async def explore(
     *calls: object,
     check: Callable[[Outcomes[Any]], Any] | None = None,
-    refusals: Iterable[type[BaseException]] = (),
+    refusals: Refusals = (),
     max_schedules: int | None = None,
     max_seconds: float | None = None,
     preemptions: int | None = None,
@@ -133,7 +133,7 @@ async def replay(
     /,
     *calls: object,
     check: Callable[[Outcomes[Any]], Any] | None = None,
-    refusals: Iterable[type[BaseException]] = (),
+    refusals: Refusals = (),
 ) -> Exploration:
     """Run one order of the statements of the calls alone.
 

@@ -19,9 +19,9 @@ from .engine.loaded import findable
 from .engine.surroundings import Surroundings
 from .engine.world import Context
 from .exceptions import UncommittedDataError
-from .explore.explorer import Explorer, Limits, Referee
-from .explore.oracle import broken_rule
-from .explore.stage import staging
+from .exploring.explorer import Explorer, Limits, Referee
+from .exploring.oracle import broken_rule
+from .exploring.stage import staging
 from .report.progress import reporting
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from .databases.handoff import Handoff, View
     from .databases.memory import Loan
     from .engine.race import Report
-    from .explore.exploration import Exploration
-    from .explore.oracle import Violation
-    from .explore.schedule import Schedule
+    from .exploring.exploration import Exploration
+    from .exploring.oracle import Violation
+    from .exploring.schedule import Schedule
 
     InCaller = Callable[..., Awaitable[Any]]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ._calls import parsed
 from ._options import current_options, options
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from ._calls import Call
     from ._options import Options
     from ._outcomes import Outcomes
-    from .explore.schedule import Schedule
+    from .exploring.schedule import Schedule
+
+    Refusals: TypeAlias = type[BaseException] | Iterable[type[BaseException]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ def question(
     calls: Sequence[object],
     *,
     check: Callable[[Outcomes], Any] | None,
-    refusals: Iterable[type[BaseException]],
+    refusals: Refusals,
     max_schedules: int | None = None,
     max_seconds: float | None = None,
     preemptions: int | None = None,
@@ -69,7 +71,7 @@ def question(
 
 
 def _read(token: str) -> Schedule:
-    from .explore.schedule import Schedule
+    from .exploring.schedule import Schedule
 
     if not isinstance(token, str):
         raise TypeError(f"The first argument is the token of a counterexample, a string, not {token!r}.")

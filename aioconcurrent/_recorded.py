@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .explore.operation import Operation
+    from .exploring.operation import Operation
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,13 +24,13 @@ from .exceptions import (
     UnpicklableError,
     WrappedError,
 )
-from .explore.exploration import Counterexample, Exploration, InconclusiveError, RaceFound
+from .exploring.exploration import Counterexample, Exploration, InconclusiveError, RaceFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from ._calls import Call, Target
-    from ._question import Question
+    from ._question import Question, Refusals
 
 
 __all__ = [
@@ -96,7 +96,7 @@ def make_concurrent_calls(*calls: object) -> Outcomes[Any]:
 def explore(
     *calls: object,
     check: Callable[[Outcomes[Any]], Any] | None = None,
-    refusals: Iterable[type[BaseException]] = (),
+    refusals: Refusals = (),
     max_schedules: int | None = None,
     max_seconds: float | None = None,
     preemptions: int | None = None,
@@ -123,7 +123,7 @@ def replay(
     /,
     *calls: object,
     check: Callable[[Outcomes[Any]], Any] | None = None,
-    refusals: Iterable[type[BaseException]] = (),
+    refusals: Refusals = (),
 ) -> Exploration:
     """Block while `aioconcurrent.replay` runs; arguments, result and errors are the same.
 

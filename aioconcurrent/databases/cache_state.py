@@ -15,7 +15,7 @@ from .caches import READS, shown, store
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from ..explore.operation import Operation
+    from ..exploring.operation import Operation
 
 _TABLE = "cache "
 _NOTHING = object()

@@ -17,13 +17,13 @@ from enum import Enum
 from reprlib import Repr
 from typing import TYPE_CHECKING, Any
 
-from ..explore.operation import Operation
+from ..exploring.operation import Operation
 from .passage import primitive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ..explore.operation import Primitive
+    from ..exploring.operation import Primitive
     from .passage import Passage
 
 _ARGUMENTS: Mapping[str, tuple[str, ...]] = {

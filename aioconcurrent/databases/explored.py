@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..explore.facts import Key
-from ..explore.footprint import Catalogue, footprint
+from ..exploring.facts import Key
+from ..exploring.footprint import Catalogue, footprint
 from .cache_state import CacheState
 from .handoff import database_identity
 from .probes import open_probe
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from typing import Self
 
-    from ..explore.operation import Operation
+    from ..exploring.operation import Operation
     from .handoff import Handoff
     from .probes import Probe
     from .state import Row, State

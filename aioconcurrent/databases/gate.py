@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    from ..explore.operation import Kind, Operation, Primitive
+    from ..exploring.operation import Kind, Operation, Primitive
     from .passage import Tell
 
 _QUERY_CANCELED = "57014"  # PostgreSQL; by the controller where it resolves a deadlock

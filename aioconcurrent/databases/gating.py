@@ -26,7 +26,7 @@ def install(talk: Callable[[bytes], bytes], *, with_django: bool = True) -> None
 
 
 def _quicken_sqlite() -> None:
-    """Let SQLite report a lock at once, for which the gate waits in its place, and leave no write to wait for a disk."""
+    """Let SQLite report a lock at once, for which the gate waits in its place, and let no write wait for a disk."""
     from django.db import connections
     from django.db.backends.signals import connection_created
 

@@ -13,13 +13,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from ..explore.operation import Operation
+from ..exploring.operation import Operation
 from .handoff import database_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ..explore.operation import Kind, Primitive
+    from ..exploring.operation import Kind, Primitive
 
     Row = tuple[Primitive, ...]
     Tell = Callable[[Any], tuple[int | None, tuple[str, ...], tuple[Row, ...]]]  # rowcount, columns, rows

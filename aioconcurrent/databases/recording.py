@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _pickling, _step
 from .._recorded import RecordedStep
-from ..explore.operation import Operation
+from ..exploring.operation import Operation
 from .guard import session_id
 from .passage import ROWS, Passage, told_columns, told_error, told_rows
 from .sources import application_line
@@ -22,7 +22,7 @@ from .sources import application_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ..explore.operation import Kind
+    from ..exploring.operation import Kind
     from .passage import Row, Tell
 
 RECORDED = 1000  # operations of a call

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..explore.trace import TracedStep, call_name
+from ..exploring.trace import TracedStep, call_name
 from .excerpt import CodeLine, excerpt, place
 from .formatting import Bit, formatted
 from .lanes import LaneRow

@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple
 from sqlglot import Dialect, TokenType
 from sqlglot.errors import SqlglotError
 
-from ..explore.operation import Operation
-from ..explore.statements import DIALECTS
+from ..exploring.operation import Operation
+from ..exploring.statements import DIALECTS
 from .sql import STAND_IN, literal, with_stand_ins
 
 __all__ = ["Bit", "formatted", "highlighted"]

@@ -10,8 +10,8 @@ from textwrap import wrap
 from typing import Any, Literal, NamedTuple
 
 from ..exceptions import WrappedError
-from ..explore.accesses import Computed, accesses
-from ..explore.trace import Ending, TracedStep, call_name
+from ..exploring.accesses import Computed, accesses
+from ..exploring.trace import Ending, TracedStep, call_name
 from .sql import keep, literal, operation_text
 from .values import printable, shown
 

@@ -24,7 +24,7 @@ from django.utils.safestring import SafeString, mark_safe
 from rich.text import Text
 
 from ..exceptions import WrappedError
-from ..explore.trace import call_name
+from ..exploring.trace import call_name
 from .details import Detail, details
 from .formatting import Bit, highlighted
 from .lanes import LaneRow, lanes

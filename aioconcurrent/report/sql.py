@@ -8,8 +8,8 @@ import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 
-from ..explore.operation import Operation
-from ..explore.statements import read_statement
+from ..exploring.operation import Operation
+from ..exploring.statements import read_statement
 
 _PLACEHOLDER = re.compile(r"%\((?P<name>\w+)\)s|%s|%%|\?(?=\s*[,)]|\s*$|\s+\w)")
 _QUOTED = re.compile(r'(["`])(\w+)\1')

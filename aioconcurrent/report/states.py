@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from ..explore.trace import TracedStep
+from ..exploring.trace import TracedStep
 from .lanes import LaneRow
 
 __all__ = ["State", "states"]

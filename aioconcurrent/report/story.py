@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ..explore.trace import Ending, TracedStep, call_name
+from ..exploring.trace import Ending, TracedStep, call_name
 
 if TYPE_CHECKING:
-    from ..explore.exploration import Exploration
+    from ..exploring.exploration import Exploration
 
 Recorded = tuple[TracedStep, float, float | None]
 """A step of a plain race, when it began and when it ended, in seconds of one clock; None: it was still running."""

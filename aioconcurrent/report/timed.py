@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..explore.trace import Ending, TracedStep, call_name
+from ..exploring.trace import Ending, TracedStep, call_name
 from .lanes import Drawing, LaneRow, Lanes, as_text, ended
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..explore.trace import call_name
+from ..exploring.trace import call_name
 from .details import milliseconds
 from .sql import operation_text
 from .story import Story

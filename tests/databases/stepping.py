@@ -18,10 +18,10 @@ from aioconcurrent.databases.explored import ExploredDatabases
 from aioconcurrent.engine.race import Report
 from aioconcurrent.engine.surroundings import Surroundings
 from aioconcurrent.engine.world import Context
-from aioconcurrent.explore.controller import Controller
-from aioconcurrent.explore.schedule import Step
-from aioconcurrent.explore.steps import Decision
-from aioconcurrent.explore.trace import TracedStep
+from aioconcurrent.exploring.controller import Controller
+from aioconcurrent.exploring.schedule import Step
+from aioconcurrent.exploring.steps import Decision
+from aioconcurrent.exploring.trace import TracedStep
 
 LIMIT = 10.0  # seconds
 

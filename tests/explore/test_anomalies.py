@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from aioconcurrent.explore.accesses import accesses
-from aioconcurrent.explore.anomalies import Anomaly, name_anomaly
-from aioconcurrent.explore.differences import ABSENT, Difference
-from aioconcurrent.explore.oracle import Violation
-from aioconcurrent.explore.trace import TracedStep
+from aioconcurrent.exploring.accesses import accesses
+from aioconcurrent.exploring.anomalies import Anomaly, name_anomaly
+from aioconcurrent.exploring.differences import ABSENT, Difference
+from aioconcurrent.exploring.oracle import Violation
+from aioconcurrent.exploring.trace import TracedStep
 from tests.explore.traces import Tracer, cached, waited
 
 BALANCE = Difference("row", 20, -60, "account", "id=1", name="balance", unique=True)

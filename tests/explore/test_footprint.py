@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-from aioconcurrent.explore.footprint import EVERYTHING, Catalogue, Footprint, footprint, overlap
-from aioconcurrent.explore.operation import Operation
-from aioconcurrent.explore.statements import Control
+from aioconcurrent.exploring.footprint import EVERYTHING, Catalogue, Footprint, footprint, overlap
+from aioconcurrent.exploring.operation import Operation
+from aioconcurrent.exploring.statements import Control
 
 CATALOGUE = Catalogue(
     tables=frozenset({"a", "b", "parent", "child", "grandchild", "audited", "strict_child"}),

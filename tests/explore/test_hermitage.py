@@ -29,7 +29,7 @@ class Anomaly:
     """Transactions, what must not come of them, and the levels under which it can."""
 
     calls: Sequence[tuple[Callable[..., Any], dict[str, Any]]]
-    shows: Callable[[Outcomes, Values], bool]
+    shows: Callable[[Any, Values], bool]
     allowed: Sequence[str] = ()
     preemptions: int | None = None  # where there are too many orders
 

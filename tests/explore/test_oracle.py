@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioconcurrent.exceptions import WrappedError
-from aioconcurrent.explore.oracle import Key, Oracle, broken_rule
-from aioconcurrent.explore.trace import Ending
+from aioconcurrent.exploring.oracle import Key, Oracle, broken_rule
+from aioconcurrent.exploring.trace import Ending
 from tests.project.shop.models import Counter
 
 Rows = list[dict[str, Any]]

@@ -8,8 +8,8 @@ from random import Random
 import pytest
 
 from aioconcurrent.exceptions import TokenError
-from aioconcurrent.explore.operation import Operation
-from aioconcurrent.explore.schedule import (
+from aioconcurrent.exploring.operation import Operation
+from aioconcurrent.exploring.schedule import (
     Departure,
     Replay,
     Schedule,
@@ -18,7 +18,7 @@ from aioconcurrent.explore.schedule import (
     preemptions,
     shrinks,
 )
-from aioconcurrent.explore.steps import Decision
+from aioconcurrent.exploring.steps import Decision
 
 from . import scenarios as s
 from .workload import POSTGRESQL, Client, Outcome, Program, Simulation, Steps, explore

@@ -6,8 +6,8 @@ from itertools import count, pairwise
 
 import pytest
 
-from aioconcurrent.explore.schedule import preemptions
-from aioconcurrent.explore.search import Omission
+from aioconcurrent.exploring.schedule import preemptions
+from aioconcurrent.exploring.search import Omission
 
 from . import scenarios as s
 from .workload import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from aioconcurrent.explore.operation import Operation
-from aioconcurrent.explore.trace import TracedStep
+from aioconcurrent.exploring.operation import Operation
+from aioconcurrent.exploring.trace import TracedStep
 
 READ = 'SELECT "account"."id", "account"."owner", "account"."balance" FROM "account" WHERE "account"."id" = %s LIMIT 21'
 SAVE = 'UPDATE "account" SET "owner" = %s, "balance" = %s WHERE "account"."id" = %s'

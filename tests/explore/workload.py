@@ -16,12 +16,12 @@ from random import Random
 from tempfile import gettempdir
 from typing import Any
 
-from aioconcurrent.explore.footprint import Catalogue
-from aioconcurrent.explore.operation import Operation
-from aioconcurrent.explore.runs import Run
-from aioconcurrent.explore.schedule import Step, preemptions
-from aioconcurrent.explore.search import Search
-from aioconcurrent.explore.steps import Decision
+from aioconcurrent.exploring.footprint import Catalogue
+from aioconcurrent.exploring.operation import Operation
+from aioconcurrent.exploring.runs import Run
+from aioconcurrent.exploring.schedule import Step, preemptions
+from aioconcurrent.exploring.search import Search
+from aioconcurrent.exploring.steps import Decision
 
 from .host import Body, Change, DatabaseError, Row, Schema, Session
 from .simulated import Server

@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 from typing import Any
 
-from aioconcurrent.explore.trace import Ending, TracedStep
+from aioconcurrent.exploring.trace import Ending, TracedStep
 from aioconcurrent.report.story import Story
 from tests.explore.traces import Tracer, waited
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioconcurrent.exceptions import WrappedError
-from aioconcurrent.explore.operation import Operation
-from aioconcurrent.explore.trace import Ending, TracedStep
+from aioconcurrent.exploring.operation import Operation
+from aioconcurrent.exploring.trace import Ending, TracedStep
 from aioconcurrent.report.lanes import as_text, lanes
 from aioconcurrent.report.sql import literal, operation_text
 from tests.explore.traces import Tracer, cached, waited

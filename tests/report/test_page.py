@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from aioconcurrent.exceptions import WrappedError
-from aioconcurrent.explore.trace import Ending
+from aioconcurrent.exploring.trace import Ending
 from aioconcurrent.report.page import as_page, write_page
 from aioconcurrent.report.story import Story
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aioconcurrent.explore.trace import Ending
+from aioconcurrent.exploring.trace import Ending
 from aioconcurrent.report.details import details
 from aioconcurrent.report.lanes import lanes
 from aioconcurrent.report.states import State, states

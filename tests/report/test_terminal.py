@@ -8,7 +8,7 @@ import re
 import pytest
 from rich.console import Console
 
-from aioconcurrent.explore.trace import Ending
+from aioconcurrent.exploring.trace import Ending
 from aioconcurrent.report.lanes import as_text, lanes
 from aioconcurrent.report.story import Story
 from aioconcurrent.report.terminal import LanesView, print_story

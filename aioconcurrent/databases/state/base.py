@@ -10,8 +10,8 @@ from ...exceptions import AioconcurrentError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from ...explore.facts import Key
-    from ...explore.footprint import Catalogue
+    from ...exploring.facts import Key
+    from ...exploring.footprint import Catalogue
     from .schema import Schema, Table
 
 PATIENCE = 5  # seconds for the locks of a session that is about to end; whole ones, for MySQL

@@ -11,8 +11,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ...explore.facts import Key
-from ...explore.footprint import NOTHING, Catalogue
+from ...exploring.facts import Key
+from ...exploring.footprint import NOTHING, Catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

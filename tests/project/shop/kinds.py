@@ -73,7 +73,7 @@ def _claim(code: str, using: str) -> bool:
     return True
 
 
-def _run(using: str, statement: str, *parameters: object) -> Any:
+def _run(using: str, statement: str, *parameters: int | str) -> Any:
     with connections[using].cursor() as cursor:
         cursor.execute(statement, parameters or None)
         return cursor.fetchone() if cursor.description else None
