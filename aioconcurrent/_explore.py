@@ -66,7 +66,8 @@ async def _run(question: Question, views: Sequence[View], in_caller: InCaller) -
         _refuse_uncommitted(project.databases)
         context = Context(Surroundings.capture(), _pickling.dumps(project), modules)
         with ExploredDatabases(project.databases) as databases:
-            await anyio.to_thread.run_sync(databases.open_likely)
+            if any(view.opened for view in views):
+                await anyio.to_thread.run_sync(databases.open_likely)
             try:
                 async with launching(context, project.key, options, len(tasks)) as (launcher, start_up):
                     limit = min(_STEP, options.timeout)
