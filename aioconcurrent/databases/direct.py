@@ -31,5 +31,10 @@ def connect_directly(alias: str, settings: Mapping[str, Any] | None = None) -> A
     live["AUTOCOMMIT"] = True
     live.get("OPTIONS", {}).pop("pool", None)  # or the next user of the pool would find our settings and tables
     connection = load_backend(live["ENGINE"]).DatabaseWrapper(live, alias)
-    connection.connect()
+    try:
+        connection.connect()
+    except BaseException:
+        if connection.connection is not None:  # it was made, and could not be set up
+            connection.connection.close()
+        raise
     return connection

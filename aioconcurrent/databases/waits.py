@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _pickling
 from .handoff import database_identity
-from .probes import open_probe
+from .probes import ProbeNotPermittedError, open_probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -115,9 +115,12 @@ class Watch:
                 self._probes[alias] = open_probe(alias, self._settings[alias])
             probe = self._probes[alias]
             waiting = probe.waiting(sessions) if probe is not None else {}
-        except Exception as problem:  # the race goes on, with fewer waits to tell of
+        except ProbeNotPermittedError as problem:
             self._probes[alias] = None
             self._problems.append(problem)
+            return
+        except Exception:  # the test may not connect, or the server is gone: fewer waits to tell of
+            self._probes[alias] = None
             return
         database = database_identity(self._settings[alias])
         for number in sessions:

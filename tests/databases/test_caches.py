@@ -122,7 +122,7 @@ def test_a_database_cache_is_seen_as_its_statements(database: str, settings: Set
     settings.CACHES = {"default": {"BACKEND": TABLE, "LOCATION": "cache_table"}}
     call_command("createcachetable", database=database)
     try:
-        result = stepped((cached.add_one, ("k",), {}), (cached.add_one, ("k",), {}))
+        result = stepped((cached.add_one, ("k",), {}), (cached.add_one, ("k",), {}), database=database)
     finally:
         with connections[database].cursor() as cursor:
             cursor.execute("DROP TABLE cache_table")

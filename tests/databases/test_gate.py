@@ -18,7 +18,7 @@ def pk(database: str) -> int:
 
 def test_the_async_orm_is_stepped(database: str, pk: int) -> None:
     call = (coroutines.increment, {"pk": pk, "using": database})
-    result = stepped(call, call, order=[0, 1, 0, 1])
+    result = stepped(call, call, order=[0, 1, 0, 1], database=database)
     assert result.outcomes == [1, 1]
     assert [(step.call, step.operation.text.split()[0]) for step in result.steps[:3]] == [
         (0, "SELECT"), (1, "SELECT"), (0, "UPDATE")
@@ -35,7 +35,7 @@ def test_the_async_orm_is_told_with_the_line_that_awaits_it(database: str, pk: i
 @pytest.mark.parametrize("database", on("file", "postgresql", "mysql"))
 def test_transactions_of_a_coroutine_wait_for_each_other(database: str, pk: int) -> None:
     call = (coroutines.increment_in_transaction, {"pk": pk, "using": database})
-    result = stepped(call, call, order=[0, 0, 1, 1])
+    result = stepped(call, call, order=[0, 0, 1, 1], database=database)
     if database == "file":  # SQLite, which has no FOR UPDATE, refuses one of them
         assert sorted(map(type, result.outcomes), key=repr) != [int, int]
     else:
@@ -52,7 +52,7 @@ def test_queries_gathered_by_a_coroutine_pass_one_at_a_time(database: str, pk: i
 @pytest.mark.parametrize("database", on("file", "postgresql", "mysql"))
 @pytest.mark.parametrize("function", [coroutines.look_from_two_threads, coroutines.look_in_threads])
 def test_threads_of_a_call_pass_one_at_a_time(database: str, pk: int, function: object) -> None:
-    result = stepped((function, {"pk": pk, "using": database}))
+    result = stepped((function, {"pk": pk, "using": database}), database=database)
     assert set(result.outcomes[0]) == {0}
     assert result.texts().count("SELECT") == len(result.outcomes[0])
 
