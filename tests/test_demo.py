@@ -174,7 +174,12 @@ def test_a_stream_without_unicode_gets_ascii(place: Place) -> None:
 def test_an_interrupted_demo_leaves_nothing_behind(place: Place, url: str, leftovers: list[str]) -> None:
     arguments = ["--database", url] if url else []
     with subprocess.Popen(
-        [*DEMO, *arguments], cwd=place.directory, env=place.environment(), stdout=subprocess.PIPE, text=True
+        [*DEMO, *arguments],
+        cwd=place.directory,
+        env=place.environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     ) as demo:
         assert demo.stdout is not None
         leftovers += database_names(demo.stdout.readline() + demo.stdout.readline())
