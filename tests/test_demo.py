@@ -173,14 +173,11 @@ def test_a_stream_without_unicode_gets_ascii(place: Place) -> None:
 @everywhere
 def test_an_interrupted_demo_leaves_nothing_behind(place: Place, url: str, leftovers: list[str]) -> None:
     arguments = ["--database", url] if url else []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
     with subprocess.Popen(
-        [*DEMO, *arguments],
-        cwd=place.directory,
-        env=place.environment(),
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+        [*DEMO, *arguments], cwd=place.directory, env=place.environment(), stdout=subprocess.PIPE, text=True
     ) as demo:
+        signal.signal(signal.SIGINT, before)
         assert demo.stdout is not None
         leftovers += database_names(demo.stdout.readline() + demo.stdout.readline())
         demo.send_signal(signal.SIGINT)

@@ -4,9 +4,11 @@ from functools import partial
 from pathlib import Path
 
 import anyio
+import psutil
 import pytest
 
 from aioconcurrent import ProcessDiedError, call_concurrently, options
+from aioconcurrent.engine.keeper import close_template
 from tests.faults import calls
 from tests.faults.processes import left_of, signed_in, until
 
@@ -74,6 +76,39 @@ async def test_a_race_after_one_whose_template_was_killed_just_works(folder: Pat
         group.start_soon(kill_when_signed_in, template, folder, 1)
         await call_concurrently(1, calls.sign_in_and_stay, folder)
     assert await call_concurrently(2, calls.answer) == [42, 42]
+
+
+async def test_a_race_takes_the_processes_that_were_forked_ahead() -> None:
+    spares = await get_spares(3)
+    outcomes = await call_concurrently(3, calls.get_pids)
+    assert {pid for pid, _ in outcomes.values} == spares
+
+
+async def test_a_race_without_the_spares_that_were_killed_just_works() -> None:
+    spares = await get_spares(3)
+    for pid in spares:
+        calls.kill(pid)
+    outcomes = await call_concurrently(3, calls.get_pids)
+    outcomes.raise_errors()
+    assert len({pid for pid, _ in outcomes.values} - spares) == 3
+
+
+async def test_a_resting_template_that_is_killed_takes_its_spares_along() -> None:
+    spares = await get_spares(3)
+    calls.kill(get_template_of(spares))
+    assert not left_of(spares, 2)
+
+
+async def get_spares(count: int) -> set[int]:
+    """Have a new template rest after a race of that many calls; return what it has forked ahead."""
+    close_template()
+    template = (await call_concurrently(count, calls.get_pids)).values[0][1]
+    await until(lambda: len(psutil.Process(template).children()) == count)
+    return {child.pid for child in psutil.Process(template).children()}
+
+
+def get_template_of(spares: set[int]) -> int:
+    return psutil.Process(min(spares)).ppid()
 
 
 async def kill_when_signed_in(template: int, folder: Path, expected: int) -> None:
