@@ -4,24 +4,69 @@ The functions here are awaitable, on asyncio and trio; `aioconcurrent.sync` has
 the same names, blocking.
 """
 
-from ._api import call_concurrently, explore, make_concurrent_calls, replay
-from ._options import options, override_environment
-from ._outcomes import CallReport, Outcomes
-from ._recorded import RecordedStep
-from ._step import step
-from .exceptions import (
-    AioconcurrentError,
-    NotATestDatabaseError,
-    ProcessDiedError,
-    RemoteError,
-    TemplateWarning,
-    TerminatedProcessError,
-    TokenError,
-    UncommittedDataError,
-    UnpicklableError,
-    WrappedError,
-)
-from .exploring.exploration import Counterexample, Exploration, InconclusiveError, RaceFound
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._api import call_concurrently, explore, make_concurrent_calls, replay
+    from ._options import options, override_environment
+    from ._outcomes import CallReport, Outcomes
+    from ._recorded import RecordedStep
+    from ._step import step
+    from .exceptions import (
+        AioconcurrentError,
+        NotATestDatabaseError,
+        ProcessDiedError,
+        RemoteError,
+        TemplateWarning,
+        TerminatedProcessError,
+        TokenError,
+        UncommittedDataError,
+        UnpicklableError,
+        WrappedError,
+    )
+    from .explore.exploration import Counterexample, Exploration, InconclusiveError, RaceFound
+else:
+    import sys
+    from importlib import import_module
+    from types import ModuleType
+
+    _HOMES = {  # of all that is not in `exceptions`
+        "CallReport": "_outcomes",
+        "Counterexample": "explore.exploration",
+        "Exploration": "explore.exploration",
+        "InconclusiveError": "explore.exploration",
+        "Outcomes": "_outcomes",
+        "RaceFound": "explore.exploration",
+        "RecordedStep": "_recorded",
+        "call_concurrently": "_api",
+        "explore": "_api",
+        "make_concurrent_calls": "_api",
+        "options": "_options",
+        "override_environment": "_options",
+        "replay": "_api",
+        "step": "_step",
+    }
+
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is first used, for every run of pytest imports this package for its plugin."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        home = import_module(f".{_HOMES.get(name, 'exceptions')}", __name__)
+        value = globals()[name] = getattr(home, name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
+    class _Package(ModuleType):
+        """Keeps `explore` free for the function, where Python would put the room of that name."""
+
+        def __setattr__(self, name: str, value: object) -> None:
+            if not (name == "explore" and isinstance(value, ModuleType)):
+                super().__setattr__(name, value)
+
+    sys.modules[__name__].__class__ = _Package
+
 
 __all__ = [
     "AioconcurrentError",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
-from . import _pickling
+from . import _latest, _pickling
 from ._calls import by_value_modules, import_name
 from ._loops import current_backend
 from ._outcomes import CallReport, Outcomes
@@ -71,11 +71,11 @@ async def _run(calls: Sequence[Call], options: Options, views: Sequence[View]) -
                 async with _watching(project.databases, options, reports) as waits:
                     await race(wrappers, tasks, reports, start_up=start_up, timeout=options.timeout)
         except BootFailedError as failure:
-            return _without_project(calls, failure.args[0])
+            return _latest.note(_without_project(calls, failure.args[0]))
         finally:
             await end_sessions(reports)
             relay(calls, reports)
-    return outcomes_of(calls, reports, waits)
+    return _latest.note(outcomes_of(calls, reports, waits))
 
 
 @asynccontextmanager

@@ -1,0 +1,100 @@
+"""What can be set on pytest's command line and in its configuration file.
+
+The command line comes before the environment, and the environment before the file,
+as with the options of pytest-django and pytest-timeout: what is said for one run
+comes before what is written down for all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    Layer = Mapping[str, Any]
+
+_OF_RACES: Layer = {  # what the library itself has options for: metavar, type, type in the file, help
+    "timeout": ("SECONDS", float, "float", "how long a concurrent call may take (default: 30)"),
+    "start_method": (
+        "METHOD",
+        str,
+        "string",
+        "what concurrent calls run in: fork, spawn or inline (default: fork on Linux, else spawn)",
+    ),
+}
+_OF_TESTS: Layer = {
+    "rounds": (
+        "N",
+        int,
+        "int",
+        "run each test that makes concurrent calls N times, with fresh fixtures (default: as its mark `race` says)",
+    ),
+}
+
+
+def add_options(parser: pytest.Parser) -> None:
+    group = parser.getgroup("aioconcurrent", "race conditions (aioconcurrent)")
+    for name, (metavar, read, ini_type, text) in {**_OF_RACES, **_OF_TESTS}.items():
+        group.addoption(_flag(name), metavar=metavar, type=read, help=text)
+        parser.addini(_key(name), text, type=ini_type, default=None)
+
+
+def read_options(config: pytest.Config) -> tuple[Layer, Layer]:
+    """Return what is set in the configuration file and on the command line, by name.
+
+    Raises:
+        UsageError: A value is no good.
+    """
+    names = [*_OF_RACES, *_OF_TESTS]
+    from_file = {name: value for name in names if (value := _from_file(config, name)) is not None}
+    from_command_line = {name: value for name in names if (value := config.getoption(_key(name))) is not None}
+    for name, value in from_file.items():
+        _check(name, value, f"The ini option {_key(name)}")
+    for name, value in from_command_line.items():
+        _check(name, value, _flag(name))
+    return from_file, from_command_line
+
+
+def apply_options(*layers: Layer) -> None:
+    """Let the races of this process have the options of these layers, the last of which comes first."""
+    of_races = [{name: value for name, value in layer.items() if name in _OF_RACES} for layer in layers]
+    if any(of_races):
+        from .. import _options
+
+        _options.set_for_run(*of_races)
+
+
+def check_rounds(rounds: object, where: str) -> None:
+    """Raise UsageError if it is no number of rounds."""
+    if not isinstance(rounds, int) or isinstance(rounds, bool) or rounds < 1:
+        raise pytest.UsageError(f"{where} must be an integer of at least 1, not {rounds!r}.")
+
+
+def _flag(name: str) -> str:
+    return f"--aioconcurrent-{name.replace('_', '-')}"
+
+
+def _key(name: str) -> str:
+    return f"aioconcurrent_{name}"
+
+
+def _from_file(config: pytest.Config, name: str) -> Any:
+    try:
+        return config.getini(_key(name))
+    except (TypeError, ValueError) as error:
+        raise pytest.UsageError(f"The ini option {_key(name)}: {error}") from None
+
+
+def _check(name: str, value: object, where: str) -> None:
+    if name not in _OF_RACES:
+        check_rounds(value, where)
+        return
+    from .. import _options
+
+    try:
+        _options.check({name: value}, where)
+    except (TypeError, ValueError) as error:
+        raise pytest.UsageError(str(error)) from None

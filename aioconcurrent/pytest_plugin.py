@@ -1,0 +1,64 @@
+"""The plugin of pytest: options, what a failed test shows of its race, rounds, and the end of the template.
+
+Every run of pytest loads it where this package is installed, so it imports neither
+Django nor anything else that only races need.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from . import _latest
+from ._pytest.options import add_options, apply_options, read_options
+from ._pytest.rounds import MARK, RoundsPlugin
+from ._pytest.sections import add_sections
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", MARK)
+    layers = read_options(config)
+    apply_options(*layers)
+    config.pluginmanager.register(RoundsPlugin(*layers), "aioconcurrent rounds")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    _latest.watch()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        add_sections(report.sections)
+    if call.when == "teardown":
+        _latest.forget()
+    return report
+
+
+def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -> tuple[str, str, str] | None:
+    rounds = getattr(report, "rounds", None)
+    if rounds is None or report.when != "call" or hasattr(report, "wasxfail") or report.skipped:
+        return None
+    return report.outcome, "." if report.passed else "F", f"{report.outcome.upper()} ({rounds})"
+
+
+def pytest_unconfigure() -> None:
+    """End what the races of this run have left for the next race."""
+    _latest.forget()
+    if options := sys.modules.get("aioconcurrent._options"):
+        options.set_for_run({}, {})
+    if keeper := sys.modules.get("aioconcurrent.engine.keeper"):
+        keeper.close_template()

@@ -1,0 +1,77 @@
+"""A Django project with tests, and runs of pytest on it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = """
+import tests.project.settings  # chooses the driver for MySQL
+
+SECRET_KEY = "only for tests"
+INSTALLED_APPS = ["tests.project.shop"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+DATABASES = {{"default": {database!r}}}
+"""
+QUIET = ("anyio", "asyncio", "randomly", "timeout", "xdist", "cacheprovider", "hypothesispytest")
+IMPORTS = """
+import os
+import time
+from pathlib import Path
+
+import pytest
+from django.test import TransactionTestCase
+
+from aioconcurrent.sync import call_concurrently, options
+from tests.project.shop.calls import increment, increment_atomically
+from tests.project.shop.models import Counter
+
+HERE = Path(__file__).parent
+on_database = pytest.mark.django_db(transaction=True)
+"""
+
+
+class Site:
+    """A project in a folder of its own.
+
+    Attributes:
+        text: What the last run of pytest printed.
+    """
+
+    text: str
+
+    def __init__(self, folder: Path, database: dict[str, Any]) -> None:
+        self.folder = folder
+        self.write("site_settings.py", SETTINGS.format(database=database))
+        self.write("pyproject.toml", '[tool.pytest]\nDJANGO_SETTINGS_MODULE = "site_settings"\nstrict = true\n')
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(dedent(text))
+
+    def write_tests(self, text: str, name: str = "test_shop.py") -> None:
+        self.write(name, IMPORTS + dedent(text))
+
+    def pytest(self, *arguments: str, plugins: tuple[str, ...] = (), **variables: str) -> int:
+        """Run pytest with this library's plugin, pytest-django and those named; return its exit status."""
+        with self.start(*arguments, plugins=plugins, **variables) as process:
+            self.text, _ = process.communicate(timeout=120)
+        return process.returncode
+
+    def start(self, *arguments: str, plugins: tuple[str, ...] = (), **variables: str) -> subprocess.Popen[str]:
+        """Let pytest run, in a process group of its own."""
+        absent = [part for name in QUIET if name not in plugins for part in ("-p", f"no:{name}")]
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "DJANGO"))}
+        return subprocess.Popen(
+            [sys.executable, "-m", "pytest", *absent, *arguments],
+            cwd=self.folder,
+            env={**inherited, "PYTHONPATH": os.pathsep.join([str(self.folder), str(ROOT)]), **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            process_group=0,
+        )
