@@ -50,9 +50,7 @@ def pytest_runtest_makereport(
 
 def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -> tuple[str, str, str] | None:
     rounds = getattr(report, "rounds", None)
-    if rounds is None or report.when != "call" or hasattr(report, "wasxfail") or report.skipped:
-        return None
-    return report.outcome, "." if report.passed else "F", f"{report.outcome.upper()} ({rounds})"
+    return ("passed", ".", f"PASSED ({rounds} rounds)") if rounds and report.passed else None
 
 
 def pytest_unconfigure() -> None:

@@ -59,7 +59,10 @@ def _marked_rounds(item: pytest.Item) -> int | None:
         return None
     where = f"{item.nodeid}: rounds in @pytest.mark.race(rounds=...)"
     if len(mark.args) > 1 or mark.kwargs.keys() - {"rounds"} or (mark.args and mark.kwargs):
-        raise pytest.UsageError(f"{item.nodeid}: the mark is written @pytest.mark.race(rounds=20), not {mark}.")
+        written = ", ".join([*map(repr, mark.args), *(f"{name}={value!r}" for name, value in mark.kwargs.items())])
+        raise pytest.UsageError(
+            f"{item.nodeid}: the mark is written @pytest.mark.race(rounds=20), not @pytest.mark.race({written})."
+        )
     given = [*mark.args, *mark.kwargs.values()]
     if not given:
         return 0
@@ -120,7 +123,7 @@ class _Rounds:
 
     def _ends_with_failure(self) -> bool:
         config = self._item.config
-        limit = config.getoption("maxfail")
+        limit = config.getoption("maxfail") or 0
         return bool(config.getoption("usepdb") or 0 < limit <= self._item.session.testsfailed + 1)
 
     def _told(self) -> list[pytest.TestReport]:
@@ -170,13 +173,13 @@ class _Round:
         """Say in the report that decides in which of the rounds the test came to this verdict."""
         report: Any = next((report for report in self.reports if not report.passed), self.reports[-2])
         text = f"{self.verdict} in {len(numbers)} of {made} rounds"
-        unmade = f" {count - made} more were not run." if made < count else ""
         which = ", ".join(map(str, numbers[:20])) + (", ..." if len(numbers) > 20 else "")
+        unmade = f" {count - made} more were not run." if made < count else ""
         report.sections.insert(0, ("Rounds", f"The test {text}: {which}. Round {numbers[0]} is shown.{unmade}"))
         report.user_properties.append(("rounds", text))
-        report.rounds = f"{len(numbers)} of {made} rounds"
-        crash = getattr(report.longrepr, "reprcrash", None)
-        if crash is not None:
+        if self.verdict == "passed":
+            report.rounds = made
+        elif crash := getattr(report.longrepr, "reprcrash", None):
             crash.message = f"{text}: {crash.message}"
 
 

@@ -18,7 +18,7 @@ INSTALLED_APPS = ["tests.project.shop"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = {{"default": {database!r}}}
 """
-QUIET = ("anyio", "asyncio", "randomly", "timeout", "xdist", "cacheprovider", "hypothesispytest")
+_PLUGINS = ("anyio", "asyncio", "cacheprovider", "django", "hypothesispytest", "randomly", "timeout", "xdist")
 IMPORTS = """
 import os
 import time
@@ -34,6 +34,11 @@ from tests.project.shop.models import Counter
 HERE = Path(__file__).parent
 on_database = pytest.mark.django_db(transaction=True)
 """
+
+
+def only(*plugins: str) -> list[str]:
+    """What to tell pytest to have of these plugins those that are named, and ours."""
+    return [part for name in _PLUGINS if name not in plugins for part in ("-p", f"no:{name}")]
 
 
 class Site:
@@ -64,10 +69,9 @@ class Site:
 
     def start(self, *arguments: str, plugins: tuple[str, ...] = (), **variables: str) -> subprocess.Popen[str]:
         """Let pytest run, in a process group of its own."""
-        absent = [part for name in QUIET if name not in plugins for part in ("-p", f"no:{name}")]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "DJANGO"))}
         return subprocess.Popen(
-            [sys.executable, "-m", "pytest", *absent, *arguments],
+            [sys.executable, "-m", "pytest", *only("django", *plugins), *arguments],
             cwd=self.folder,
             env={**inherited, "PYTHONPATH": os.pathsep.join([str(self.folder), str(ROOT)]), **variables},
             stdout=subprocess.PIPE,
