@@ -43,6 +43,7 @@ class Options:
         record: Whether races record what their calls do.
         max_schedules: How many runs of the calls an exploration may make.
         max_seconds: How long an exploration may take.
+        replay: The token of the one order that explorations run; for a run of tests, not for `options`.
     """
 
     timeout: float = 30.0
@@ -52,6 +53,7 @@ class Options:
     record: bool = False
     max_schedules: int = 1000
     max_seconds: float = 60.0
+    replay: str | None = None
 
     @property
     def start_up(self) -> float:
@@ -283,6 +285,14 @@ def _check_flag(name: str, value: object, where: str) -> None:
         raise TypeError(f"{where}: {name} must be True or False, not {value!r}.")
 
 
+def _check_replay(value: object, where: str) -> None:
+    from .explore.schedule import Schedule
+
+    if not isinstance(value, str):
+        raise TypeError(f"{where}: replay must be the token of a counterexample, not {value!r}.")
+    Schedule.from_token(value)
+
+
 _CHECKS: Mapping[str, Callable[[object, str], None]] = {
     "timeout": functools.partial(_check_seconds, "timeout"),
     "max_seconds": functools.partial(_check_seconds, "max_seconds"),
@@ -291,4 +301,5 @@ _CHECKS: Mapping[str, Callable[[object, str], None]] = {
     "prepare": _check_prepare,
     "allow_real_databases": functools.partial(_check_flag, "allow_real_databases"),
     "record": functools.partial(_check_flag, "record"),
+    "replay": _check_replay,
 }

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import _latest
-from ._pytest.options import add_options, apply_options, read_options
+from ._pytest.options import add_options, apply_options, check_replayed, read_options, report_folder
 from ._pytest.rounds import MARK, RoundsPlugin
 from ._pytest.sections import add_sections
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+_pages = pytest.StashKey["Path | None"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,7 +30,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARK)
     layers = read_options(config)
     apply_options(*layers)
+    config.stash[_pages] = report_folder(config, *layers)
     config.pluginmanager.register(RoundsPlugin(*layers), "aioconcurrent rounds")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if session.config.getoption("aioconcurrent_replay"):
+        check_replayed(session.items)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -38,11 +46,10 @@ def pytest_runtest_setup() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    call: pytest.CallInfo[None],
+    item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.failed:
-        add_sections(report.sections)
+    add_sections(item, call, report, item.config.stash[_pages])
     if call.when == "teardown":
         _latest.forget()
     return report

@@ -13,10 +13,11 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     Layer = Mapping[str, Any]
 
-_OF_RACES: Layer = {  # what the library itself has options for: metavar, type, type in the file, help
+_OF_RACES: Layer = {  # what the library itself has options for: metavar, type, type in the file if any, help
     "timeout": ("SECONDS", float, "float", "how long a concurrent call may take (default: 30)"),
     "start_method": (
         "METHOD",
@@ -24,6 +25,8 @@ _OF_RACES: Layer = {  # what the library itself has options for: metavar, type, 
         "string",
         "what concurrent calls run in: fork, spawn or inline (default: fork on Linux, else spawn)",
     ),
+    "max_seconds": ("SECONDS", float, "float", "how long an exploration may take (default: 60)"),
+    "replay": ("TOKEN", str, None, "run this one order in place of explorations, in the one test that is named"),
 }
 _OF_TESTS: Layer = {
     "rounds": (
@@ -32,6 +35,7 @@ _OF_TESTS: Layer = {
         "int",
         "run each test that makes concurrent calls N times, with fresh fixtures (default: as its mark `race` says)",
     ),
+    "report": ("DIR", str, "string", "write HTML pages of the races of failed tests into this folder"),
 }
 
 
@@ -39,7 +43,8 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("aioconcurrent", "race conditions (aioconcurrent)")
     for name, (metavar, read, ini_type, text) in {**_OF_RACES, **_OF_TESTS}.items():
         group.addoption(_flag(name), metavar=metavar, type=read, help=text)
-        parser.addini(_key(name), text, type=ini_type, default=None)
+        if ini_type is not None:
+            parser.addini(_key(name), text, type=ini_type, default=None)
 
 
 def read_options(config: pytest.Config) -> tuple[Layer, Layer]:
@@ -48,14 +53,33 @@ def read_options(config: pytest.Config) -> tuple[Layer, Layer]:
     Raises:
         UsageError: A value is no good.
     """
-    names = [*_OF_RACES, *_OF_TESTS]
-    from_file = {name: value for name in names if (value := _from_file(config, name)) is not None}
-    from_command_line = {name: value for name in names if (value := config.getoption(_key(name))) is not None}
+    options = {**_OF_RACES, **_OF_TESTS}
+    in_file = [name for name, (_, _, ini_type, _) in options.items() if ini_type is not None]
+    from_file = {name: value for name in in_file if (value := _from_file(config, name)) is not None}
+    from_command_line = {name: value for name in options if (value := config.getoption(_key(name))) is not None}
     for name, value in from_file.items():
         _check(name, value, f"The ini option {_key(name)}")
     for name, value in from_command_line.items():
         _check(name, value, _flag(name))
+    if "replay" in from_command_line and config.getoption("numprocesses", None):
+        raise pytest.UsageError(f"{_flag('replay')} runs one test, in this process: add -n 0.")
     return from_file, from_command_line
+
+
+def report_folder(config: pytest.Config, from_file: Layer, from_command_line: Layer) -> Path | None:
+    """Where HTML pages are to be written; None if they are not."""
+    if folder := from_command_line.get("report"):
+        return config.invocation_params.dir / folder
+    return config.rootpath / folder if (folder := from_file.get("report")) else None
+
+
+def check_replayed(items: list[pytest.Item]) -> None:
+    """Raise UsageError if a replay could be of another test than the one that is meant."""
+    if len(items) > 1:
+        raise pytest.UsageError(
+            f"{_flag('replay')} replays the order of one test, and {len(items)} are selected: name one, as in "
+            f"pytest {items[0].nodeid} {_flag('replay')} TOKEN."
+        )
 
 
 def apply_options(*layers: Layer) -> None:
@@ -89,8 +113,9 @@ def _from_file(config: pytest.Config, name: str) -> Any:
 
 
 def _check(name: str, value: object, where: str) -> None:
-    if name not in _OF_RACES:
+    if name == "rounds":
         check_rounds(value, where)
+    if name not in _OF_RACES:
         return
     from .. import _options
 

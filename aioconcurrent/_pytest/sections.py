@@ -1,4 +1,4 @@
-"""What the report of a failed test shows of its last race."""
+"""What the report of a test shows of its last race or exploration, and the page that is written about it."""
 
 from __future__ import annotations
 
@@ -8,31 +8,88 @@ from .. import _latest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from .._outcomes import CallReport, Outcomes
+    import pytest
+
+    from .._outcomes import Outcomes
+    from ..explore.exploration import Exploration
+    from ..report.story import Story
 
 _OUTPUT_SHOWN = 2000  # characters of a call's output, at its end; all of it is in the captured stdout
 
 
-def add_sections(sections: list[tuple[str, str]]) -> None:
-    """Add to the sections of a report what was noted while its test ran."""
+def add_sections(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport, pages: Path | None) -> None:
+    """Show in the report of a failed test what was noted while it ran.
+
+    Args:
+        pages: Where a page about it is written too, even if the test has expected the race.
+    """
     result = _latest.seen()
     if result is None:
         return
     from .._outcomes import Outcomes
 
     if isinstance(result, Outcomes):
-        sections.extend(_of_race(result))
+        if report.failed:
+            report.sections.extend(_of_race(result))
+        return
+    exploration: Exploration = result  # type: ignore[assignment]  # nothing else is noted
+    story = _story(exploration, item) if call.when == "call" else None
+    if report.failed:
+        told = call.excinfo is not None and getattr(call.excinfo.value, "exploration", None) is exploration
+        report.sections.extend(_of_exploration(exploration, story, item.config, is_told=told))
+    if story is not None and pages is not None:
+        report.sections.append(("Page", _write(story, pages)))
 
 
 def _of_race(outcomes: Outcomes) -> Iterator[tuple[str, str]]:
     yield "Last concurrent calls", str(outcomes)
+    yield from _outputs(outcomes)
+
+
+def _of_exploration(
+    exploration: Exploration, story: Story | None, config: pytest.Config, *, is_told: bool
+) -> Iterator[tuple[str, str]]:
+    if not is_told:  # by the error itself
+        yield "Last exploration", str(exploration)
+    if exploration.counterexample is not None:
+        yield from _outputs(exploration.counterexample.outcomes)
+    if story is not None:
+        in_one_process = " -n 0" if hasattr(config, "workerinput") else ""
+        yield "Replay", story.replay_lines[0] + in_one_process
+
+
+def _outputs(outcomes: Outcomes) -> Iterator[tuple[str, str]]:
     for report in outcomes.reports:
-        yield from _of_output(report)
+        if output := report.output.strip("\n"):
+            cut = "[...] " if len(output) > _OUTPUT_SHOWN else ""
+            yield f"Output of {report.call}", cut + output[-_OUTPUT_SHOWN:]
 
 
-def _of_output(report: CallReport) -> Iterator[tuple[str, str]]:
-    output = report.output.strip("\n")
-    if output:
-        cut = "[...] " if len(output) > _OUTPUT_SHOWN else ""
-        yield f"Output of {report.call}", cut + output[-_OUTPUT_SHOWN:]
+def _story(exploration: Exploration, item: pytest.Item) -> Story | None:
+    found = exploration.counterexample
+    if found is None:
+        return None
+    from ..report.story import Story
+
+    return Story(
+        title=item.nodeid,
+        calls=found.calls,
+        ending=found.ending,
+        verdict=exploration.verdict,
+        reason=exploration.reason,
+        marked=found.marked,
+        anomaly=found.anomaly,
+        explanation=found.explanation,
+        hint=found.hint,
+        token=found.token,
+        test_id=item.config.cwd_relative_nodeid(item.nodeid),
+        outputs=[report.output for report in found.outcomes.reports],
+    )
+
+
+def _write(story: Story, folder: Path) -> str:
+    from ..report.page import write_page
+
+    return str(write_page(story, folder))

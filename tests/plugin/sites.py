@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = """
@@ -61,13 +64,13 @@ class Site:
     def write_tests(self, text: str, name: str = "test_shop.py") -> None:
         self.write(name, IMPORTS + dedent(text))
 
-    def pytest(self, *arguments: str, plugins: tuple[str, ...] = (), **variables: str) -> int:
+    def pytest(self, *arguments: str, plugins: Sequence[str] = (), **variables: str) -> int:
         """Run pytest with this library's plugin, pytest-django and those named; return its exit status."""
         with self.start(*arguments, plugins=plugins, **variables) as process:
             self.text, _ = process.communicate(timeout=120)
         return process.returncode
 
-    def start(self, *arguments: str, plugins: tuple[str, ...] = (), **variables: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, plugins: Sequence[str] = (), **variables: str) -> subprocess.Popen[str]:
         """Let pytest run, in a process group of its own."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "DJANGO"))}
         return subprocess.Popen(

@@ -22,14 +22,14 @@ FROM_FILE = ["-o", "aioconcurrent_timeout=2", "-o", "aioconcurrent_start_method=
 
 def test_options_of_the_test_come_before_the_command_line_the_environment_the_file_and_the_setting(site: Site) -> None:
     site.write_tests(PRINTS_OPTIONS)
-    for arguments, variables, found in [
-        ([], {}, "FOUND 1 spawn"),
-        (FROM_FILE, {}, "FOUND 2.0 inline"),
-        (FROM_FILE, {"AIOCONCURRENT_TIMEOUT": "3"}, "FOUND 3.0 inline"),
-        ([*FROM_FILE, "--aioconcurrent-timeout=4"], {"AIOCONCURRENT_TIMEOUT": "3"}, "FOUND 4.0 inline"),
-        (["--aioconcurrent-start-method=fork"], {}, "FOUND 1 fork"),
+    for arguments, from_environment, found in [
+        ([], "", "FOUND 1 spawn"),
+        (FROM_FILE, "", "FOUND 2.0 inline"),
+        (FROM_FILE, "3", "FOUND 3.0 inline"),
+        ([*FROM_FILE, "--aioconcurrent-timeout=4"], "3", "FOUND 4.0 inline"),
+        (["--aioconcurrent-start-method=fork"], "", "FOUND 1 fork"),
     ]:
-        assert site.pytest("-s", *arguments, **variables) == 0
+        assert site.pytest("-s", *arguments, AIOCONCURRENT_TIMEOUT=from_environment) == 0
         assert f"{found}\n" in site.text
         assert "INSIDE 6\n" in site.text
 
@@ -54,7 +54,9 @@ def test_the_file_may_be_toml_with_numbers(name: str, table: str, site: Site) ->
         (["--aioconcurrent-timeout=-1"], "--aioconcurrent-timeout: timeout must be more than 0 seconds and finite"),
         (["--aioconcurrent-start-method=thread"], "--aioconcurrent-start-method: start_method must be one of fork, "),
         (["--aioconcurrent-rounds=0"], "--aioconcurrent-rounds must be an integer of at least 1, not 0"),
-        (["-o", "aioconcurrent_timeout=soon"], "The ini option aioconcurrent_timeout: "),
+        (["--aioconcurrent-max-seconds=0"], "--aioconcurrent-max-seconds: max_seconds must be more than 0 seconds"),
+        (["--aioconcurrent-replay=aioc1"], "'aioc1' is not a schedule token: "),
+        (["-o", "aioconcurrent_timeout=soon"], "could not convert string to float: 'soon'"),
         (["-o", "aioconcurrent_timeout=0"], "The ini option aioconcurrent_timeout: timeout must be more than 0"),
         (["-o", "aioconcurrent_start_method=x"], "The ini option aioconcurrent_start_method: start_method must be one"),
         (
