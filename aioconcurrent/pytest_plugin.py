@@ -18,8 +18,9 @@ from ._pytest.sections import add_sections
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
-_pages = pytest.StashKey["Path | None"]()
+_pages: pytest.StashKey[Path | None] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -68,9 +68,9 @@ def read_options(config: pytest.Config) -> tuple[Layer, Layer]:
 
 def report_folder(config: pytest.Config, from_file: Layer, from_command_line: Layer) -> Path | None:
     """Where HTML pages are to be written; None if they are not."""
-    if folder := from_command_line.get("report"):
-        return config.invocation_params.dir / folder
-    return config.rootpath / folder if (folder := from_file.get("report")) else None
+    if "report" in from_command_line:
+        return config.invocation_params.dir / str(from_command_line["report"])
+    return config.rootpath / str(from_file["report"]) if "report" in from_file else None
 
 
 def check_replayed(items: list[pytest.Item]) -> None:

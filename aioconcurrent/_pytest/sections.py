@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from .. import _latest
@@ -84,9 +85,15 @@ def _story(exploration: Exploration, item: pytest.Item) -> Story | None:
         explanation=found.explanation,
         hint=found.hint,
         token=found.token,
-        test_id=item.config.cwd_relative_nodeid(item.nodeid),
+        test_id=_as_named_here(item),
         outputs=[report.output for report in found.outcomes.reports],
     )
+
+
+def _as_named_here(item: pytest.Item) -> str:
+    """The id of a test as the command line takes it, which may be given in another folder than the root."""
+    path, colons, name = item.nodeid.partition("::")
+    return os.path.relpath(item.config.rootpath / path, item.config.invocation_params.dir) + colons + name
 
 
 def _write(story: Story, folder: Path) -> str:

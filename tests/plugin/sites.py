@@ -30,7 +30,7 @@ from pathlib import Path
 import pytest
 from django.test import TransactionTestCase
 
-from aioconcurrent.sync import call_concurrently, options
+from aioconcurrent.sync import call_concurrently, explore, options
 from tests.project.shop.calls import increment, increment_atomically
 from tests.project.shop.models import Counter
 
@@ -70,11 +70,20 @@ class Site:
             self.text, _ = process.communicate(timeout=120)
         return process.returncode
 
+    def python(self, *arguments: str) -> int:
+        """Run Python with these arguments, and return its exit status."""
+        with self._start(*arguments) as process:
+            self.text, _ = process.communicate(timeout=120)
+        return process.returncode
+
     def start(self, *arguments: str, plugins: Sequence[str] = (), **variables: str) -> subprocess.Popen[str]:
         """Let pytest run, in a process group of its own."""
+        return self._start("-m", "pytest", *only("django", *plugins), *arguments, **variables)
+
+    def _start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "DJANGO"))}
         return subprocess.Popen(
-            [sys.executable, "-m", "pytest", *only("django", *plugins), *arguments],
+            [sys.executable, *arguments],
             cwd=self.folder,
             env={**inherited, "PYTHONPATH": os.pathsep.join([str(self.folder), str(ROOT)]), **variables},
             stdout=subprocess.PIPE,
