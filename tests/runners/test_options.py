@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.plugin.sites import Site, only
+from tests.runners.sites import Site, only
 
 pytest_plugins = ["pytester"]
 

@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from tests.plugin.sites import Site, only
+from tests.runners.sites import Site, only
 from tests.project.databases import on
 
 pytest_plugins = ["pytester"]

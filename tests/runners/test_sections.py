@@ -1,6 +1,6 @@
 """What a failed test shows of its race."""
 
-from tests.plugin.sites import Site
+from tests.runners.sites import Site
 
 FAILING = """
 def shout(word):

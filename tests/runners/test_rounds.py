@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from tests.plugin.sites import Site, only
+from tests.runners.sites import Site, only
 from tests.project.databases import on
 
 pytest_plugins = ["pytester"]

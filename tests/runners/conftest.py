@@ -11,7 +11,7 @@ from django.db import connections
 
 from tests.faults import calls
 from tests.faults.processes import MARK, left_of, marked
-from tests.plugin.sites import Site
+from tests.runners.sites import Site
 
 _numbers = itertools.count()
 

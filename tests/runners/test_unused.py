@@ -8,7 +8,7 @@ from pathlib import Path
 import aioconcurrent
 import aioconcurrent.explore.schedule  # a room that has the name of a function
 import aioconcurrent.sync
-from tests.plugin.sites import only
+from tests.runners.sites import only
 
 HEAVY = {"django", "anyio", "rich", "cloudpickle", "sqlglot", "tblib", "asyncio", "multiprocessing"}
 LIMIT = 0.005  # seconds

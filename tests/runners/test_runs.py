@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.faults.processes import signed_in, wait_until
-from tests.plugin.sites import Site
+from tests.runners.sites import Site
 from tests.project.databases import on
 
 NOTES = """
@@ -50,22 +50,23 @@ def test_one_template_serves_a_process_for_the_whole_run(run: str, site_anywhere
     assert len(testers) == len({template for _, template in notes}) == (2 if "xdist" in plugins else 1)
 
 
+PROGRAM = """
+import pytest
+from pathlib import Path
+from tests.faults.processes import left_of
+
+assert pytest.main(["-p", "no:randomly", "-p", "no:asyncio", "-p", "no:timeout"]) == 0
+assert not left_of([int(Path("template").read_text())], 10)
+"""
+
+
 def test_the_template_is_ended_with_the_run_and_not_with_the_process(site: Site) -> None:
     """As when `pytest.main` is called by a program that goes on."""
     site.write_tests("""
         def test_race():
             (HERE / "template").write_text(str(call_concurrently(1, os.getppid)[0]))
     """)
-    site.write(
-        "program.py",
-        """
-        import pytest
-                from tests.faults.processes import left_of
-
-        assert pytest.main(["-p", "no:randomly", "-p", "no:asyncio", "-p", "no:timeout"]) == 0
-        assert not left_of([int(Path("template").read_text())], 10)
-        """,
-    )
+    site.write("program.py", PROGRAM)
     assert site.python("program.py") == 0, site.text
 
 
