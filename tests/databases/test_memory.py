@@ -143,7 +143,7 @@ def test_a_statement_that_has_not_ended_is_named(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(memory.DatabaseInMemoryLockedError, match="a query that is still being iterated over"):
         call_concurrently(1, create, "three")
     assert len(list(rows)) == 1
-    assert call_concurrently(1, create, "three") == [2]
+    assert call_concurrently(1, count) == [2]
 
 
 def create_beside(rows: Path) -> None:

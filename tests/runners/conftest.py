@@ -1,4 +1,4 @@
-"""Runs of pytest in Django projects of their own, each of which must leave no process behind."""
+"""Runs of tests in Django projects of their own, each of which must leave no process behind."""
 
 import itertools
 import os

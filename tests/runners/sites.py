@@ -1,4 +1,4 @@
-"""A Django project with tests, and runs of pytest on it."""
+"""A Django project with tests, and runs of them."""
 
 from __future__ import annotations
 
@@ -72,15 +72,16 @@ class Site:
 
     def python(self, *arguments: str) -> int:
         """Run Python with these arguments, and return its exit status."""
-        with self._start(*arguments) as process:
+        with self.start_python(*arguments) as process:
             self.text, _ = process.communicate(timeout=120)
         return process.returncode
 
     def start(self, *arguments: str, plugins: Sequence[str] = (), **variables: str) -> subprocess.Popen[str]:
         """Let pytest run, in a process group of its own."""
-        return self._start("-m", "pytest", *only("django", *plugins), *arguments, **variables)
+        return self.start_python("-m", "pytest", *only("django", *plugins), *arguments, **variables)
 
-    def _start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+    def start_python(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+        """Let Python run, in a process group of its own."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "DJANGO"))}
         return subprocess.Popen(
             [sys.executable, *arguments],

@@ -5,8 +5,8 @@ import shlex
 
 import pytest
 
-from tests.runners.sites import Site, only
 from tests.project.databases import on
+from tests.runners.sites import Site, only
 
 pytest_plugins = ["pytester"]
 

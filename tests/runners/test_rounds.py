@@ -4,8 +4,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from tests.runners.sites import Site, only
 from tests.project.databases import on
+from tests.runners.sites import Site, only
 
 pytest_plugins = ["pytester"]
 

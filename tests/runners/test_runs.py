@@ -7,8 +7,8 @@ import time
 import pytest
 
 from tests.faults.processes import signed_in, wait_until
-from tests.runners.sites import Site
 from tests.project.databases import on
+from tests.runners.sites import Site
 
 NOTES = """
 def template():
