@@ -176,7 +176,8 @@ class _Round:
         which = ", ".join(map(str, numbers[:20])) + (", ..." if len(numbers) > 20 else "")
         unmade = f" {count - made} more were not run." if made < count else ""
         report.sections.insert(0, ("Rounds", f"The test {text}: {which}. Round {numbers[0]} is shown.{unmade}"))
-        report.user_properties.append(("rounds", text))
+        for each in self.reports:  # the JUnit file has those of the last
+            each.user_properties.append(("rounds", text))
         if self.verdict == "passed":
             report.rounds = made
         elif crash := getattr(report.longrepr, "reprcrash", None):

@@ -26,16 +26,23 @@ FIXED = EXPLORES.replace("(increment,", "(increment_atomically,").format(
 TOKEN = "aioc1:0.1"
 
 
+def runs_told(text: str) -> int:
+    """How many runs an exploration took."""
+    return int(re.findall(r"^RUNS (\d+)$", text, re.MULTILINE)[0])
+
+
 @pytest.mark.parametrize("database", on("file", "postgresql"))
 def test_the_line_of_a_failed_test_replays_its_counterexample_until_the_code_is_fixed(site_anywhere: Site) -> None:
     site_anywhere.write_tests(RACES)
     assert site_anywhere.pytest("-n", "1", plugins=["xdist"]) == 1
+    explored = runs_told(site_anywhere.text)
     [line] = re.findall(r"^pytest '.*$", site_anywhere.text, re.MULTILINE)
     program, test, *arguments = shlex.split(line)
     assert (program, test) == ("pytest", "test_shop.py::test_no_update_is_lost[some clicks]")
     assert arguments[-2:] == ["-n", "0"]
     assert site_anywhere.pytest(test, *arguments, plugins=["xdist"]) == 1
-    assert "RUNS 1\n" in site_anywhere.text
+    assert f"pytest {shlex.quote(test)} --aioconcurrent-replay {arguments[1]}\n" in site_anywhere.text
+    assert runs_told(site_anywhere.text) < explored
     assert "lost update: A read value=0 before B's update to 1" in site_anywhere.text
     site_anywhere.write_tests(FIXED)
     assert site_anywhere.pytest(test, *arguments[:2], "-rA") == 1
