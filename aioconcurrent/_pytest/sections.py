@@ -69,25 +69,11 @@ def _outputs(outcomes: Outcomes) -> Iterator[tuple[str, str]]:
 
 
 def _story(exploration: Exploration, item: pytest.Item) -> Story | None:
-    found = exploration.counterexample
-    if found is None:
+    if exploration.counterexample is None:
         return None
     from ..report.story import Story
 
-    return Story(
-        title=item.nodeid,
-        calls=found.calls,
-        ending=found.ending,
-        verdict=exploration.verdict,
-        reason=exploration.reason,
-        marked=found.marked,
-        anomaly=found.anomaly,
-        explanation=found.explanation,
-        hint=found.hint,
-        token=found.token,
-        test_id=_as_named_here(item),
-        outputs=[report.output for report in found.outcomes.reports],
-    )
+    return Story.of_exploration(exploration, item.nodeid, _as_named_here(item))
 
 
 def _as_named_here(item: pytest.Item) -> str:
