@@ -56,7 +56,7 @@ async def run_race(calls: Sequence[Call], options: Options, views: Sequence[View
         DatabaseInMemoryLockedError: A database in memory could not be lent or taken back.
     """
     with findable(mentioned(calls, options)):
-        return await _run(calls, options, views)
+        return _latest.note(await _run(calls, options, views))
 
 
 async def _run(calls: Sequence[Call], options: Options, views: Sequence[View]) -> Outcomes:
@@ -71,11 +71,11 @@ async def _run(calls: Sequence[Call], options: Options, views: Sequence[View]) -
                 async with _watching(project.databases, options, reports) as waits:
                     await race(wrappers, tasks, reports, start_up=start_up, timeout=options.timeout)
         except BootFailedError as failure:
-            return _latest.note(_without_project(calls, failure.args[0]))
+            return _without_project(calls, failure.args[0])
         finally:
             await end_sessions(reports)
             relay(calls, reports)
-    return _latest.note(outcomes_of(calls, reports, waits))
+    return outcomes_of(calls, reports, waits)
 
 
 @asynccontextmanager

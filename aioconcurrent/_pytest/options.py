@@ -85,6 +85,9 @@ def check_replayed(items: list[pytest.Item]) -> None:
 def apply_options(*layers: Layer) -> None:
     """Let the races of this process have the options of these layers, the last of which comes first."""
     of_races = [{name: value for name, value in layer.items() if name in _OF_RACES} for layer in layers]
+    for layer, given in zip(of_races, layers, strict=True):
+        if "report" in given:
+            layer["record"] = True  # or there is nothing to write about
     if any(of_races):
         from .. import _options
 

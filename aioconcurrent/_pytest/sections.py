@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import _latest
 
@@ -34,19 +34,26 @@ def add_sections(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.
     if isinstance(result, Outcomes):
         if report.failed:
             report.sections.extend(_of_race(result))
-        return
-    exploration: Exploration = result  # type: ignore[assignment]  # nothing else is noted
-    story = _story(exploration, item) if call.when == "call" else None
-    if report.failed:
-        told = call.excinfo is not None and getattr(call.excinfo.value, "exploration", None) is exploration
-        report.sections.extend(_of_exploration(exploration, story, item.config, is_told=told))
+        story = _story_of_race(result, item) if report.failed and call.when == "call" else None
+    else:
+        exploration: Exploration = result  # type: ignore[assignment]  # nothing else is noted
+        story = _story(exploration, item) if call.when == "call" else None
+        if report.failed:
+            told = call.excinfo is not None and getattr(call.excinfo.value, "exploration", None) is exploration
+            report.sections.extend(_of_exploration(exploration, story, item.config, is_told=told))
     if story is not None and pages is not None:
         report.sections.append(("Page", _write(story, pages)))
 
 
-def _of_race(outcomes: Outcomes) -> Iterator[tuple[str, str]]:
+def _of_race(outcomes: Outcomes[Any]) -> Iterator[tuple[str, str]]:
     yield "Last concurrent calls", str(outcomes)
+    if _is_recorded(outcomes):
+        yield "Their lanes", outcomes.lanes()
     yield from _outputs(outcomes)
+
+
+def _is_recorded(outcomes: Outcomes[Any]) -> bool:
+    return any(report.steps for report in outcomes.reports)
 
 
 def _of_exploration(
@@ -61,7 +68,7 @@ def _of_exploration(
         yield "Replay", story.replay_lines[0] + in_one_process
 
 
-def _outputs(outcomes: Outcomes) -> Iterator[tuple[str, str]]:
+def _outputs(outcomes: Outcomes[Any]) -> Iterator[tuple[str, str]]:
     for report in outcomes.reports:
         if output := report.output.strip("\n"):
             cut = "[...] " if len(output) > _OUTPUT_SHOWN else ""
@@ -74,6 +81,22 @@ def _story(exploration: Exploration, item: pytest.Item) -> Story | None:
     from ..report.story import Story
 
     return Story.of_exploration(exploration, item.nodeid, _as_named_here(item))
+
+
+def _story_of_race(outcomes: Outcomes[Any], item: pytest.Item) -> Story | None:
+    if not _is_recorded(outcomes):
+        return None
+    from ..report.story import Story
+    from ..report.timed import traced
+
+    return Story.of_race(
+        item.nodeid,
+        [report.call.partition(", ")[2] for report in outcomes.reports],
+        outcomes,
+        traced(outcomes.reports),
+        test_id=_as_named_here(item),
+        outputs=[report.output for report in outcomes.reports],
+    )
 
 
 def _as_named_here(item: pytest.Item) -> str:

@@ -63,3 +63,19 @@ def test_nothing_of_a_race_is_kept_alive_when_its_test_is_over(site: Site) -> No
             assert not [kept for kept in gc.get_objects() if isinstance(kept, Outcomes)]
     """)
     assert site.pytest() == 0, site.text
+
+
+def test_a_folder_for_reports_records_the_races_and_gets_a_page_of_a_failed_test(site: Site) -> None:
+    site.write_tests("""
+        @on_database
+        def test_race():
+            counter = Counter.objects.create(name="clicks")
+            call_concurrently(2, increment, counter.pk)
+            assert False
+    """)
+    assert site.pytest("--aioconcurrent-report", "pages") == 1
+    shown = site.text.split("- Their lanes -")[1]
+    assert "UPDATE shop_counter" in shown.split("- Page -")[0]
+    [page] = (site.folder / "pages").iterdir()
+    assert f"{page}\n" in shown
+    assert "tests.project.shop.calls.increment" in page.read_text()
