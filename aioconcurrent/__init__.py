@@ -24,19 +24,17 @@ if TYPE_CHECKING:
         UnpicklableError,
         WrappedError,
     )
-    from .explore.exploration import Counterexample, Exploration, InconclusiveError, RaceFound
+    from .exploring.exploration import Counterexample, Exploration, InconclusiveError, RaceFound
 else:
-    import sys
     from importlib import import_module
-    from types import ModuleType
 
     _HOMES = {  # of all that is not in `exceptions`
         "CallReport": "_outcomes",
-        "Counterexample": "explore.exploration",
-        "Exploration": "explore.exploration",
-        "InconclusiveError": "explore.exploration",
+        "Counterexample": "exploring.exploration",
+        "Exploration": "exploring.exploration",
+        "InconclusiveError": "exploring.exploration",
         "Outcomes": "_outcomes",
-        "RaceFound": "explore.exploration",
+        "RaceFound": "exploring.exploration",
         "RecordedStep": "_recorded",
         "call_concurrently": "_api",
         "explore": "_api",
@@ -57,15 +55,6 @@ else:
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})
-
-    class _Package(ModuleType):
-        """Keeps `explore` free for the function, where Python would put the room of that name."""
-
-        def __setattr__(self, name: str, value: object) -> None:
-            if not (name == "explore" and isinstance(value, ModuleType)):
-                super().__setattr__(name, value)
-
-    sys.modules[__name__].__class__ = _Package
 
 
 __all__ = [

@@ -286,7 +286,7 @@ def _check_flag(name: str, value: object, where: str) -> None:
 
 
 def _check_replay(value: object, where: str) -> None:
-    from .explore.schedule import Schedule
+    from .exploring.schedule import Schedule
 
     if not isinstance(value, str):
         raise TypeError(f"{where}: replay must be the token of a counterexample, not {value!r}.")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pytest
 
     from .._outcomes import Outcomes
-    from ..explore.exploration import Exploration
+    from ..exploring.exploration import Exploration
     from ..report.story import Story
 
 _OUTPUT_SHOWN = 2000  # characters of a call's output, at its end; all of it is in the captured stdout

@@ -1,12 +1,13 @@
 """The plugin in runs that do not need it, and the package that it is imported with."""
 
+import inspect
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import aioconcurrent
-import aioconcurrent.explore.schedule  # a room that has the name of a function
+import aioconcurrent.exploring.schedule
 import aioconcurrent.sync
 from tests.runners.sites import only
 
@@ -58,8 +59,8 @@ def test_every_public_name_is_there_when_it_is_used() -> None:
     assert set(aioconcurrent.__all__) == set(aioconcurrent.sync.__all__)
 
 
-def test_a_room_does_not_hide_the_function_of_its_name() -> None:
-    assert callable(aioconcurrent.explore)
+def test_no_room_hides_the_function_of_its_name() -> None:
+    assert inspect.iscoroutinefunction(aioconcurrent.explore)
 
 
 def test_a_name_that_does_not_exist_is_an_error() -> None:
