@@ -4,24 +4,58 @@ The functions here are awaitable, on asyncio and trio; `aioconcurrent.sync` has
 the same names, blocking.
 """
 
-from ._api import call_concurrently, explore, make_concurrent_calls, replay
-from ._options import options, override_environment
-from ._outcomes import CallReport, Outcomes
-from ._recorded import RecordedStep
-from ._step import step
-from .exceptions import (
-    AioconcurrentError,
-    NotATestDatabaseError,
-    ProcessDiedError,
-    RemoteError,
-    TemplateWarning,
-    TerminatedProcessError,
-    TokenError,
-    UncommittedDataError,
-    UnpicklableError,
-    WrappedError,
-)
-from .exploring.exploration import Counterexample, Exploration, InconclusiveError, RaceFound
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._api import call_concurrently, explore, make_concurrent_calls, replay
+    from ._options import options, override_environment
+    from ._outcomes import CallReport, Outcomes
+    from ._recorded import RecordedStep
+    from ._step import step
+    from .exceptions import (
+        AioconcurrentError,
+        NotATestDatabaseError,
+        ProcessDiedError,
+        RemoteError,
+        TemplateWarning,
+        TerminatedProcessError,
+        TokenError,
+        UncommittedDataError,
+        UnpicklableError,
+        WrappedError,
+    )
+    from .exploring.exploration import Counterexample, Exploration, InconclusiveError, RaceFound
+else:
+    from importlib import import_module
+
+    _HOMES = {  # of all that is not in `exceptions`
+        "CallReport": "_outcomes",
+        "Counterexample": "exploring.exploration",
+        "Exploration": "exploring.exploration",
+        "InconclusiveError": "exploring.exploration",
+        "Outcomes": "_outcomes",
+        "RaceFound": "exploring.exploration",
+        "RecordedStep": "_recorded",
+        "call_concurrently": "_api",
+        "explore": "_api",
+        "make_concurrent_calls": "_api",
+        "options": "_options",
+        "override_environment": "_options",
+        "replay": "_api",
+        "step": "_step",
+    }
+
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is first used, for every run of pytest imports this package for its plugin."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        home = import_module(f".{_HOMES.get(name, 'exceptions')}", __name__)
+        value = globals()[name] = getattr(home, name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "AioconcurrentError",

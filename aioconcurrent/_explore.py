@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
-from . import _pickling
+from . import _latest, _pickling
 from ._outcomes import Outcomes
 from ._race import capture, end_sessions, launching, mentioned, outcomes_of, pack, relay
 from .databases import memory
@@ -81,7 +81,7 @@ async def _run(question: Question, views: Sequence[View], in_caller: InCaller) -
             except BootFailedError as failure:
                 raise failure.args[0] from None
             relay(calls, explorer.shown)
-    return found
+    return _latest.note(found)
 
 
 async def _found(explorer: Explorer, schedule: Schedule | None) -> Exploration:

@@ -6,6 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from . import _latest
 from ._outcomes import CallReport, Outcomes
 from .engine.wrapper import finish, import_target
 from .exceptions import WrappedError
@@ -32,7 +33,7 @@ def run_inline(calls: Sequence[Call], options: Options, backend: str = "asyncio"
         started = time.monotonic()
         outcomes.append(_perform(call, backend))
         outcomes.reports.append(CallReport(str(call), os.getpid(), started, time.monotonic(), None, ""))
-    return outcomes
+    return _latest.note(outcomes)
 
 
 def _perform(call: Call, backend: str) -> Any:

@@ -1,7 +1,8 @@
 """What can be set about races, and where it can be set.
 
-`options(...)` comes before the environment, that before the Django setting
-`AIOCONCURRENT`, and that before the defaults.
+`options(...)` comes before the command line of the test runner, that before the
+environment, that before the runner's configuration file, that before the Django
+setting `AIOCONCURRENT`, and that before the defaults.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Options:
         record: Whether races record what their calls do.
         max_schedules: How many runs of the calls an exploration may make.
         max_seconds: How long an exploration may take.
+        replay: The token of the one order that explorations run; for a run of tests, not for `options`.
     """
 
     timeout: float = 30.0
@@ -51,6 +53,7 @@ class Options:
     record: bool = False
     max_schedules: int = 1000
     max_seconds: float = 60.0
+    replay: str | None = None
 
     @property
     def start_up(self) -> float:
@@ -59,6 +62,7 @@ class Options:
 
 
 _chosen: ContextVar[Mapping[str, Any]] = ContextVar("aioconcurrent options", default={})  # noqa: B039 - never changed in place
+_of_run: list[Mapping[str, Any]] = [{}, {}]  # from the runner's configuration file and command line
 
 
 class options:  # noqa: N801 - used like a function
@@ -108,7 +112,7 @@ class options:  # noqa: N801 - used like a function
             "max_seconds": max_seconds,
         }
         self._given = {name: value for name, value in given.items() if value is not _UNSET}
-        _check(self._given, "options()")
+        check(self._given, "options()")
         self._outer: list[Mapping[str, Any]] = []
 
     def __enter__(self) -> Self:
@@ -150,9 +154,17 @@ def current_options() -> Options:
         ValueError: One is out of range, or there is no such option.
     """
     from_settings, from_environment = _from_settings(), _from_environment()
-    _check(from_settings, "The setting AIOCONCURRENT")
-    _check(from_environment, "The environment (AIOCONCURRENT_...)")
-    return replace(Options(), **{**from_settings, **from_environment, **_chosen.get()})
+    check(from_settings, "The setting AIOCONCURRENT")
+    check(from_environment, "The environment (AIOCONCURRENT_...)")
+    from_file, from_command_line = _of_run
+    return replace(
+        Options(), **{**from_settings, **from_file, **from_environment, **from_command_line, **_chosen.get()}
+    )
+
+
+def set_for_run(from_file: Mapping[str, Any], from_command_line: Mapping[str, Any]) -> None:
+    """Set what a test runner was given, once it is checked, until this is called again."""
+    _of_run[:] = [from_file, from_command_line]
 
 
 @contextmanager
@@ -226,7 +238,13 @@ def _read_flag(variable: str, text: str) -> bool:
     return text.lower() in _TRUE
 
 
-def _check(given: Mapping[str, Any], where: str) -> None:
+def check(given: Mapping[str, Any], where: str) -> None:
+    """Check options by name; the text of an error begins with `where`.
+
+    Raises:
+        TypeError: A value has the wrong type.
+        ValueError: One is out of range, or there is no such option.
+    """
     names = [field.name for field in fields(Options)]
     for name, value in given.items():
         if name not in names:
@@ -267,6 +285,14 @@ def _check_flag(name: str, value: object, where: str) -> None:
         raise TypeError(f"{where}: {name} must be True or False, not {value!r}.")
 
 
+def _check_replay(value: object, where: str) -> None:
+    from .exploring.schedule import Schedule
+
+    if not isinstance(value, str):
+        raise TypeError(f"{where}: replay must be the token of a counterexample, not {value!r}.")
+    Schedule.from_token(value)
+
+
 _CHECKS: Mapping[str, Callable[[object, str], None]] = {
     "timeout": functools.partial(_check_seconds, "timeout"),
     "max_seconds": functools.partial(_check_seconds, "max_seconds"),
@@ -275,4 +301,5 @@ _CHECKS: Mapping[str, Callable[[object, str], None]] = {
     "prepare": _check_prepare,
     "allow_real_databases": functools.partial(_check_flag, "allow_real_databases"),
     "record": functools.partial(_check_flag, "record"),
+    "replay": _check_replay,
 }

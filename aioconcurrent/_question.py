@@ -67,6 +67,7 @@ def question(
     if len(found) < 2:
         raise ValueError("Exploring takes at least two calls: one alone meets nobody.")
     asked = Question(found, chosen, check, _checked(refusals), preemptions)
+    token = chosen.replay if token is None else token
     return asked if token is None else replace(asked, schedule=_read(token))
 
 

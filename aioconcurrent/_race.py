@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
-from . import _pickling
+from . import _latest, _pickling
 from ._calls import by_value_modules, import_name
 from ._loops import current_backend
 from ._outcomes import CallReport, Outcomes
@@ -56,7 +56,7 @@ async def run_race(calls: Sequence[Call], options: Options, views: Sequence[View
         DatabaseInMemoryLockedError: A database in memory could not be lent or taken back.
     """
     with findable(mentioned(calls, options)):
-        return await _run(calls, options, views)
+        return _latest.note(await _run(calls, options, views))
 
 
 async def _run(calls: Sequence[Call], options: Options, views: Sequence[View]) -> Outcomes:

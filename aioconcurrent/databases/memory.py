@@ -45,22 +45,57 @@ class DatabaseInMemoryLockedError(AioconcurrentError):
         )
 
 
+class DatabaseInMemoryChangedError(AioconcurrentError):
+    """A database in memory was changed here while it was lent, and by the calls as well."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return (
+            f"The database in memory {self.name!r} was changed by the calls and, at the same time, by this process, "
+            "such as by the thread of its live server: the changes of one would be lost. Give the test database a "
+            'file (DATABASES[...]["TEST"]["NAME"]), or let the calls do nothing but make requests.'
+        )
+
+
+class _Lent:
+    """One database in memory and its file."""
+
+    def __init__(self, name: str, source: sqlite3.Connection, file: sqlite3.Connection) -> None:
+        self._name, self._source, self._file = name, source, file
+        file.execute("PRAGMA synchronous = OFF")
+        self._ours = _version(source)  # before the copy, which may lack what comes after
+        _copy(name, source, file)
+        self._theirs = _version(file)
+
+    def take_back(self) -> None:
+        ours, theirs = _version(self._source), _version(self._file)
+        if theirs == self._theirs:
+            return
+        if ours != self._ours:
+            raise DatabaseInMemoryChangedError(self._name)
+        _copy(self._name, self._file, self._source)
+        self._theirs = theirs
+
+
 class Loan(dict[str, str]):
     """The files of databases in memory that are lent, by database name."""
 
-    def __init__(self, files: Mapping[str, str], sources: Mapping[str, sqlite3.Connection]) -> None:
+    def __init__(self, files: Mapping[str, str], lent: Iterable[_Lent]) -> None:
         super().__init__(files)
-        self._sources = sources
+        self._lent = list(lent)
 
     def take_back(self) -> None:
-        """Let the databases in memory have what is in the files now.
+        """Let the databases in memory have what is in the files now; where nothing is new they stay as they are.
 
         Raises:
             DatabaseInMemoryLockedError: One is locked.
+            DatabaseInMemoryChangedError: One was changed on both sides.
         """
-        for name, source in self._sources.items():
-            with closing(sqlite3.connect(self[name])) as file:
-                _copy(name, file, source)
+        for lent in self._lent:
+            lent.take_back()
 
 
 @asynccontextmanager
@@ -69,11 +104,12 @@ async def lent(views: Iterable[View]) -> AsyncIterator[Loan]:
 
     Raises:
         DatabaseInMemoryLockedError: One is locked, before or after.
+        DatabaseInMemoryChangedError: One was changed by the calls and by this process.
     """
     with ExitStack() as stack:
         sources = _sources(views, stack)
         if not sources:
-            yield Loan({}, {})
+            yield Loan({}, [])
             return
         while not _lending.acquire(blocking=False):  # noqa: ASYNC110 - the other race may be another thread's
             await anyio.sleep(0.01)
@@ -81,11 +117,8 @@ async def lent(views: Iterable[View]) -> AsyncIterator[Loan]:
         folder = Path(tempfile.mkdtemp(prefix="aioconcurrent-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         files = {name: str(folder / f"{number}.sqlite3") for number, name in enumerate(sources)}
-        for name, source in sources.items():
-            with closing(sqlite3.connect(files[name], isolation_level=None)) as file:
-                file.execute("PRAGMA synchronous = OFF")
-                _copy(name, source, file)
-        loan = Loan(files, sources)
+        opened = {name: stack.enter_context(closing(_open(file))) for name, file in files.items()}
+        loan = Loan(files, [_Lent(name, source, opened[name]) for name, source in sources.items()])
         try:
             yield loan
         finally:
@@ -111,6 +144,15 @@ def _sources(views: Iterable[View], stack: ExitStack) -> dict[str, sqlite3.Conne
 
 def _share(name: str, stack: ExitStack) -> sqlite3.Connection:
     return stack.enter_context(closing(sqlite3.connect(name, uri=True, isolation_level=None)))
+
+
+def _open(file: str) -> sqlite3.Connection:
+    return sqlite3.connect(file, isolation_level=None)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """A number that changes when others, in whatever process, change the database (sqlite.org/pragma.html)."""
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
 
 def _copy(name: str, source: sqlite3.Connection, target: sqlite3.Connection) -> None:

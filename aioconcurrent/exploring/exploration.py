@@ -79,6 +79,7 @@ class Exploration:
             RaceFound: The verdict is "race".
             InconclusiveError: The verdict is "inconclusive".
         """
+        __tracebackhide__ = True  # pytest shows the test, not this
         if self.verdict == "race":
             raise RaceFound(self)
         if self.verdict == "inconclusive":

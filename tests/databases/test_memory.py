@@ -2,6 +2,9 @@
 
 import os
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from django.db.utils import IntegrityError
 import aioconcurrent
 from aioconcurrent.databases import memory
 from aioconcurrent.sync import call_concurrently, make_concurrent_calls
+from tests.faults.processes import wait_until
 from tests.project.databases import ThreadOfQueries
 from tests.project.echoes import database_name
 from tests.project.queries import count, create, names, rename_all
@@ -137,6 +141,49 @@ def test_a_statement_that_has_not_ended_is_named(monkeypatch: pytest.MonkeyPatch
     rows = Counter.objects.iterator(chunk_size=1)
     next(rows)
     with pytest.raises(memory.DatabaseInMemoryLockedError, match="a query that is still being iterated over"):
-        call_concurrently(1, count)
+        call_concurrently(1, create, "three")
     assert len(list(rows)) == 1
     assert call_concurrently(1, count) == [2]
+
+
+def create_beside(rows: Path) -> None:
+    """Let the test's process create a row, as its live server would, and wait until it has."""
+    (rows / "asked").touch()
+    assert wait_until((rows / "created").exists)
+
+
+def create_beside_and_here(rows: Path) -> None:
+    create_beside(rows)
+    create("the call's")
+
+
+@contextmanager
+def creating_on_demand(rows: Path) -> Iterator[None]:
+    """Create a row in another thread of this process, on the test's own connection, when a call asks for it."""
+
+    def create_row() -> None:
+        assert wait_until((rows / "asked").exists)
+        connections["default"] = shared
+        create("the server's")
+        (rows / "created").touch()
+
+    shared = connections["default"]
+    shared.inc_thread_sharing()
+    thread = threading.Thread(target=create_row)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+        shared.dec_thread_sharing()
+
+
+def test_what_a_thread_of_the_test_changes_meanwhile_stays_if_the_calls_change_nothing(tmp_path: Path) -> None:
+    with creating_on_demand(tmp_path):
+        call_concurrently(1, create_beside, tmp_path).raise_errors()
+    assert names() == ["the server's"]
+
+
+def test_changes_on_both_sides_are_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    with creating_on_demand(tmp_path), pytest.raises(memory.DatabaseInMemoryChangedError, match="of one would be lost"):
+        call_concurrently(1, create_beside_and_here, tmp_path)

@@ -34,7 +34,12 @@ def left_of(pids: Iterable[int], seconds: float = PATIENCE) -> list[int]:
 
 def started_here() -> list[int]:
     """Every living process that came, directly or not, from this one while the mark was set."""
-    return [pid for pid in psutil.pids() if not is_gone(pid) and _mark(pid) == str(os.getpid())]
+    return marked(str(os.getpid()))
+
+
+def marked(mark: str) -> list[int]:
+    """Every living process with this mark."""
+    return [pid for pid in psutil.pids() if not is_gone(pid) and _mark(pid) == mark]
 
 
 def signed_in(folder: Path) -> list[int]:

@@ -1,0 +1,111 @@
+"""What the report of a test shows of its last race or exploration, and the page that is written about it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from .. import _latest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import pytest
+
+    from .._outcomes import Outcomes
+    from ..exploring.exploration import Exploration
+    from ..report.story import Story
+
+_OUTPUT_SHOWN = 2000  # characters of a call's output, at its end; all of it is in the captured stdout
+
+
+def add_sections(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport, pages: Path | None) -> None:
+    """Show in the report of a failed test what was noted while it ran.
+
+    Args:
+        pages: Where a page about it is written too, even if the test has expected the race.
+    """
+    result = _latest.seen()
+    if result is None:
+        return
+    from .._outcomes import Outcomes
+
+    if isinstance(result, Outcomes):
+        if report.failed:
+            report.sections.extend(_of_race(result))
+        story = _story_of_race(result, item) if report.failed and call.when == "call" else None
+    else:
+        exploration: Exploration = result  # type: ignore[assignment]  # nothing else is noted
+        story = _story(exploration, item) if call.when == "call" else None
+        if report.failed:
+            told = call.excinfo is not None and getattr(call.excinfo.value, "exploration", None) is exploration
+            report.sections.extend(_of_exploration(exploration, story, item.config, is_told=told))
+    if story is not None and pages is not None:
+        report.sections.append(("Page", _write(story, pages)))
+
+
+def _of_race(outcomes: Outcomes[Any]) -> Iterator[tuple[str, str]]:
+    yield "Last concurrent calls", str(outcomes)
+    if _is_recorded(outcomes):
+        yield "Their lanes", outcomes.lanes()
+    yield from _outputs(outcomes)
+
+
+def _is_recorded(outcomes: Outcomes[Any]) -> bool:
+    return any(report.steps for report in outcomes.reports)
+
+
+def _of_exploration(
+    exploration: Exploration, story: Story | None, config: pytest.Config, *, is_told: bool
+) -> Iterator[tuple[str, str]]:
+    if not is_told:  # by the error itself
+        yield "Last exploration", str(exploration)
+    if exploration.counterexample is not None:
+        yield from _outputs(exploration.counterexample.outcomes)
+    if story is not None:
+        in_one_process = " -n 0" if hasattr(config, "workerinput") else ""
+        yield "Replay", story.replay_lines[0] + in_one_process
+
+
+def _outputs(outcomes: Outcomes[Any]) -> Iterator[tuple[str, str]]:
+    for report in outcomes.reports:
+        if output := report.output.strip("\n"):
+            cut = "[...] " if len(output) > _OUTPUT_SHOWN else ""
+            yield f"Output of {report.call}", cut + output[-_OUTPUT_SHOWN:]
+
+
+def _story(exploration: Exploration, item: pytest.Item) -> Story | None:
+    if exploration.counterexample is None:
+        return None
+    from ..report.story import Story
+
+    return Story.of_exploration(exploration, item.nodeid, _as_named_here(item))
+
+
+def _story_of_race(outcomes: Outcomes[Any], item: pytest.Item) -> Story | None:
+    if not _is_recorded(outcomes):
+        return None
+    from ..report.story import Story
+    from ..report.timed import traced
+
+    return Story.of_race(
+        item.nodeid,
+        [report.call.partition(", ")[2] for report in outcomes.reports],
+        outcomes,
+        traced(outcomes.reports),
+        test_id=_as_named_here(item),
+        outputs=[report.output for report in outcomes.reports],
+    )
+
+
+def _as_named_here(item: pytest.Item) -> str:
+    """The id of a test as the command line takes it, which may be given in another folder than the root."""
+    path, colons, name = item.nodeid.partition("::")
+    return os.path.relpath(item.config.rootpath / path, item.config.invocation_params.dir) + colons + name
+
+
+def _write(story: Story, folder: Path) -> str:
+    from ..report.page import write_page
+
+    return str(write_page(story, folder))

@@ -1,0 +1,70 @@
+"""The plugin of pytest: options, what a failed test shows of its race, rounds, and the end of the template.
+
+Every run of pytest loads it where this package is installed, so it imports neither
+Django nor anything else that only races need.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from . import _latest
+from ._pytest.options import add_options, apply_options, check_replayed, read_options, report_folder
+from ._pytest.rounds import MARK, RoundsPlugin
+from ._pytest.sections import add_sections
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+_pages: pytest.StashKey[Path | None] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", MARK)
+    layers = read_options(config)
+    apply_options(*layers)
+    config.stash[_pages] = report_folder(config, *layers)
+    config.pluginmanager.register(RoundsPlugin(*layers), "aioconcurrent rounds")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if session.config.getoption("aioconcurrent_replay"):
+        check_replayed(session.items)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    _latest.watch()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    add_sections(item, call, report, item.config.stash[_pages])
+    if call.when == "teardown":
+        _latest.forget()
+    return report
+
+
+def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -> tuple[str, str, str] | None:
+    rounds = getattr(report, "rounds", None)
+    return ("passed", ".", f"PASSED ({rounds} rounds)") if rounds and report.passed else None
+
+
+def pytest_unconfigure() -> None:
+    """End what the races of this run have left for the next race."""
+    _latest.forget()
+    if options := sys.modules.get("aioconcurrent._options"):
+        options.set_for_run({}, {})
+    if keeper := sys.modules.get("aioconcurrent.engine.keeper"):
+        keeper.close_template()

@@ -1,0 +1,73 @@
+"""Options on pytest's command line and in its configuration file."""
+
+import pytest
+
+from tests.runners.sites import Site, only
+
+pytest_plugins = ["pytester"]
+
+PRINTS_OPTIONS = """
+from django.test import override_settings
+from aioconcurrent._options import current_options
+
+@override_settings(AIOCONCURRENT={"timeout": 1, "start_method": "spawn"})
+def test_options():
+    chosen = current_options()
+    print("FOUND", chosen.timeout, chosen.start_method)
+    with options(timeout=6):
+        print("INSIDE", current_options().timeout)
+"""
+FROM_FILE = ["-o", "aioconcurrent_timeout=2", "-o", "aioconcurrent_start_method=inline"]
+
+
+def test_options_of_the_test_come_before_the_command_line_the_environment_the_file_and_the_setting(site: Site) -> None:
+    site.write_tests(PRINTS_OPTIONS)
+    for arguments, from_environment, found in [
+        ([], "", "FOUND 1 spawn"),
+        (FROM_FILE, "", "FOUND 2.0 inline"),
+        (FROM_FILE, "3", "FOUND 3.0 inline"),
+        ([*FROM_FILE, "--aioconcurrent-timeout=4"], "3", "FOUND 4.0 inline"),
+        (["--aioconcurrent-start-method=fork"], "", "FOUND 1 fork"),
+    ]:
+        assert site.pytest("-s", *arguments, AIOCONCURRENT_TIMEOUT=from_environment) == 0
+        assert f"{found}\n" in site.text
+        assert "INSIDE 6\n" in site.text
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [("pyproject.toml", "tool.pytest"), ("pyproject.toml", "tool.pytest.ini_options"), ("pytest.toml", "pytest")],
+)
+def test_the_file_may_be_toml_with_numbers(name: str, table: str, site: Site) -> None:
+    number = '"2.5"' if table.endswith("ini_options") else "2.5"
+    (site.folder / "pyproject.toml").unlink()
+    site.write(name, f'[{table}]\nDJANGO_SETTINGS_MODULE = "site_settings"\naioconcurrent_timeout = {number}\n')
+    site.write_tests(PRINTS_OPTIONS)
+    assert site.pytest("-s") == 0, site.text
+    assert "FOUND 2.5 spawn\n" in site.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--aioconcurrent-timeout=soon"], "--aioconcurrent-timeout: invalid float value: 'soon'"),
+        (["--aioconcurrent-timeout=-1"], "--aioconcurrent-timeout: timeout must be more than 0 seconds and finite"),
+        (["--aioconcurrent-start-method=thread"], "--aioconcurrent-start-method: start_method must be one of fork, "),
+        (["--aioconcurrent-rounds=0"], "--aioconcurrent-rounds must be an integer of at least 1, not 0"),
+        (["--aioconcurrent-max-seconds=0"], "--aioconcurrent-max-seconds: max_seconds must be more than 0 seconds"),
+        (["--aioconcurrent-replay=aioc1"], "'aioc1' is not a schedule token: "),
+        (["-o", "aioconcurrent_timeout=soon"], "could not convert string to float: 'soon'"),
+        (["-o", "aioconcurrent_timeout=0"], "The ini option aioconcurrent_timeout: timeout must be more than 0"),
+        (["-o", "aioconcurrent_start_method=x"], "The ini option aioconcurrent_start_method: start_method must be one"),
+        (
+            ["-o", "aioconcurrent_rounds=-2"],
+            "The ini option aioconcurrent_rounds must be an integer of at least 1, not",
+        ),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_a_bad_value_is_told_at_start_up(arguments: list[str], said: str, pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess(*only(), *arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert said in str(result.stderr)
+    assert "Traceback" not in str(result.stderr)

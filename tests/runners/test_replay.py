@@ -1,0 +1,93 @@
+"""Counterexamples in the report of a failed test: shown, replayed, and written as pages."""
+
+import re
+import shlex
+
+import pytest
+
+from tests.project.databases import on
+from tests.runners.sites import Site, only
+
+pytest_plugins = ["pytester"]
+
+EXPLORES = """
+@on_database
+@pytest.mark.parametrize("value", ["some clicks"])
+def test_no_update_is_lost(value):
+    counter = Counter.objects.create(name=value)
+    found = explore((increment, {{"pk": counter.pk}}), ({other}, {{"pk": counter.pk}}))
+    print("RUNS", found.schedules_run)
+    {asserts}
+"""
+RACES = EXPLORES.format(other="increment", asserts="found.assert_no_race()")
+FIXED = EXPLORES.replace("(increment,", "(increment_atomically,").format(
+    other="increment_atomically", asserts="found.assert_no_race()"
+)
+TOKEN = "aioc1:0.1"
+
+
+def runs_told(text: str) -> int:
+    """How many runs an exploration took."""
+    return int(re.findall(r"^RUNS (\d+)$", text, re.MULTILINE)[0])
+
+
+@pytest.mark.parametrize("database", on("file", "postgresql"))
+def test_the_line_of_a_failed_test_replays_its_counterexample_until_the_code_is_fixed(site_anywhere: Site) -> None:
+    site_anywhere.write_tests(RACES)
+    assert site_anywhere.pytest("-n", "1", plugins=["xdist"]) == 1
+    explored = runs_told(site_anywhere.text)
+    [line] = re.findall(r"^pytest '.*$", site_anywhere.text, re.MULTILINE)
+    program, test, *arguments = shlex.split(line)
+    assert (program, test) == ("pytest", "test_shop.py::test_no_update_is_lost[some clicks]")
+    assert arguments[-2:] == ["-n", "0"]
+    assert site_anywhere.pytest(test, *arguments, plugins=["xdist"]) == 1
+    assert f"pytest {shlex.quote(test)} --aioconcurrent-replay {arguments[1]}\n" in site_anywhere.text
+    assert runs_told(site_anywhere.text) < explored
+    assert "lost update: A read value=0 before B's update to 1" in site_anywhere.text
+    site_anywhere.write_tests(FIXED)
+    assert site_anywhere.pytest(test, *arguments[:2], "-rA") == 1
+    assert "InconclusiveError" in site_anywhere.text, "the program has left the schedule"
+
+
+def test_the_environment_replays_under_any_runner(site: Site) -> None:
+    site.write_tests(RACES)
+    assert site.pytest(AIOCONCURRENT_REPLAY=TOKEN) == 1
+    assert "lost update: A read value=0 before B's update to 1" in site.text
+
+
+def test_lanes_stand_in_the_report_once(site: Site) -> None:
+    site.write_tests(
+        EXPLORES.format(other="increment", asserts="assert not found.counterexample").replace("test_no", "test_none")
+        + RACES
+    )
+    assert site.pytest() == 1
+    first, second = site.text.split("= FAILURES =")[1].split("_ test_no_update_is_lost")
+    for shown, section in ((first, True), (second, False)):
+        assert shown.count("B: increment(pk=") == 1
+        assert ("- Last exploration -" in shown) is section
+        assert "- Replay -" in shown
+
+
+def test_a_folder_for_reports_gets_a_page_of_each_counterexample(site: Site) -> None:
+    site.write_tests(RACES)
+    assert site.pytest("-o", "aioconcurrent_report=pages") == 1
+    [page] = (site.folder / "pages").iterdir()
+    assert f"{page}\n" in site.text.split("- Page -")[1]
+    text = page.read_text()
+    assert "lost update" in text
+    assert "--aioconcurrent-replay" in text
+
+
+def test_a_replay_of_more_than_one_test_is_refused(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_shop="def test_one(): ...\ndef test_two(): ...\n")
+    result = pytester.runpytest_inprocess(*only(), "--aioconcurrent-replay", TOKEN)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "replays the order of one test, and 2 are selected: name one, as in pytest test_shop.py::test_one" in str(
+        result.stderr
+    )
+
+
+def test_a_replay_in_workers_of_xdist_is_refused(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess(*only("xdist"), "-n", "2", "--aioconcurrent-replay", TOKEN)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "--aioconcurrent-replay runs one test, in this process: add -n 0." in str(result.stderr)

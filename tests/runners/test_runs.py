@@ -1,0 +1,139 @@
+"""Runs of pytest, ended in every way: one template serves a whole run, and none is left."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.faults.processes import signed_in, wait_until
+from tests.project.databases import on
+from tests.runners.sites import Site
+
+NOTES = """
+def template():
+    return os.getppid()
+
+def note():
+    with open(HERE / "templates", "a") as file:
+        file.write(f"{os.getpid()} {call_concurrently(1, template)[0]}\\n")
+
+@pytest.mark.parametrize("number", range(4))
+@on_database
+def test_race(number):
+    counter = Counter.objects.create(name="clicks")
+    call_concurrently(2, increment_atomically, counter.pk).raise_errors()
+    counter.refresh_from_db()
+    assert counter.value == 2
+    note()
+
+@pytest.mark.parametrize("number", range(2))
+def test_without_database(number):
+    note()
+"""
+RUNS: dict[str, tuple[list[str], list[str]]] = {
+    "alone": ([], []),
+    "others": (["randomly", "timeout", "anyio", "cacheprovider"], ["--timeout=100", "--reuse-db"]),
+    "xdist": (["xdist", "randomly", "timeout"], ["-n", "2", "--timeout=100"]),
+}
+
+
+@pytest.mark.parametrize("database", on("file", "postgresql"))
+@pytest.mark.parametrize("run", RUNS)
+def test_one_template_serves_a_process_for_the_whole_run(run: str, site_anywhere: Site) -> None:
+    site_anywhere.write_tests(NOTES)
+    plugins, options = RUNS[run]
+    assert site_anywhere.pytest(*options, plugins=plugins) == 0, site_anywhere.text
+    notes = [line.split() for line in (site_anywhere.folder / "templates").read_text().splitlines()]
+    assert len(notes) == 6
+    testers = {tester for tester, _ in notes}
+    assert len(testers) == len({template for _, template in notes}) == (2 if "xdist" in plugins else 1)
+
+
+PROGRAM = """
+import pytest
+from pathlib import Path
+from tests.faults.processes import left_of
+
+assert pytest.main(["-p", "no:randomly", "-p", "no:asyncio", "-p", "no:timeout"]) == 0
+assert not left_of([int(Path("template").read_text())], 10)
+"""
+
+
+def test_the_template_is_ended_with_the_run_and_not_with_the_process(site: Site) -> None:
+    """As when `pytest.main` is called by a program that goes on."""
+    site.write_tests("""
+        def test_race():
+            (HERE / "template").write_text(str(call_concurrently(1, os.getppid)[0]))
+    """)
+    site.write("program.py", PROGRAM)
+    assert site.python("program.py") == 0, site.text
+
+
+STAYS = """
+def sign_in():
+    (HERE / "signed-in" / str(os.getpid())).touch()
+
+def sign_in_and_stay():
+    sign_in()
+    time.sleep(600)
+
+def increment_and_stay(pk):
+    increment(pk)
+    sign_in_and_stay()
+
+def test_race():
+    call_concurrently(2, sign_in_and_stay)
+
+def test_exploration(transactional_db):
+    counter = Counter.objects.create(name="clicks")
+    explore((increment_and_stay, {"pk": counter.pk}), (increment_and_stay, {"pk": counter.pk}))
+
+@pytest.mark.race(rounds=3)
+def test_rounds():
+    call_concurrently(2, sign_in_and_stay)
+
+async def test_coroutine():
+    import aioconcurrent
+    await aioconcurrent.call_concurrently(2, sign_in_and_stay)
+
+def test_after(): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("test", "plugins", "options"),
+    [
+        ("test_race", [], []),
+        ("test_exploration", [], []),
+        ("test_rounds", [], []),
+        ("test_race", ["xdist"], ["-n", "1"]),
+        ("test_coroutine", ["anyio"], ["-o", "anyio_mode=auto", "-k", "not trio"]),
+        ("test_coroutine", ["asyncio"], ["-o", "asyncio_mode=auto"]),
+    ],
+    ids=["race", "exploration", "rounds", "xdist", "anyio", "asyncio"],
+)
+def test_control_c_gives_control_back_and_leaves_nothing(
+    test: str, plugins: list[str], options: list[str], site: Site
+) -> None:
+    (site.folder / "signed-in").mkdir()
+    site.write_tests(STAYS)
+    names = [f"test_shop.py::{test}", "test_shop.py::test_after"]
+    with site.start(*names, *options, plugins=plugins) as process:
+        assert wait_until(lambda: len(signed_in(site.folder / "signed-in")) >= 1)
+        begun = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)
+        text, _ = process.communicate(timeout=60)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, text
+    assert "KeyboardInterrupt" in text
+    assert time.monotonic() - begun < 15
+
+
+@pytest.mark.parametrize("method", ["signal", "thread"])
+def test_a_race_that_pytest_timeout_ends_leaves_nothing(method: str, site: Site) -> None:
+    (site.folder / "signed-in").mkdir()
+    site.write_tests(STAYS)
+    options = ["--timeout=4", f"--timeout-method={method}"]
+    assert site.pytest("test_shop.py::test_race", "test_shop.py::test_after", *options, plugins=["timeout"]) == 1
+    assert "Timeout" in site.text
+    assert ("1 passed" in site.text) is (method == "signal")

@@ -1,0 +1,67 @@
+"""The plugin in runs that do not need it, and the package that it is imported with."""
+
+import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import aioconcurrent
+import aioconcurrent.exploring.schedule
+import aioconcurrent.sync
+from tests.runners.sites import only
+
+HEAVY = {"django", "anyio", "rich", "cloudpickle", "sqlglot", "tblib", "asyncio", "multiprocessing"}
+LIMIT = 0.005  # seconds
+CONFTEST = """
+import sys
+
+def pytest_unconfigure():
+    print("LOADED", *sorted({name.partition(".")[0] for name in sys.modules}))
+    print("OURS", *sorted(name for name in sys.modules if name.startswith("aioconcurrent")))
+"""
+COST = """
+import time, pytest
+begun = time.process_time()
+import aioconcurrent.pytest_plugin
+print(time.process_time() - begun)
+"""
+
+
+def test_a_run_without_races_loads_nothing_that_only_races_need(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    command = [sys.executable, "-m", "pytest", *only(), "--collect-only", "--rootdir", str(tmp_path)]
+    text = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+    loaded, ours = (line.split()[1:] for line in text.splitlines() if line.startswith(("LOADED", "OURS")))
+    assert not HEAVY & set(loaded)
+    assert set(ours) == {
+        "aioconcurrent",
+        "aioconcurrent._latest",
+        "aioconcurrent._pytest",
+        "aioconcurrent._pytest.options",
+        "aioconcurrent._pytest.rounds",
+        "aioconcurrent._pytest.sections",
+        "aioconcurrent.pytest_plugin",
+    }
+
+
+def test_loading_the_plugin_costs_less_than_five_milliseconds() -> None:
+    command = [sys.executable, "-c", COST]
+    compiling = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    runs = [subprocess.run(command, env=compiling, check=True, capture_output=True, text=True).stdout for _ in range(5)]
+    assert min(map(float, runs)) < LIMIT  # the least: whatever else the machine does only adds
+
+
+def test_every_public_name_is_there_when_it_is_used() -> None:
+    for name in aioconcurrent.__all__:
+        assert getattr(aioconcurrent, name).__name__ == name
+    assert set(aioconcurrent.__all__) <= set(dir(aioconcurrent))
+    assert set(aioconcurrent.__all__) == set(aioconcurrent.sync.__all__)
+
+
+def test_no_room_hides_the_function_of_its_name() -> None:
+    assert inspect.iscoroutinefunction(aioconcurrent.explore)
+
+
+def test_a_name_that_does_not_exist_is_an_error() -> None:
+    assert not hasattr(aioconcurrent, "call_sequentially")
