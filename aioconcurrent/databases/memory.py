@@ -143,11 +143,12 @@ def _sources(views: Iterable[View], stack: ExitStack) -> dict[str, sqlite3.Conne
 
 
 def _share(name: str, stack: ExitStack) -> sqlite3.Connection:
-    return stack.enter_context(closing(sqlite3.connect(name, uri=True, isolation_level=None)))
+    return stack.enter_context(closing(_open(name, uri=True)))
 
 
-def _open(file: str) -> sqlite3.Connection:
-    return sqlite3.connect(file, isolation_level=None)
+def _open(name: str, *, uri: bool = False) -> sqlite3.Connection:
+    # for any thread, one at a time: an exploration takes back between its runs
+    return sqlite3.connect(name, uri=uri, isolation_level=None, check_same_thread=False)
 
 
 def _version(connection: sqlite3.Connection) -> int:
