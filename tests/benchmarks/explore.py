@@ -11,13 +11,12 @@ is from one reset of the rows to the next, so that all that an explorer does cou
 import argparse
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -76,23 +75,20 @@ def measure(database: str, rounds: int) -> None:
 def schedule(rounds: int) -> Rows:
     from django.db import connection
 
-    theirs: dict[bool, list[float]] = {True: [], False: []}
+    theirs: dict[str, list[float]] = {"reused": [], "new": []}
     ours: list[float] = []
     explore("add_three_times")
     for turn in range(rounds):
         ours += times_of_schedules("add_three_times")
-        if connection.vendor == "sqlite":
-            for reuse in theirs:
-                if reuse or turn % 5 == 0:
-                    theirs[reuse] += frontrun_schedules(reuse=reuse)
-    work, target = f"a schedule, {connection.vendor}", f"{TARGETS[connection.vendor]} ms on a quiet machine"
-    yield work, f"{ms(ours)}, least {min(ours) * 1000:.1f} ms, of {len(ours)}", target
-    for reuse, times in theirs.items():
+        if connection.vendor == "sqlite" and turn % 5 == 0:
+            for how, times in theirs.items():
+                times += times_of_frontrun(how)
+    target = f"{TARGETS[connection.vendor]} ms on a quiet machine"
+    yield f"a schedule, {connection.vendor}", f"{ms(ours)}, least {min(ours) * 1000:.1f} ms, of {len(ours)}", target
+    for how, times in theirs.items():
         if times:
-            ratio = median(times) / median(ours)
-            name = "frontrun, processes used again" if reuse else "frontrun, a new process for each call"
-            reached = f"{ms(times)}, least {min(times) * 1000:.1f} ms: ours takes 1/{ratio:.1f} of it"
-            yield f"the same with {name}", reached, "1/1" if reuse else "1/20"
+            reached = f"{ms(times)}, least {min(times) * 1000:.1f} ms: {median(times) / median(ours):.1f} times ours"
+            yield f"the same by frontrun, {how} processes", reached, "1 times" if how == "reused" else "20 times"
 
 
 def counterexample(rounds: int) -> Rows:
@@ -180,43 +176,11 @@ def times_of_schedules(name: str) -> list[float]:
     return [later - earlier for earlier, later in pairwise(resets)]
 
 
-def frontrun_schedules(*, reuse: bool) -> list[float]:
-    """The same for frontrun; a new process takes so long that few schedules have to do."""
-    import frontrun
-
-    resets: list[float] = []
-
-    def reset() -> str:
-        resets.append(time.perf_counter())
-        path = os.path.join(os.environ["AIOCONCURRENT_BENCHMARK_FOLDER"], "frontrun.sqlite3")
-        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            connection.executescript(
-                "CREATE TABLE IF NOT EXISTS shop_counter (id INTEGER PRIMARY KEY, value INTEGER);"
-                "DELETE FROM shop_counter; INSERT INTO shop_counter VALUES (1, 0), (2, 0)"
-            )
-        return path
-
-    found = frontrun.explore(
-        reset,
-        [add_three_times_by_sqlite3] * 2,
-        lambda _: True,
-        execution="process",
-        preemption_bound=None,
-        stop_on_first=False,
-        reuse_workers=reuse,
-        max_executions=None if reuse else 5,
-    )
-    assert found.property_holds, found.explanation
-    return [later - earlier for earlier, later in pairwise(resets)]
-
-
-def add_three_times_by_sqlite3(path: str) -> None:
-    import sqlite3
-
-    connection = sqlite3.connect(path, isolation_level=None)
-    for pk in (1, 2, 1):
-        connection.execute("UPDATE shop_counter SET value = value + 1 WHERE id = ?", (pk,))
-    connection.close()
+def times_of_frontrun(how: str) -> list[float]:
+    path = os.path.join(os.environ["AIOCONCURRENT_BENCHMARK_FOLDER"], "frontrun.sqlite3")
+    command = [sys.executable, str(Path(__file__).with_name("peer.py")), how, path]
+    times: list[float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return times
 
 
 @contextmanager
