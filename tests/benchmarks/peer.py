@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import frontrun
 
-SCHEDULES = 4  # with a new process for each call, which takes seconds
+SCHEDULES = 3  # with a new process for each call, which takes seconds
 
 
 def add_three_times(path: str) -> None:
