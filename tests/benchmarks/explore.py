@@ -119,7 +119,7 @@ def wait(rounds: int) -> Rows:
     """From the word that lets a statement go until the controller knows that it waits."""
     from django.db import connection
 
-    from aioconcurrent.explore.controller import Controller
+    from aioconcurrent.exploring.controller import Controller
 
     gone: dict[int, float] = {}
     waits: list[float] = []
@@ -160,7 +160,7 @@ def accept(_: object) -> bool:
 
 def times_of_schedules(name: str) -> list[float]:
     """Seconds from each reset of the rows to the next."""
-    from aioconcurrent.explore.explorer import Explorer
+    from aioconcurrent.exploring.explorer import Explorer
 
     resets: list[float] = []
     perform = Explorer._perform
