@@ -19,6 +19,8 @@ def rehearse_queries(aliases: Iterable[str]) -> None:
     """Build queries for every model, and run none; connections that this opens are the caller's to close."""
     from django.apps import apps
 
+    from . import caches, hooks  # noqa: F401 - imported for the gate of a wrapper
+
     for alias in set(aliases) - _rehearsed:
         _rehearsed.add(alias)
         for model in apps.get_models():

@@ -195,8 +195,14 @@ class Controller:
                 continue
             if time.monotonic() - begun > self._limit:
                 raise RunGivenUpError(self._describe_stuck())
-            await self._listen(_GLANCE if self._in(_State.GRANTED) else self._limit)
+            await self._listen(self._patience(begun))
             await self._probe(begun)
+
+    def _patience(self, begun: float) -> float:
+        """How long to listen: until a database can be asked, and the longer the longer nothing has come of that."""
+        if not any(player.operation.database in self._probes for player in self._in(_State.GRANTED)):
+            return self._limit
+        return max(_GLANCE, (time.monotonic() - begun) / 4)
 
     async def _listen(self, seconds: float) -> None:
         if not self._news:

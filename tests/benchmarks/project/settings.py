@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from tests import servers
 
@@ -41,10 +42,20 @@ TEMPLATES = [
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 MANAGE_PY_PATH = str(Path(__file__).with_name("manage.py"))  # the predecessor's setting
+TEST_NAME = "test_aioconcurrent_benchmark"
 if os.environ["AIOCONCURRENT_BENCHMARK"] == "postgresql":
-    DATABASES = {
-        "default": {"ENGINE": "django.db.backends.postgresql", "TEST": {"NAME": "test_aioconcurrent_benchmark"}}
+    DATABASES: dict[str, dict[str, Any]] = {
+        "default": {"ENGINE": "django.db.backends.postgresql", "TEST": {"NAME": TEST_NAME}}
         | servers.connection_settings(os.environ[servers.POSTGRES_VARIABLE])
+    }
+elif os.environ["AIOCONCURRENT_BENCHMARK"] == "mysql":
+    import pymysql
+
+    pymysql.install_as_MySQLdb()
+    DATABASES = {
+        "default": {"ENGINE": "django.db.backends.mysql", "TEST": {"NAME": TEST_NAME}}
+        | servers.connection_settings(os.environ[servers.MYSQL_VARIABLE])
+        | {"OPTIONS": {"ssl_disabled": True}}  # else PyMySQL reads all certificates of the system for each connection
     }
 else:
     FOLDER = Path(os.environ["AIOCONCURRENT_BENCHMARK_FOLDER"])

@@ -1,0 +1,199 @@
+"""What an exploration takes, next to frontrun: `hatch run bench:explore`.
+
+frontrun 0.7 is measured in its process mode, in turns with ours: a new process
+for each call of each schedule, and processes that are used again for all.  Both
+run the same three UPDATEs of one SQLite file a call.  Ours go through Django, in
+a fresh fork of a process that has started the project; frontrun's go straight to
+sqlite3, and it starts no Django: what it cannot do costs it nothing here.  The time of a schedule
+is from one reset of the rows to the next, so that all that an explorer does counts.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+from rich.console import Console  # noqa: E402 - found through the path above
+from rich.table import Table  # noqa: E402
+
+from tests import servers  # noqa: E402
+from tests.benchmarks.race import machine, ms, postgresql, seconds, test_database  # noqa: E402
+
+TARGETS = {"sqlite": 12, "mysql": 12, "postgresql": 20}  # ms for a schedule
+Rows = Iterator[tuple[str, str, str]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a fifth of the rounds")
+    parser.add_argument("--database", choices=TARGETS, help="measure on this one, and print rows for a program")
+    arguments = parser.parse_args()
+    if arguments.database:
+        measure(arguments.database, rounds=2 if arguments.quick else 10)
+        return
+    table = Table("work", "reached", "to reach", title=f"{machine()}, load {os.getloadavg()[0]:.1f}; medians")
+    with postgresql(), tempfile.TemporaryDirectory(prefix="aioconcurrent-") as folder:
+        os.environ["AIOCONCURRENT_BENCHMARK_FOLDER"] = folder
+        for database in TARGETS:
+            if database == "mysql" and not servers.find_mysql():
+                table.add_row(f"all on {database}", servers.NO_MYSQL, "")
+                continue
+            command = [sys.executable, __file__, "--database", database, *["--quick"][: arguments.quick]]
+            output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            for row in json.loads(output.splitlines()[-1]):
+                table.add_row(*row)
+    Console(width=150).print(table)
+    print("A schedule is 2 calls of 3 UPDATEs on their own, from one reset of the rows to the next.")
+    print("frontrun 0.7 runs the same statements of the same table on SQLite, without Django.")
+
+
+def measure(database: str, rounds: int) -> None:
+    os.environ["AIOCONCURRENT_BENCHMARK"] = database
+    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.benchmarks.project.settings"
+    parts: tuple[Callable[[int], Rows], ...] = {
+        "sqlite": (schedule, counterexample),
+        "mysql": (schedule, counterexample, wait),
+        "postgresql": (schedule, counterexample, reduction, apart, wait),
+    }[database]
+    with test_database():
+        rows = [row for part in parts for row in part(rounds)]
+    print(json.dumps(rows))
+
+
+def schedule(rounds: int) -> Rows:
+    from django.db import connection
+
+    theirs: dict[str, list[float]] = {"reused": [], "new": []}
+    ours: list[float] = []
+    explore("add_three_times")
+    for turn in range(rounds):
+        ours += times_of_schedules("add_three_times")
+        if connection.vendor == "sqlite" and turn % 5 == 0:
+            for how, times in theirs.items():
+                times += times_of_frontrun(how)
+    target = f"{TARGETS[connection.vendor]} ms on a quiet machine"
+    yield f"a schedule, {connection.vendor}", f"{ms(ours)}, least {min(ours) * 1000:.1f} ms, of {len(ours)}", target
+    for how, times in theirs.items():
+        if times:
+            reached = f"{ms(times)}, least {min(times) * 1000:.1f} ms: {median(times) / median(ours):.1f} times ours"
+            yield f"the same by frontrun, {how} processes", reached, "1 times" if how == "reused" else "20 times"
+
+
+def counterexample(rounds: int) -> Rows:
+    from django.db import connection
+
+    times = [seconds(lambda: explore("lose", verdict="race")) for _ in range(3 * rounds)]
+    yield f"lost update until the counterexample, {connection.vendor}", ms(times), "150 ms"
+
+
+def reduction(_: int) -> Rows:
+    found = explore("lose_in_atomic", "lose_in_atomic", "lose_in_atomic", check=accept)
+    yield (
+        "lost update in atomic, 3 calls, PostgreSQL, until exhaustive",
+        f"{found.schedules_run} schedules; exhaustive: {found.exhaustive}",
+        "96 of 636",
+    )
+
+
+def apart(_: int) -> Rows:
+    found = explore("lose_late", "lose_early", verdict="race")
+    yield "lost update, windows 8 statements apart", f"found in {found.schedules_run} schedules", "20 of 184,756"
+    found = explore("add_late", "add_early")
+    reached = f"{found.schedules_run} schedules; exhaustive: {found.exhaustive}"
+    yield "its fixed twin, until exhaustive", reached, "100"
+
+
+def wait(rounds: int) -> Rows:
+    """From the word that lets a statement go until the controller knows that it waits."""
+    from django.db import connection
+
+    from aioconcurrent.exploring.controller import Controller
+
+    gone: dict[int, float] = {}
+    waits: list[float] = []
+    answer, block = Controller._answer, Controller._block
+
+    async def timed_answer(self: Any, player: Any, word: str) -> None:
+        gone[player.number] = time.perf_counter()
+        await answer(self, player, word)
+
+    async def timed_block(self: Any, player: Any, *blockers: Any) -> None:
+        await block(self, player, *blockers)
+        waits.append(time.perf_counter() - gone[player.number])
+
+    with replaced(Controller, _answer=timed_answer, _block=timed_block):
+        for _ in range(rounds):
+            explore("add_locked")
+    reached = f"{median(waits) * 1000:.2f} ms, least {min(waits) * 1000:.2f} ms, of {len(waits)}"
+    yield f"a lock wait seen after the statement was let go, {connection.vendor}", reached, "2 ms"
+
+
+def explore(*names: str, verdict: str = "no race", check: Callable[[Any], Any] | None = None) -> Any:
+    """Explore calls of these functions, two of the first where there is one."""
+    from aioconcurrent import sync
+    from tests.benchmarks.project import stepped
+    from tests.project.shop.models import Counter
+
+    Counter.objects.all().delete()
+    keys = {name: Counter.objects.create().pk for name in ("first", "second")}
+    calls = [(getattr(stepped, name), keys) for name in (names if len(names) > 1 else names * 2)]
+    found = sync.explore(*calls, check=check)
+    assert found.verdict == verdict, str(found)
+    return found
+
+
+def accept(_: object) -> bool:
+    return True
+
+
+def times_of_schedules(name: str) -> list[float]:
+    """Seconds from each reset of the rows to the next."""
+    from aioconcurrent.exploring.explorer import Explorer
+
+    resets: list[float] = []
+    perform = Explorer._perform
+
+    async def timed(self: Any, *args: Any) -> Any:
+        try:
+            return await perform(self, *args)
+        finally:
+            resets.append(time.perf_counter())
+
+    with replaced(Explorer, _perform=timed):
+        explore(name)
+    return [later - earlier for earlier, later in pairwise(resets)]
+
+
+def times_of_frontrun(how: str) -> list[float]:
+    path = os.path.join(os.environ["AIOCONCURRENT_BENCHMARK_FOLDER"], "frontrun.sqlite3")
+    command = [sys.executable, str(Path(__file__).with_name("peer.py")), how, path]
+    times: list[float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return times
+
+
+@contextmanager
+def replaced(kind: type, **methods: object) -> Iterator[None]:
+    before = {name: getattr(kind, name) for name in methods}
+    for name, method in methods.items():
+        setattr(kind, name, method)
+    try:
+        yield
+    finally:
+        for name, method in before.items():
+            setattr(kind, name, method)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""What is explored in the benchmark: each statement of these is one step."""
+
+from django.db import transaction
+from django.db.models import F
+
+from tests.project.shop.models import Account, Counter
+
+APART = 8  # statements
+
+
+def add_three_times(first: int, second: int) -> None:
+    """Three statements that give the same in any order."""
+    for pk in (first, second, first):
+        Counter.objects.filter(pk=pk).update(value=F("value") + 1)
+
+
+def lose(first: int, **_: int) -> None:
+    value = Counter.objects.values_list("value", flat=True).get(pk=first)
+    Counter.objects.filter(pk=first).update(value=value + 1)
+
+
+def lose_in_atomic(first: int, **_: int) -> None:
+    with transaction.atomic():
+        lose(first)
+
+
+def add_locked(first: int, **_: int) -> None:
+    with transaction.atomic():
+        value = Counter.objects.select_for_update().values_list("value", flat=True).get(pk=first)
+        Counter.objects.filter(pk=first).update(value=value + 1)
+
+
+def lose_early(first: int, **_: int) -> None:
+    lose(first)
+    _look_elsewhere()
+
+
+def lose_late(first: int, **_: int) -> None:
+    _look_elsewhere()
+    lose(first)
+
+
+def add_early(first: int, **_: int) -> None:
+    add_locked(first)
+    _look_elsewhere()
+
+
+def add_late(first: int, **_: int) -> None:
+    _look_elsewhere()
+    add_locked(first)
+
+
+def _look_elsewhere() -> None:
+    for pk in range(APART):
+        Account.objects.filter(pk=pk).exists()
