@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from django.db import connections, transaction
 
@@ -30,9 +29,11 @@ def sleep_between(pk: int, using: str) -> None:
     time.sleep(FOR_EVER)
 
 
-def sleep_in_the_database(using: str) -> None:
+def sleep_in_the_database(pk: int, using: str) -> None:
+    sleep = {"postgresql": "SELECT pg_sleep(600)", "mysql": "SELECT SLEEP(600)"}
+    Counter.objects.using(using).filter(pk=pk).update(value=1)
     with connections[using].cursor() as cursor:
-        cursor.execute({"postgresql": "SELECT pg_sleep(600)", "mysql": "SELECT SLEEP(600)"}[connections[using].vendor])
+        cursor.execute(sleep[connections[using].vendor])
 
 
 def sleep_at_the_end(pk: int, using: str) -> None:
@@ -89,16 +90,6 @@ def close_in_transaction(pk: int, using: str) -> None:
         connections[using].close()
 
 
-def query_in_thread(pk: int, using: str) -> None:
-    def work() -> None:
-        increment(pk, using)
-        connections[using].close()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-
-
 def leave_child(pk: int, using: str) -> None:
     """Fork a process that outlives the call."""
     if not os.fork():
@@ -114,30 +105,20 @@ def wait_for_file(folder: Path, own: str, other: str, pk: int, using: str) -> No
         time.sleep(0.001)
 
 
-def lock_then_increment(pk: int, using: str) -> None:
-    with transaction.atomic(using):
-        Counter.objects.using(using).select_for_update().get(pk=pk)
-        Counter.objects.using(using).filter(pk=pk).update(value=1)
-
-
 def write_in_transaction(pk: int, using: str) -> None:
     with transaction.atomic(using):
         Counter.objects.using(using).filter(pk=pk).update(value=1)
-
-
-def return_lock(pk: int, using: str) -> Any:
-    increment(pk, using)
-    return threading.Lock()
 
 
 class UnforeseenError(Exception):
     pass
 
 
-def always_raise(pk: int, using: str) -> NoReturn:
-    increment(pk, using)
-    raise UnforeseenError("as always")
-
-
 def raise_only() -> NoReturn:
     raise UnforeseenError("as always")
+
+
+def sleep_in_transaction(pk: int, using: str) -> None:
+    with transaction.atomic(using):
+        Counter.objects.using(using).filter(pk=pk).update(value=1)
+        time.sleep(FOR_EVER)
