@@ -109,6 +109,11 @@ class Attendance:
         self._pauses.watch(self._conversation)
         self._draining = anyio.CancelScope(shield=True)  # a wrapper that cannot print cannot end
 
+    @property
+    def pid(self) -> int | None:
+        """The wrapper's process."""
+        return self._wrapper.pid
+
     async def run(self, call: bytes) -> None:
         """Send the call, see it through, and end the wrapper whatever happens."""
         try:

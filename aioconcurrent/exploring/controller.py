@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 
 from .. import _pickling
+from ..databases.files import describe_process, lock_holders
 from ..databases.gate import Busy, Cancelled, Done, Ended, Want
 from ..engine.race import Attendance
 from .steps import Decision
@@ -174,10 +175,25 @@ class Controller:
         """Nobody can go on: the longest waiter gets the error that its time limit would have brought."""
         first = min(self._in(_State.BLOCKED), key=lambda player: player.step or 0)
         if first.operation.database in self._probes:
-            raise RunGivenUpError("all calls wait in the database, and it does not call that a deadlock")
+            raise RunGivenUpError(await self._describe_standstill())
+        outsiders = lock_holders(first.operation.database) - {player.attendance.pid for player in self._players}
+        if outsiders:
+            raise RunGivenUpError(_describe_busy(first, outsiders))
         first.state = _State.GRANTED
         await self._answer(first, "fail")
         await self._settle(first)
+
+    async def _describe_standstill(self) -> str:
+        """Say for whom all wait; a server may take its time to tell."""
+        deadline = time.monotonic() + _OUTSIDER
+        while time.monotonic() < deadline:
+            for player in self._in(_State.BLOCKED):
+                blockers = self._waiting([player]).get(player.number, frozenset())
+                outsiders = blockers - self._by_session(player.operation.database).keys()
+                if outsiders:
+                    return self._describe_outsider(player, min(outsiders))
+            await anyio.sleep(_GLANCE)
+        return "all calls wait in the database, and it does not call that a deadlock"
 
     async def _answer(self, player: Player, word: str) -> None:
         await player.attendance.answer(_pickling.dumps(word))
@@ -364,3 +380,8 @@ class Controller:
         where = f" at {player.want.source}" if player.want is not None and player.want.source else ""
         doing = "its statement did not end" if player.state is _State.GRANTED else "it asked for nothing"
         return f"call {player.number + 1} was let go{where}, and {doing} for {self._limit:g} s"
+
+
+def _describe_busy(player: Player, outsiders: Collection[int]) -> str:
+    who = " and ".join(describe_process(pid) for pid in sorted(outsiders))
+    return f"call {player.number + 1} waits for a lock of the database file that no other call holds, but {who}"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from .._pickling import text_of
+from ..exceptions import WrappedError
 from .anomalies import name_anomaly
 from .exploration import Counterexample, Exploration
 from .footprint import overlap
@@ -109,6 +111,7 @@ class Explorer:
     _made: int = 0
     _met: bool = False  # some call changed what another touched
     _problems: list[str] = field(default_factory=list)
+    _raised: list[str] = field(default_factory=list)
     _notes: dict[str, None] = field(default_factory=dict)  # in the order in which they came up
 
     def __post_init__(self) -> None:
@@ -177,6 +180,8 @@ class Explorer:
         seen = await self._perform(run, self._all)
         if seen is None:
             return None
+        if run.number == 1:
+            self._note_errors(seen)
         if run.serial and self.referee.rule is None:
             await self._learn(serial_order(seen.steps, len(self.calls)), seen)
             return None
@@ -184,6 +189,15 @@ class Explorer:
         if violation is None:
             return None
         return await self._confirm(run.schedule, seen)
+
+    def _note_errors(self, seen: _Seen) -> None:
+        """Take note of what calls raise while they meet nobody: then little of them is explored."""
+        for call, outcome in enumerate(seen.ending.outcomes):
+            error = outcome.error if isinstance(outcome, WrappedError) else None
+            if error is not None and not isinstance(error, self.referee.refusals):
+                told = f"{type(error).__name__}: {text_of(error)}".strip(": ")
+                self._raised.append(f"even with the calls one after another {call_name(call)} raises {told}")
+        self._notes |= dict.fromkeys(self._raised)
 
     async def _confirm(self, schedule: Schedule, first: _Seen) -> Counterexample | None:
         """See whether the order goes wrong a second time, and whether a simpler one does, too."""
@@ -279,7 +293,7 @@ class Explorer:
     async def _serially(self, order: Order) -> _Seen:
         seen = await self._perform(Serial(order), order)
         if seen is None:
-            raise _StopError(self._problems[-1])
+            raise _StopError(f"the calls cannot be made one after another: {self._problems[-1]}")
         return seen
 
     async def _perform(self, chooser: Chooser, calls: Collection[int]) -> _Seen | None:
@@ -296,10 +310,13 @@ class Explorer:
         steps = ((step.call, step.operation) for step in performance.steps)
         self._met = self._met or overlap(steps, self.databases.catalogue)
         touched = self.databases.touched(step.operation for step in performance.steps)
+        seen = None
         try:
-            return await self._look(chooser, performance, touched, calls)
+            seen = await self._look(chooser, performance, touched, calls)
         finally:
-            await self._in_thread(self.databases.restore, touched)
+            # what a run that was given up waited for may keep from being written what is as it was
+            await self._in_thread(self.databases.restore, None if seen is None else touched)
+        return seen
 
     async def _look(
         self, chooser: Chooser, performance: Performance, touched: Collection[str], calls: Collection[int]
@@ -360,10 +377,8 @@ class Explorer:
         if search.omissions - {Omission.BOUND}:
             return self._inconclusive("; ".join(omission.value for omission in search.omissions))
         if not self._met:
-            return self._inconclusive(
-                "nothing overlapped: no two calls touched the same data with one of them changing it, so that no "
-                "order of theirs could matter"
-            )
+            nothing = "nothing overlapped: no two calls touched the same data with one of them changing it, so that no "
+            return self._inconclusive("; ".join([f"{nothing}order of theirs could matter", *self._raised]))
         if not search.exhaustive:
             reason = f"no order with up to {_counted(self.limits.preemptions or 0, 'preemption')} goes wrong"
             return Exploration("no race", reason, False, self._made, self.calls, None, tuple(self._notes))

@@ -1,0 +1,124 @@
+"""What the tests of limits explore: functions that wait, die, hang or quarrel with the server, each in its own way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from django.db import connections, transaction
+
+from tests.project.shop.calls import increment
+from tests.project.shop.models import Counter
+
+FOR_EVER = 600  # seconds; no test waits as long
+
+
+def poll_for_other(own: str, other: str, using: str) -> None:
+    """Wait in the database for the other's row: one after another they never end."""
+    counters = Counter.objects.using(using)
+    counters.create(name=own)
+    while not counters.filter(name=other).exists():
+        pass
+
+
+def sleep_between(pk: int, using: str) -> None:
+    Counter.objects.using(using).get(pk=pk)
+    time.sleep(FOR_EVER)
+
+
+def sleep_in_the_database(pk: int, using: str) -> None:
+    sleep = {"postgresql": "SELECT pg_sleep(600)", "mysql": "SELECT SLEEP(600)"}
+    Counter.objects.using(using).filter(pk=pk).update(value=1)
+    with connections[using].cursor() as cursor:
+        cursor.execute(sleep[connections[using].vendor])
+
+
+def sleep_at_the_end(pk: int, using: str) -> None:
+    increment(pk, using)
+    time.sleep(FOR_EVER)
+
+
+def keep_advisory_lock(pk: int, using: str) -> int:
+    """Take a lock that only the end of the session gives back."""
+    lock = {"postgresql": "SELECT pg_advisory_lock(7)", "mysql": "SELECT GET_LOCK('shop', 600)"}
+    with connections[using].cursor() as cursor:
+        cursor.execute(lock[connections[using].vendor])
+    return increment(pk, using)
+
+
+def kill_itself(pk: int, using: str) -> None:
+    increment(pk, using)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def exit_at_once(pk: int, using: str) -> NoReturn:
+    with transaction.atomic(using):
+        increment(pk, using)
+        os._exit(3)
+
+
+def lose_connection(pk: int, using: str) -> None:
+    """Let the server end this session in the middle of a transaction."""
+    end = {"postgresql": "SELECT pg_terminate_backend(pg_backend_pid())", "mysql": "KILL CONNECTION_ID()"}
+    with transaction.atomic(using):
+        increment(pk, using)
+        with connections[using].cursor() as cursor:
+            cursor.execute(end[connections[using].vendor])
+
+
+def end_the_session_that_locks(pk: int, using: str) -> None:
+    """Lock a row, and end whatever session has noted itself in another one; note its own."""
+    own = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT CONNECTION_ID()"}
+    end = {"postgresql": "SELECT pg_terminate_backend(%s)", "mysql": "KILL %s"}
+    vendor = connections[using].vendor
+    counter = Counter.objects.using(using).get(pk=pk)
+    with connections[using].cursor() as cursor:
+        cursor.execute(own[vendor])
+        [session] = cursor.fetchone()
+        if counter.value:
+            cursor.execute(end[vendor], [counter.value])
+    Counter.objects.using(using).filter(pk=pk).update(value=session)
+    Counter.objects.using(using).get(pk=pk)
+
+
+def close_in_transaction(pk: int, using: str) -> None:
+    with transaction.atomic(using):
+        increment(pk, using)
+        connections[using].close()
+
+
+def leave_child(pk: int, using: str) -> None:
+    """Fork a process that outlives the call."""
+    if not os.fork():
+        time.sleep(FOR_EVER)
+    increment(pk, using)
+
+
+def wait_for_file(folder: Path, own: str, other: str, pk: int, using: str) -> None:
+    """Wait for the other call in a way that no database sees."""
+    Counter.objects.using(using).get(pk=pk)
+    (folder / own).touch()
+    while not (folder / other).exists():
+        time.sleep(0.001)
+
+
+def write_in_transaction(pk: int, using: str) -> None:
+    with transaction.atomic(using):
+        Counter.objects.using(using).filter(pk=pk).update(value=1)
+
+
+class UnforeseenError(Exception):
+    pass
+
+
+def raise_only() -> NoReturn:
+    raise UnforeseenError("as always")
+
+
+def sleep_in_transaction(pk: int, using: str) -> None:
+    with transaction.atomic(using):
+        Counter.objects.using(using).filter(pk=pk).update(value=1)
+        time.sleep(FOR_EVER)

@@ -1,0 +1,216 @@
+"""Explorations of functions that wait, die, hang or quarrel with the server: each ends and says why."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from django.db import connections, transaction
+
+from aioconcurrent import UncommittedDataError, options
+from aioconcurrent import explore as aexplore
+from aioconcurrent.sync import explore
+from tests.faults import misbehaviour
+from tests.project.databases import LABELS, ThreadOfQueries, on
+from tests.project.shop.models import Counter
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+@pytest.fixture
+def counter(database: str) -> Iterator[Counter]:
+    """A row that every exploration finds, and has to leave, as it is."""
+    counter = Counter.objects.using(database).create(name="clicks")
+    sessions = sessions_of(database)
+    yield counter
+    assert list(Counter.objects.using(database).values_list("name", "value")) == [("clicks", 0)]
+    assert sessions_of(database) == sessions
+
+
+def sessions_of(database: str) -> set[int]:
+    """The sessions of the server that have the test database open."""
+    queries = {
+        "postgresql": "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND backend_type = "
+        "'client backend'",
+        "mysql": "SELECT id FROM information_schema.processlist WHERE db = DATABASE()",
+    }
+    connection = connections[database]
+    if connection.vendor not in queries:
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute(queries[connection.vendor])
+        return {session for (session,) in cursor.fetchall()}
+
+
+def twice(function: Callable[..., Any], counter: Counter) -> list[Any]:
+    return [partial(function, counter.pk, counter._state.db)] * 2
+
+
+def cases(*wanted: tuple[Callable[..., Any], str, str]) -> list[Any]:
+    return [
+        pytest.param(alias, function, text, id=f"{function.__name__}-{LABELS[alias]}", marks=mark.marks)
+        for function, aliases, text in wanted
+        for alias in aliases.split()
+        for mark in on(alias)  # type: ignore[attr-defined]  # pytest keeps the class of what param() gives to itself
+    ]
+
+
+@pytest.mark.parametrize(
+    ("database", "function", "text"),
+    cases(
+        (misbehaviour.sleep_between, "file", "it asked for nothing for 0.5 s"),
+        (misbehaviour.sleep_at_the_end, "postgresql", "it asked for nothing for 0.5 s"),
+        (misbehaviour.sleep_in_the_database, "postgresql mysql", "its statement did not end for 0.5 s"),
+        (misbehaviour.kill_itself, "file postgresql mysql", "was killed by SIGKILL while running"),
+        (misbehaviour.exit_at_once, "postgresql", "exited with status 3 while running"),
+    ),
+)
+def test_a_call_that_does_not_end_as_it_should_is_given_up(
+    counter: Counter, function: Callable[..., Any], text: str
+) -> None:
+    with options(timeout=0.5):
+        found = explore(*twice(function, counter))
+    assert found.verdict == "inconclusive"
+    assert text in found.reason
+
+
+@pytest.mark.parametrize("database", on("file"))
+def test_calls_that_wait_for_each_other_in_a_loop_of_queries_are_given_up(counter: Counter, database: str) -> None:
+    waiting = misbehaviour.poll_for_other
+    found = explore((waiting, ("a", "b", database), {}), (waiting, ("b", "a", database), {}))
+    assert found.verdict == "inconclusive"
+    assert "had not ended after 1000 steps" in found.reason
+
+
+@pytest.mark.parametrize("database", on("file"))
+def test_calls_that_wait_for_each_other_outside_of_the_database_are_given_up(counter: Counter, tmp_path: Path) -> None:
+    waiting = partial(misbehaviour.wait_for_file, pk=counter.pk, using="file", folder=tmp_path)
+    with options(timeout=0.5):
+        found = explore(partial(waiting, own="a", other="b"), partial(waiting, own="b", other="a"))
+    assert (found.verdict, found.schedules_run) == ("inconclusive", 1)
+    assert "it asked for nothing for 0.5 s" in found.reason
+
+
+@pytest.mark.parametrize("database", on("postgresql", "mysql"))
+def test_a_lock_that_only_the_end_of_a_session_gives_back_is_waited_for(counter: Counter) -> None:
+    found = explore(*twice(misbehaviour.keep_advisory_lock, counter))
+    assert (found.verdict, found.exhaustive) == ("no race", True)
+
+
+@pytest.mark.parametrize("database", on("postgresql", "mysql"))
+def test_a_call_whose_connection_the_server_closes_is_told_of(counter: Counter) -> None:
+    found = explore(*twice(misbehaviour.lose_connection, counter), max_schedules=4)
+    assert found.verdict != "race"
+    assert any("one after another A raises OperationalError" in note for note in found.notes), found.notes
+
+
+@pytest.mark.parametrize("database", on("postgresql", "mysql"))
+def test_a_call_that_ends_the_session_of_another_is_a_race(counter: Counter) -> None:
+    assert explore(*twice(misbehaviour.end_the_session_that_locks, counter)).verdict == "race"
+
+
+@pytest.mark.parametrize("database", on("postgresql", "mysql"))
+def test_a_connection_that_is_closed_in_its_transaction_gives_its_locks_back(counter: Counter) -> None:
+    found = explore(*twice(misbehaviour.close_in_transaction, counter))
+    assert (found.verdict, found.exhaustive) == ("no race", True)
+
+
+@pytest.mark.parametrize("database", on("file"))
+def test_a_process_that_a_call_has_started_ends_with_it(counter: Counter) -> None:
+    assert explore(*twice(misbehaviour.leave_child, counter)).verdict == "race"
+
+
+@contextmanager
+def transaction_of_somebody_else(counter: Counter) -> Iterator[Any]:
+    """Another connection of this process that has changed the row and not said whether for good."""
+    other: Any = connections[counter._state.db].copy()
+    other.set_autocommit(False)
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("UPDATE shop_counter SET value = 5 WHERE id = %s", [counter.pk])
+        yield other.connection
+    finally:
+        other.rollback()
+        other.close()
+
+
+@pytest.mark.parametrize(
+    ("database", "text"),
+    [
+        pytest.param("file", "the one that explores, has a transaction open on it", marks=on("file")[0].marks),  # type: ignore[attr-defined]
+        *[
+            pytest.param(alias, r"waits for a lock that no other call holds, but session \d+ of ", marks=mark.marks)
+            for alias in ("postgresql", "mysql")
+            for mark in on(alias)  # type: ignore[attr-defined]
+        ],
+    ],
+)
+def test_a_lock_of_somebody_else_is_told_of_and_not_waited_for(counter: Counter, text: str) -> None:
+    with transaction_of_somebody_else(counter):
+        found = explore(*twice(misbehaviour.write_in_transaction, counter))
+    assert found.verdict == "inconclusive"
+    assert re.search(text, found.reason), found.reason
+
+
+@pytest.mark.parametrize("database", on("file"))
+def test_a_spent_budget_of_schedules_is_no_verdict(counter: Counter) -> None:
+    found = explore(*twice(misbehaviour.write_in_transaction, counter), max_schedules=2)
+    assert (found.verdict, found.schedules_run) == ("inconclusive", 2)
+    assert "the budget of 2 schedules is spent" in found.reason
+
+
+@pytest.mark.parametrize("database", on("file"))
+def test_a_spent_time_ends_a_run_in_its_middle(counter: Counter) -> None:
+    found = explore(*twice(misbehaviour.sleep_between, counter), max_seconds=0.3)
+    assert found.verdict == "inconclusive"
+    assert "the time was over in the middle of a run" in found.reason
+
+
+@pytest.mark.parametrize("database", on("file"))
+def test_calls_that_always_raise_are_told_of(counter: Counter) -> None:
+    found = explore((misbehaviour.raise_only, {}), (misbehaviour.raise_only, {}))
+    assert found.verdict == "inconclusive"
+    assert "A raises UnforeseenError: as always" in found.reason
+
+
+@pytest.mark.parametrize("database", on("file"))
+def test_a_database_that_is_none_of_tests_is_named(counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(connections["file"].settings_dict, "NAME", "production")
+        patch.setitem(connections["file"].settings_dict, "TEST", {})
+        found = explore(*twice(misbehaviour.write_in_transaction, counter))
+    assert found.verdict == "inconclusive"
+    assert "NotATestDatabaseError: Database 'file' is 'production'" in found.reason
+
+
+@pytest.mark.parametrize("database", on("file"))
+def test_exploring_inside_a_transaction_is_refused_at_once(counter: Counter) -> None:
+    with transaction.atomic("file"), pytest.raises(UncommittedDataError):
+        explore(*twice(misbehaviour.write_in_transaction, counter))
+
+
+@pytest.mark.parametrize("database", on("file"))
+def test_a_call_that_cannot_be_imported_is_raised(counter: Counter) -> None:
+    with pytest.raises(ModuleNotFoundError, match=r"tests\.nowhere") as caught:
+        explore(*twice(misbehaviour.write_in_transaction, counter), ("tests.nowhere:function", {}))
+    assert "call 3 of 3, tests.nowhere.function() was importing the function" in "".join(caught.value.__notes__)
+
+
+@pytest.mark.parametrize("database", on("postgresql", "mysql"))
+async def test_a_cancelled_exploration_leaves_nothing(
+    database: str, anyio_backend: str, in_thread: ThreadOfQueries
+) -> None:
+    counter = await in_thread(Counter.objects.using(database).create, name="clicks")
+    before = await in_thread(sessions_of, database)
+    with anyio.move_on_after(1.5) as scope:
+        await aexplore(*twice(misbehaviour.sleep_in_transaction, counter))
+    assert scope.cancelled_caught
+    await in_thread(counter.refresh_from_db)
+    assert counter.value == 0
+    assert await in_thread(sessions_of, database) == before
