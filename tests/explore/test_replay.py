@@ -109,9 +109,7 @@ def test_a_replay_says_at_which_step_edited_code_left_the_schedule(tmp_path: Pat
 def test_a_replay_notices_code_that_does_less_than_before(tmp_path: Path) -> None:
     (tmp_path / "bank.py").write_text(BANK)
     output_of(SCRIPT, tmp_path)
-    (tmp_path / "bank.py").write_text(
-        BANK.replace('cursor.execute("UPDATE', 'str("UPDATE').replace(", [balance - amount])", ")")
-    )
-    verdict, reason = output_of(SCRIPT, tmp_path).splitlines()
+    (tmp_path / "bank.py").write_text(BANK.replace('cursor.execute("UPDATE', '(lambda *_: None)("UPDATE'))
+    verdict, reason = output_of(SCRIPT, tmp_path).splitlines()[-2:]
     assert verdict == "inconclusive"
     assert "left the schedule at step 3" in reason
