@@ -45,7 +45,12 @@ class Probe(ABC):
     """Asks one database server about its sessions, on a connection of its own.
 
     The methods may be called from any thread, with or without a running event loop, by one thread at a time.
+
+    Attributes:
+        names_holders: Whether it always tells whose a lock is that is waited for.
     """
+
+    names_holders = True
 
     def __init__(self, connection: Any) -> None:
         self._driver = connection.connection
@@ -170,6 +175,7 @@ class MariadbProbe(MysqlProbe):
     lock is, MariaDB does not tell.
     """
 
+    names_holders = False
     _IDLE = 0.12  # seconds
 
     def __init__(self, connection: Any) -> None:

@@ -130,19 +130,25 @@ def _seen(steps: Sequence[TracedStep], index: int, done: float) -> float:
 
 
 def _visible(steps: Sequence[TracedStep], index: int, done: float) -> float:
-    """When the transaction of a step ended, if it had one."""
+    """When the transaction of a step ended, if it had one; never if that, or a savepoint in it, was rolled back."""
     mine = steps[index]
     if not mine.operation.in_transaction:
         return done
+    inner: set[str] = set()  # savepoints that were made after it
     for later in range(index + 1, len(steps)):
         step = steps[later]
         same = (step.call, step.operation.database, step.operation.connection)
         if same != (mine.call, mine.operation.database, mine.operation.connection):
             continue
-        head = (step.operation.text.split() or [""])[0].upper() if step.operation.kind == "sql" else ""
-        if step.operation.kind == "commit" or head in ("COMMIT", "END"):
+        words = step.operation.text.upper().split() if step.operation.kind == "sql" else []
+        match words:
+            case ["SAVEPOINT", name]:
+                inner.add(name)
+            case ["ROLLBACK", "TO", *_, name] if name not in inner:
+                return NEVER
+        if step.operation.kind == "commit" or words[:1] in (["COMMIT"], ["END"]):
             return later if step.error is None else NEVER
-        if step.operation.kind in ("rollback", "close") or step.operation.text.strip().upper() == "ROLLBACK":
+        if step.operation.kind in ("rollback", "close") or words == ["ROLLBACK"]:
             return NEVER
     return NEVER
 

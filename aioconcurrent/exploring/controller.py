@@ -72,6 +72,7 @@ class Player:
     state: _State = _State.IDLE
     want: Want | None = None
     step: int | None = None  # the index of its last step
+    waited: bool = False  # in that step
     sessions: set[tuple[str, int]] = field(default_factory=set)
     closed: set[tuple[str, int]] = field(default_factory=set)  # of the sessions, as far as this process is concerned
 
@@ -164,7 +165,7 @@ class Controller:
         if not self._databases.knows(player.operation):
             raise UnknownDatabaseError(player.operation.database)
         self._databases.caches.note(player.operation)
-        player.step = len(self.trace)
+        player.step, player.waited = len(self.trace), False
         self.trace.append(TracedStep(player.number, player.want.operation, player.want.source))
         player.state = _State.GRANTED
         self._current = player
@@ -179,7 +180,7 @@ class Controller:
         outsiders = lock_holders(first.operation.database) - {player.attendance.pid for player in self._players}
         if outsiders:
             raise RunGivenUpError(_describe_busy(first, outsiders))
-        first.state = _State.GRANTED
+        first.state, self._current = _State.GRANTED, first
         await self._answer(first, "fail")
         await self._settle(first)
 
@@ -239,7 +240,7 @@ class Controller:
                     self.unshared |= set(message.unshared)
                     await self._answer(player, "ok")
                 case Busy():
-                    player.state = _State.BLOCKED
+                    player.state, player.waited = _State.BLOCKED, True
                 case Cancelled():
                     await self._answer(player, "deadlock")
                 case Done():
@@ -254,24 +255,22 @@ class Controller:
 
     def _note_end(self, player: Player, done: Done) -> None:
         assert player.step is not None
-        resumed = self._current.step if self._current not in (None, player) and self._waited(player) else None
-        step = self.trace[player.step]
-        self.trace[player.step] = replace(
-            step,
+        step = replace(
+            self.trace[player.step],
             rowcount=done.rowcount,
             error=done.error,
-            resumed_after=resumed,
             columns=done.columns,
             rows=done.rows,
         )
+        if player.waited and self._current is not None and self._current is not player:
+            releaser = frozenset({self._current.number})
+            step = replace(step, waited_for=step.waited_for or releaser, resumed_after=self._current.step)
+        self.trace[player.step] = step
         if done.error is not None:
             self._failed.add(player.number)
         if player.operation.kind == "close" and player.session is not None:
             player.closed.add(player.session)
         player.state, self._dirty = _State.HELD, True
-
-    def _waited(self, player: Player) -> bool:
-        return player.step is not None and bool(self.trace[player.step].waited_for)
 
     async def _acknowledge(self, stepped: Player) -> bool:
         """Let one call go on to its next operation, the stepped one first; False if there is none to let go on."""
@@ -339,10 +338,11 @@ class Controller:
             if time.monotonic() - begun > _OUTSIDER:
                 raise RunGivenUpError(self._describe_outsider(player, min(outsiders)))
             return
-        player.state = _State.BLOCKED
+        player.state, player.waited = _State.BLOCKED, True
         assert player.step is not None
-        others = frozenset(ours[session] for session in blockers)
-        self.trace[player.step] = replace(self.trace[player.step], waited_for=others)
+        if self._probes[player.operation.database].names_holders:
+            others = frozenset(ours[session] for session in blockers)
+            self.trace[player.step] = replace(self.trace[player.step], waited_for=others)
         if self._is_cycle(player):
             probe = self._probes[player.operation.database]
             assert player.want is not None

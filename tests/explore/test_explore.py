@@ -136,14 +136,14 @@ def test_calls_of_which_one_takes_back_what_the_other_reads_are_no_race(database
 
 
 @pytest.mark.parametrize("database", on("default", "postgresql"))
-async def test_the_async_api_takes_coroutines_as_calls_and_as_rule(database: str, in_thread: ThreadOfQueries) -> None:
+async def test_the_async_api_takes_a_coroutine_as_rule(database: str, in_thread: ThreadOfQueries) -> None:
     await in_thread(accounts, database)
 
     async def both_were_added(outcomes: Outcomes) -> bool:
         account = await in_thread(Account.objects.using(database).get, pk=1)
         return bool(account.balance == 102)
 
-    call = (kinds.add_async, {"pk": 1, "using": database})
+    call = (races.add, {"pk": 1, "amount": 1, "using": database})
     found = await aioconcurrent.explore(call, call, check=both_were_added)
     assert found.counterexample, found
     assert found.counterexample.anomaly == "lost update"

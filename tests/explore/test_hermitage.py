@@ -62,7 +62,7 @@ TABLE = {
         lambda seen, rows: seen == [22, 11],
         UNCOMMITTED,
     ),
-    "OTV": Anomaly([*WRITES, (i.read, {"pks": [1, 2]})], _vanishes, UNCOMMITTED, preemptions=2),
+    "OTV": Anomaly([*WRITES, (i.read, {"pks": [1, 2]})], _vanishes, UNCOMMITTED, preemptions=1),
     "PMP": Anomaly(
         [(i.find_twice, {}), (i.insert, {"pk": 3, "value": 30})],
         lambda seen, rows: seen[0] == [[], [3]],
@@ -120,4 +120,5 @@ def test_what_a_level_allows_is_found_and_what_it_prevents_is_not(name: str, pla
     if place.name in anomaly.allowed:
         assert found.verdict == "race", found
     else:
-        assert (found.verdict, found.exhaustive) == ("no race", anomaly.preemptions is None), found
+        assert found.verdict == "no race", found
+        assert found.exhaustive or anomaly.preemptions, found

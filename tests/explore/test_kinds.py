@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from aioconcurrent.sync import Exploration, explore
+from aioconcurrent.sync import Exploration, explore, replay
 from tests.project.databases import on
 from tests.project.shop import kinds
 from tests.project.shop.models import Account, Show, Stamp
@@ -67,16 +67,31 @@ def test_raw_sql_is_read_like_the_orms(database: str) -> None:
     assert_none(twice(kinds.add_raw_at_once, database, pk=1))
 
 
-@pytest.mark.parametrize("place", at("postgresql-RC"), indirect=True)
-def test_rolling_back_to_a_savepoint_lets_go_of_rows_on_postgresql(place: Place) -> None:
+@pytest.mark.parametrize("place", at("postgresql-RC", "mysql-RC"), indirect=True)
+def test_rolling_back_to_a_savepoint_lets_go_of_rows(place: Place) -> None:
     accounts(place.alias)
-    assert_race(twice(kinds.add_after_rollback, place.alias, pk=1), "lost update")
+    found = twice(kinds.add_after_rollback, place.alias, pk=1)
+    assert_race(found, "lost update")
+    assert found.counterexample
+    assert "update to 101 and wrote 101 over it" in found.counterexample.explanation
 
 
-@pytest.mark.parametrize("place", at("file", "mysql-RC"), indirect=True)
-def test_rolling_back_to_a_savepoint_keeps_locks_elsewhere(place: Place) -> None:
+@pytest.mark.parametrize("place", at("file"), indirect=True)
+def test_rolling_back_to_a_savepoint_keeps_the_lock_of_sqlite(place: Place) -> None:
     accounts(place.alias)
     assert_none(twice(kinds.add_after_rollback, place.alias, pk=1))
+
+
+@pytest.mark.parametrize("place", at("file-immediate", "postgresql-RC", "mysql-RC"), indirect=True)
+def test_a_wait_is_told_with_whom_it_was_for_and_what_ended_it(place: Place) -> None:
+    accounts(place.alias)
+    call = (kinds.first_account, {"using": place.alias})
+    replayed = replay("aioc1:1*2.0", call, call, check=lambda outcomes: False)
+    assert replayed.counterexample, replayed
+    waits = [step for step in replayed.counterexample.steps if step.waited_for]
+    assert [(step.call, set(step.waited_for)) for step in waits] == [(0, {1})]
+    ended = replayed.counterexample.steps[waits[0].resumed_after or 0]
+    assert (ended.call, ended.operation.kind) == (1, "commit")
 
 
 @pytest.mark.parametrize("database", SOME)

@@ -1,0 +1,19 @@
+"""A few of the random programs that `hatch run fuzz:programs` compares on real databases."""
+
+from __future__ import annotations
+
+import pytest
+
+from .places import Place, at
+from .real_programs import endings, fill
+
+SEEDS = (3, 8)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("place", at("file", "postgresql-RC", "mysql-RC"), indirect=True)
+def test_what_is_not_run_would_have_ended_no_other_way(seed: int, place: Place) -> None:
+    fill(place.alias)
+    expected = endings(seed, place, all_orders=True)
+    assert expected is not None
+    assert endings(seed, place, all_orders=False) == expected

@@ -1,0 +1,65 @@
+"""Small programs as data, for calls that somebody made up at random."""
+
+from collections.abc import Sequence
+
+from django.db import DatabaseError, transaction
+from django.db.models import F
+
+from tests.project.shop.models import Account, Coupon, Show, Ticket, Voucher
+
+Operation = tuple[str, int]
+Block = tuple[bool, Sequence[Operation]]  # whether in atomic
+
+VERBS = ("read", "read", "put", "add", "lock", "claim", "voucher", "sell", "close", "count", "vain")
+
+
+def run(blocks: Sequence[Block], using: str) -> list[object]:
+    """Run blocks of operations one by one or in `atomic`; returns what they saw, and the errors of blocks by name."""
+    seen: list[object] = []
+    for atomic, operations in blocks:
+        try:
+            if atomic:
+                with transaction.atomic(using):
+                    _run_all(operations, using, seen)
+            else:
+                _run_all(operations, using, seen)
+        except DatabaseError as error:
+            seen.append(type(error).__name__)
+    return seen
+
+
+def _run_all(operations: Sequence[Operation], using: str, seen: list[object]) -> None:
+    for verb, pk in operations:
+        seen.append(_run_one(verb, pk, using, seen))
+
+
+def _run_one(verb: str, pk: int, using: str, seen: list[object]) -> object:
+    accounts = Account.objects.using(using).filter(pk=pk)
+    numbers = [each for each in seen if isinstance(each, int)]
+    match verb:
+        case "read":
+            return accounts.get().balance
+        case "put":
+            return accounts.update(balance=(numbers[-1] if numbers else 0) * 2 + 1) and None
+        case "add":
+            return accounts.update(balance=F("balance") * 3 + 1) and None
+        case "lock" if using != "file":
+            with transaction.atomic(using):
+                return accounts.select_for_update().get().balance
+        case "claim":
+            if not Coupon.objects.using(using).filter(code="x").exists():
+                Coupon.objects.using(using).create(code="x")
+            return None
+        case "voucher":
+            return Voucher.objects.using(using).get_or_create(code="x")[1]
+        case "sell":
+            Ticket.objects.using(using).create(show_id=pk, buyer="ada")
+            return None
+        case "close":
+            return Show.objects.using(using).filter(pk=pk).delete()[0]
+        case "vain":
+            with transaction.atomic(using):
+                accounts.update(balance=0)
+                transaction.set_rollback(True, using)
+            return None
+    return Ticket.objects.using(using).count() + 10 * Coupon.objects.using(using).count()
