@@ -22,9 +22,7 @@ def test_the_code_in_the_documents_runs(tmp_path: Path) -> None:
                 project.write(f"test_{name}_{number}.py", block.as_test)
                 count += 1
     printed = project.pytest("-q", "--tb=short", "-W", "error::UserWarning", *map(str, tmp_path.glob("test_*.py")))
-    assert re.search(r"^\d+ passed", printed, re.MULTILINE), printed
-    assert "failed" not in printed, printed
-    assert int(re.findall(r"^(\d+) passed", printed, re.MULTILINE)[0]) >= count
+    assert re.search(rf"^{count - 1} passed, 1 xfailed", printed, re.MULTILINE), printed
 
 
 def test_the_tutorial_finds_its_race_and_mends_it(tmp_path: Path) -> None:
