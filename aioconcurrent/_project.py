@@ -93,7 +93,7 @@ class Project:
     @property
     def key(self) -> str | None:
         """What a template is for: one started for another key cannot serve this project."""
-        return self.module or ("settings.configure()" if self.base else None)
+        return self.module or ("settings.configure()" if self.base or self.databases.pickled else None)
 
     def boot(self) -> None:
         """Start Django, with the caller's databases in place before any project code runs."""

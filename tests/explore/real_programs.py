@@ -35,15 +35,19 @@ Endings = set[tuple[str, str]]
 
 
 def made_up(seed: int) -> list[list[programs.Block]]:
-    """Two programs of one or two blocks."""
+    """Two programs of one or two blocks, mostly about the same."""
     random = Random(seed)
-    return [
-        [
-            (random.random() < 0.5, [(random.choice(programs.VERBS), random.randint(1, 2)) for _ in range(size)])
-            for size in random.choice(((1,), (2,), (1, 1)))
-        ]
-        for _ in range(2)
-    ]
+    theme = random.choice(programs.THEMES)
+    everything = [verb for verbs in programs.THEMES for verb in verbs]
+
+    def operation() -> programs.Operation:
+        return random.choice(theme if random.random() < 0.85 else everything), random.choice((1, 1, 1, 2))
+
+    def program() -> list[programs.Block]:
+        sizes = random.choice(((1,), (2,), (2,), (1, 1)))
+        return [(random.random() < 0.5, [operation() for _ in range(size)]) for size in sizes]
+
+    return [program(), program()]
 
 
 def fill(alias: str) -> None:

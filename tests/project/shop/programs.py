@@ -10,7 +10,11 @@ from tests.project.shop.models import Account, Coupon, Show, Ticket, Voucher
 Operation = tuple[str, int]
 Block = tuple[bool, Sequence[Operation]]  # whether in atomic
 
-VERBS = ("read", "read", "put", "add", "lock", "claim", "voucher", "sell", "close", "count", "vain")
+THEMES = (
+    ("read", "read", "put", "put", "add", "lock", "vain"),
+    ("sell", "close", "count"),
+    ("claim", "voucher", "count"),
+)
 
 
 def run(blocks: Sequence[Block], using: str) -> list[object]:
