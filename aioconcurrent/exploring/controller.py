@@ -134,6 +134,8 @@ class Controller:
             UnknownDatabaseError: One would use a database whose rows nobody could put back.
         """
         for player in self._players:
+            if player.state is _State.ENDED:  # before it began
+                continue
             player.state = _State.RUNNING
             if player.number in calls:
                 await player.attendance.release(time.monotonic(), timeout=float("inf"))

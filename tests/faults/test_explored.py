@@ -17,6 +17,7 @@ from aioconcurrent import UncommittedDataError, options
 from aioconcurrent import explore as aexplore
 from aioconcurrent.sync import explore
 from tests.faults import misbehaviour
+from tests.faults.processes import wait_until
 from tests.project.databases import LABELS, ThreadOfQueries, on
 from tests.project.shop.models import Counter
 
@@ -30,7 +31,7 @@ def counter(database: str) -> Iterator[Counter]:
     sessions = sessions_of(database)
     yield counter
     assert list(Counter.objects.using(database).values_list("name", "value")) == [("clicks", 0)]
-    assert sessions_of(database) == sessions
+    assert wait_until(lambda: sessions_of(database) == sessions)
 
 
 def sessions_of(database: str) -> set[int]:
@@ -213,4 +214,4 @@ async def test_a_cancelled_exploration_leaves_nothing(
     assert scope.cancelled_caught
     await in_thread(counter.refresh_from_db)
     assert counter.value == 0
-    assert await in_thread(sessions_of, database) == before
+    assert await in_thread(wait_until, lambda: sessions_of(database) == before)
