@@ -2,7 +2,8 @@
 
     python tests/corpus/run.py tests/corpus/cases/session_upsert.py --database postgresql
 
-A case is a module as the README beside this file describes it.  Django is set up
+A case is a module with REQUIREMENTS, SETTINGS, EXPECTED and OBSERVED as literals, and with `setup`,
+`calls` and `check`; CRASH_IS_BUG and ERRORS_ALLOWED say what its exceptions mean.  Django is set up
 here the way a script would do it, without pytest and without a settings module, and
 the case is loaded from its file: no new process can import it by a name.
 """

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -58,7 +58,7 @@ def cases(*wanted: tuple[Callable[..., Any], str, str]) -> list[Any]:
         pytest.param(alias, function, text, id=f"{function.__name__}-{LABELS[alias]}", marks=mark.marks)
         for function, aliases, text in wanted
         for alias in aliases.split()
-        for mark in on(alias)  # type: ignore[attr-defined]  # pytest keeps the class of what param() gives to itself
+        for mark in cast("list[Any]", on(alias))
     ]
 
 
@@ -130,7 +130,7 @@ def test_a_process_that_a_call_has_started_ends_with_it(counter: Counter) -> Non
 @contextmanager
 def transaction_of_somebody_else(counter: Counter) -> Iterator[Any]:
     """Another connection of this process that has changed the row and not said whether for good."""
-    other: Any = connections[counter._state.db].copy()
+    other: Any = connections[str(counter._state.db)].copy()
     other.set_autocommit(False)
     try:
         with other.cursor() as cursor:
@@ -144,11 +144,13 @@ def transaction_of_somebody_else(counter: Counter) -> Iterator[Any]:
 @pytest.mark.parametrize(
     ("database", "text"),
     [
-        pytest.param("file", "the one that explores, has a transaction open on it", marks=on("file")[0].marks),  # type: ignore[attr-defined]
+        pytest.param(
+            "file", "the one that explores, has a transaction open on it", marks=cast("Any", on("file")[0]).marks
+        ),
         *[
             pytest.param(alias, r"waits for a lock that no other call holds, but session \d+ of ", marks=mark.marks)
             for alias in ("postgresql", "mysql")
-            for mark in on(alias)  # type: ignore[attr-defined]
+            for mark in cast("list[Any]", on(alias))
         ],
     ],
 )
