@@ -138,7 +138,7 @@ async def replay(
     """Run one order of the statements of the calls alone.
 
     Args:
-        token: Of a counterexample, as "aioc1:0.1*2.0:Xa3_".
+        token: Of a counterexample, as `aioc1:0.1*2.0:Xa3_`.
         *calls: Those that it was found with.
         check: As for `explore`.
         refusals: As for `explore`.

@@ -1,10 +1,10 @@
 """Sphinx: `hatch run docs:build` makes the pages."""
 
-from importlib.metadata import version
+from importlib import metadata
 
 project = "aioconcurrent"
 author = "aioconcurrent contributors"
-release = version("aioconcurrent")
+release = metadata.version("aioconcurrent")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
 html_title = "aioconcurrent"

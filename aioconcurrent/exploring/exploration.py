@@ -93,25 +93,8 @@ class Exploration:
         return "\n\n".join([*parts, *(f"note: {note}" for note in self.notes)])
 
 
-class RaceFound(AioconcurrentError, AssertionError):  # noqa: N818 - an assertion that failed, named for what it says
-    """Exploring has found a race; the text tells all of it.
-
-    Attributes:
-        exploration: The whole result.
-    """
-
-    def __init__(self, exploration: Exploration) -> None:
-        super().__init__(exploration)
-        self.exploration = exploration
-
-    def __str__(self) -> str:
-        counterexample = self.exploration.counterexample
-        text = str(self.exploration)
-        return f'{text}\n\nTo run this order alone: replay("{counterexample.token}", ...)' if counterexample else text
-
-
-class InconclusiveError(AioconcurrentError, AssertionError):
-    """Exploring could not tell whether there is a race.
+class ExplorationError(AioconcurrentError, AssertionError):
+    """What was asserted of some calls does not hold; the text tells all that is known.
 
     Attributes:
         exploration: The whole result.
@@ -123,3 +106,16 @@ class InconclusiveError(AioconcurrentError, AssertionError):
 
     def __str__(self) -> str:
         return str(self.exploration)
+
+
+class RaceFound(ExplorationError):  # noqa: N818 - an assertion that failed, named for what it says
+    """Exploring has found a race."""
+
+    def __str__(self) -> str:
+        counterexample = self.exploration.counterexample
+        text = str(self.exploration)
+        return f'{text}\n\nTo run this order alone: replay("{counterexample.token}", ...)' if counterexample else text
+
+
+class InconclusiveError(ExplorationError):
+    """Exploring could not tell whether there is a race."""
