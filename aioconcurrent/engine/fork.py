@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 
 from .. import _pickling
 from ..exceptions import ProcessDiedError, TerminatedProcessError
@@ -242,6 +243,7 @@ class ForkedWrapper:
         self.end(self._status)
 
     async def send(self, data: bytes) -> None:
+        await anyio.lowlevel.checkpoint_if_cancelled()  # a caller who was cancelled releases nobody any more
         left = memoryview(data)
         with contextlib.suppress(OSError, anyio.ClosedResourceError):
             while left:

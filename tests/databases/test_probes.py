@@ -1,6 +1,7 @@
 import contextlib
 import os
 import pickle
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -197,9 +198,10 @@ def test_an_outsider_is_described(probe: Probe, pair: tuple[Session, Session], d
     one.do(UPDATE)
     text = probe.describe(one.id)
     assert text.startswith(f"session {one.id} of ")
-    assert "a transaction open for 0." in text
+    assert re.search(r"a transaction open for \d+\.\d s", text)
     if connections[database].vendor == "postgresql":
-        assert f"idle in transaction, a transaction open for 0.0 s); its statement: {UPDATE}" in text
+        assert "idle in transaction, " in text
+        assert text.endswith(f"; its statement: {UPDATE}")
     one.close()
     seen(lambda: probe.describe(one.id) == f"session {one.id}, which has ended")
 
