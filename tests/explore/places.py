@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from tests.project.databases import on
+from tests.project.databases import on, thorough
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,11 @@ PLACES = {
 def marks_of(name: str) -> Any:
     """The marks that a test in this place needs."""
     return on(PLACES[name].alias)[0].marks  # type: ignore[attr-defined]  # pytest's ParameterSet is not public
+
+
+def thorough_but(parameters: Iterable[Any], kept: Callable[[str, Place], bool]) -> list[Any]:
+    """Leave all of these (name, place) to `hatch run thorough:test` but those to keep."""
+    return [each if kept(*each.values) else thorough([each])[0] for each in parameters]
 
 
 def at(*names: str) -> list[Any]:

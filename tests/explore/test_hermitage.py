@@ -16,7 +16,7 @@ from aioconcurrent.sync import Outcomes, explore
 from tests.project.shop import isolation as i
 from tests.project.shop.models import Counter
 
-from .places import PLACES, Place, marks_of
+from .places import PLACES, Place, marks_of, thorough_but
 
 Values = Mapping[int, int]
 LEVELS = ("postgresql-RC", "postgresql-RR", "postgresql-SER", "mysql-RU", "mysql-RC", "mysql-RR", "mysql-SER")
@@ -105,7 +105,13 @@ CELLS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "place"), CELLS, indirect=["place"])
+@pytest.mark.parametrize(
+    ("name", "place"),
+    thorough_but(
+        CELLS, lambda name, place: name != "OTV" and place.name in ("postgresql-RC", "postgresql-SER", "mysql-RR")
+    ),
+    indirect=["place"],
+)
 def test_what_a_level_allows_is_found_and_what_it_prevents_is_not(name: str, place: Place) -> None:
     anomaly = TABLE[name]
     counters = Counter.objects.using(place.alias)
@@ -119,6 +125,10 @@ def test_what_a_level_allows_is_found_and_what_it_prevents_is_not(name: str, pla
     found = explore(*calls, check=never, preemptions=anomaly.preemptions)
     if place.name in anomaly.allowed:
         assert found.verdict == "race", found
+    elif place.name == "mysql-SER":
+        # A deadlock's victim is who has fewer locks, and rows that InnoDB has not purged yet have some, too: then the
+        # same order ends in two ways, which is told.
+        assert found.verdict != "race", found
     else:
         assert found.verdict == "no race", found
         assert found.exhaustive or anomaly.preemptions, found

@@ -1,7 +1,7 @@
 """How a test chooses among the project's databases and reaches them from a coroutine."""
 
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, ParamSpec, TypeVar
 
 import anyio.to_thread
 import pytest
@@ -18,6 +18,11 @@ LABELS = {"default": "sqlite-memory", "file": "sqlite-file", "postgresql": "post
 def on(*aliases: str) -> list[object]:
     """Return the values of a `database` parameter, each with the marks that its tests need."""
     return [pytest.param(alias, id=LABELS[alias], marks=_mark(alias)) for alias in aliases]
+
+
+def thorough(parameters: Iterable[Any]) -> list[Any]:
+    """Leave these parameters to `hatch run thorough:test`: the same again, elsewhere or more often."""
+    return [pytest.param(*each.values, id=each.id, marks=[*each.marks, pytest.mark.thorough]) for each in parameters]
 
 
 def _mark(alias: str) -> pytest.MarkDecorator:

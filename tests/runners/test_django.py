@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from tests.faults.processes import signed_in, wait_until
-from tests.project.databases import on
+from tests.project.databases import on, thorough
 from tests.runners.sites import Site
 
 MANAGE = """
@@ -105,7 +105,7 @@ def templates(site: Site) -> list[list[str]]:
     return [line.split() for line in (site.folder / "templates").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("database", on("file", "postgresql"))
+@pytest.mark.parametrize("database", [*on("file"), *thorough(on("postgresql"))])
 @pytest.mark.parametrize("options", [(), ("--parallel", "2")], ids=["alone", "parallel"])
 def test_every_kind_of_test_case_races(options: tuple[str, ...], site_anywhere: Site) -> None:
     site = with_manage(site_anywhere)
@@ -117,7 +117,7 @@ def test_every_kind_of_test_case_races(options: tuple[str, ...], site_anywhere: 
     assert len({tester for tester, _ in notes}) == len({template for _, template in notes})
 
 
-@pytest.mark.parametrize("database", on("default", "postgresql"))
+@pytest.mark.parametrize("database", [*thorough(on("default")), *on("postgresql")])
 def test_a_database_that_is_kept_serves_the_next_run(site_anywhere: Site) -> None:
     site = with_manage(site_anywhere)
     site.write_tests(TESTS)

@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from tests.project.databases import on
+from tests.project.databases import on, thorough
 from tests.runners.sites import Site, only
 
 pytest_plugins = ["pytester"]
@@ -31,7 +31,7 @@ def runs_told(text: str) -> int:
     return int(re.findall(r"^RUNS (\d+)$", text, re.MULTILINE)[0])
 
 
-@pytest.mark.parametrize("database", on("file", "postgresql"))
+@pytest.mark.parametrize("database", [*on("file"), *thorough(on("postgresql"))])
 def test_the_line_of_a_failed_test_replays_its_counterexample_until_the_code_is_fixed(site_anywhere: Site) -> None:
     site_anywhere.write_tests(RACES)
     assert site_anywhere.pytest("-n", "1", plugins=["xdist"]) == 1
