@@ -82,7 +82,9 @@ class Site:
 
     def start_python(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         """Let Python run, in a process group of its own."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "DJANGO"))}
+        # "CI" makes pytest repeat whole messages in its summary
+        foreign = ("PYTEST", "DJANGO", "CI")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         return subprocess.Popen(
             [sys.executable, *arguments],
             cwd=self.folder,

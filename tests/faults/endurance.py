@@ -1,0 +1,50 @@
+"""Many races in a row, and what they have in use."""
+
+import gc
+from dataclasses import dataclass
+
+import psutil
+
+from aioconcurrent.sync import call_concurrently
+from tests.faults import calls
+from tests.faults.processes import started_here, wait_until
+from tests.faults.races import run_race
+
+
+@dataclass(frozen=True)
+class Use:
+    """What this process and its template have in use."""
+
+    processes: int
+    descriptors: int
+    template_descriptors: int
+    threads: int
+    memory: int
+    template_memory: int
+
+    @classmethod
+    def now(cls) -> "Use":
+        [(_, pid)] = call_concurrently(1, calls.get_pids).values
+        here, template = psutil.Process(), psutil.Process(pid)
+        gc.collect()
+        return cls(
+            processes=len(started_here()),
+            descriptors=here.num_fds(),
+            template_descriptors=template.num_fds(),
+            threads=template.num_threads(),
+            memory=here.memory_info().rss,
+            template_memory=template.memory_info().rss,
+        )
+
+    @classmethod
+    def now_or_soon(cls, processes: int) -> "Use":
+        """The same, when no more processes than that are left, or after a while."""
+        wait_until(lambda: cls.now().processes <= processes, 5)
+        return cls.now()
+
+
+def race(times: int) -> None:
+    """Race, each time in a new event loop, with every other call failing."""
+    for number in range(times):
+        outcomes = run_race(("asyncio", "trio")[number % 2], (calls.answer_or_raise, {"value": number}))
+        assert [outcomes.reports[0].exit_status, len(outcomes.values)] == [0, 1 - number // 2 % 2]
