@@ -178,7 +178,8 @@ class Controller:
         """Nobody can go on: the longest waiter gets the error that its time limit would have brought."""
         first = min(self._in(_State.BLOCKED), key=lambda player: player.step or 0)
         if first.operation.database in self._probes:
-            raise RunGivenUpError(await self._describe_standstill())
+            await self._wait_out(first)
+            return
         outsiders = lock_holders(first.operation.database) - {player.attendance.pid for player in self._players}
         if outsiders:
             raise RunGivenUpError(_describe_busy(first, outsiders))
@@ -186,17 +187,25 @@ class Controller:
         await self._answer(first, "fail")
         await self._settle(first)
 
-    async def _describe_standstill(self) -> str:
-        """Say for whom all wait; a server may take its time to tell."""
+    async def _wait_out(self, first: Player) -> None:
+        """Give the server a moment to see that a lock is free, or to tell whose it is."""
         deadline = time.monotonic() + _OUTSIDER
+        blocked = [player for player in self._in(_State.BLOCKED) if player.operation.database in self._probes]
         while time.monotonic() < deadline:
-            for player in self._in(_State.BLOCKED):
-                blockers = self._waiting([player]).get(player.number, frozenset())
-                outsiders = blockers - self._by_session(player.operation.database).keys()
+            await self._take_news()
+            waiting = self._waiting(blocked)
+            freed = [player for player in blocked if player.number not in waiting or player.state is not _State.BLOCKED]
+            if freed:
+                for player in freed:
+                    player.state = _State.GRANTED if player.state is _State.BLOCKED else player.state
+                await self._settle(first)
+                return
+            for player in blocked:
+                outsiders = waiting[player.number] - self._by_session(player.operation.database).keys()
                 if outsiders:
-                    return self._describe_outsider(player, min(outsiders))
+                    raise RunGivenUpError(self._describe_outsider(player, min(outsiders)))
             await anyio.sleep(_GLANCE)
-        return "all calls wait in the database, and it does not call that a deadlock"
+        raise RunGivenUpError("all calls wait in the database, and it does not call that a deadlock")
 
     async def _answer(self, player: Player, word: str) -> None:
         await player.attendance.answer(_pickling.dumps(word))
