@@ -69,15 +69,16 @@ async def _run(question: Question, views: Sequence[View], in_caller: InCaller) -
             if any(view.opened for view in views):
                 await anyio.to_thread.run_sync(databases.open_likely)
             try:
-                async with launching(context, project.key, options, len(tasks)) as (launcher, start_up):
-                    limit = min(_STEP, options.timeout)
-                    async with staging(launcher, tasks, databases, start_up=start_up, limit=limit) as stage:
-                        limits = Limits(options.max_schedules, options.max_seconds, question.preemptions)
-                        referee = _referee(question, in_caller, loan)
-                        texts = tuple(call.text for call in calls)
-                        with reporting(options.max_schedules) as progress:
-                            explorer = Explorer(texts, stage, databases, referee, limits, end_sessions, progress)
-                            found = await _found(explorer, question.schedule)
+                async with (
+                    launching(context, project.key, options, len(tasks)) as (launcher, start_up),
+                    staging(launcher, tasks, databases, start_up=start_up, limit=min(_STEP, options.timeout)) as stage,
+                ):
+                    limits = Limits(options.max_schedules, options.max_seconds, question.preemptions)
+                    referee = _referee(question, in_caller, loan)
+                    texts = tuple(call.text for call in calls)
+                    with reporting(options.max_schedules) as progress:
+                        explorer = Explorer(texts, stage, databases, referee, limits, end_sessions, progress)
+                        found = await _found(explorer, question.schedule)
             except BootFailedError as failure:
                 raise failure.args[0] from None
             relay(calls, explorer.shown)
@@ -109,16 +110,11 @@ def _outcomes_of(calls: Sequence[Call], reports: Sequence[Report], made: Collect
             error = _pickling.load_error(result.error)
             error.add_note(f"This was raised while {calls[number]} was {result.phase}.")
             raise error
-    outcomes = outcomes_of(
-        calls, [report if number in made else _unmade(report) for number, report in enumerate(reports)]
-    )
+    known = [report if number in made else replace(report, result=None) for number, report in enumerate(reports)]
+    outcomes = outcomes_of(calls, known)
     for number in set(range(len(calls))) - set(made):
         outcomes[number] = None
     return outcomes
-
-
-def _unmade(report: Report) -> Report:
-    return replace(report, result=None)
 
 
 async def _ask(

@@ -197,7 +197,8 @@ class Controller:
             freed = [player for player in blocked if player.number not in waiting or player.state is not _State.BLOCKED]
             if freed:
                 for player in freed:
-                    player.state = _State.GRANTED if player.state is _State.BLOCKED else player.state
+                    if player.state is _State.BLOCKED:
+                        player.state = _State.GRANTED
                 await self._settle(first)
                 return
             for player in blocked:
