@@ -51,6 +51,7 @@ class ExploredDatabases:
         caches: What calls have changed in Django's caches.
         probes: By `Operation.database`, where statements can wait unseen.
         one_waiter: Whether waiters for one lock are not woken in a fixed order.
+        widened: Tables that turned out to change without a statement that says so.
     """
 
     def __init__(self, handoff: Handoff) -> None:
@@ -60,7 +61,7 @@ class ExploredDatabases:
         self.caches = CacheState()
         self._stack.callback(self.caches.close)
         self._databases: list[_Database] = []
-        self._widened: set[str] = set()  # tables that turned out to change without a statement saying so
+        self.widened: set[str] = set()
         self.catalogue = Catalogue(frozenset())
         self.keys: dict[str, Key] = {}
         self.start: dict[str, list[Row]] = {}
@@ -101,7 +102,7 @@ class ExploredDatabases:
 
     def touched(self, operations: Iterable[Operation]) -> frozenset[str]:
         """The tables in which these operations may have changed rows or counters."""
-        found = set(self._widened)
+        found = set(self.widened)
         for operation in operations:
             found |= self.caches.touched(operation)
             for each in self._databases:
@@ -144,12 +145,19 @@ class ExploredDatabases:
         for each in self._databases:
             each.state.move_counters(_own(each, tables))
 
+    def look_behind(self, operations: Iterable[Operation]) -> None:
+        """Find what has changed besides what these operations may have, and look at it from now on."""
+        self.widened |= self._changed() - self.touched(operations)
+
     def widen(self) -> bool:
         """Put back what was changed without a statement saying so, and look at it from now on; False if nothing was."""
-        changed = {each.prefix + table for each in self._databases for table in each.state.changed()}
+        changed = self._changed()
         self.restore(changed)
-        self._widened |= changed
+        self.widened |= changed
         return bool(changed)
+
+    def _changed(self) -> set[str]:
+        return {each.prefix + table for each in self._databases for table in each.state.changed()}
 
     def close(self) -> None:
         """Leave nothing of ours in the databases."""

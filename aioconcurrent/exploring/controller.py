@@ -113,6 +113,7 @@ class Controller:
         self._current: Player | None = None
         self.trace: list[TracedStep] = []
         self.unshared: set[str] = set()  # which caches the calls used that no other process sees, a sentence each
+        self.unseen: set[str] = set()  # what could not be seen of the run, a sentence each
 
     def attend(self, number: int, wrapper: Wrapper) -> Attendance:
         """Take charge of a wrapper; whoever calls this runs the attendance."""

@@ -12,7 +12,7 @@ from .._pickling import text_of
 from ..exceptions import WrappedError
 from .anomalies import name_anomaly
 from .exploration import Counterexample, Exploration
-from .footprint import overlap
+from .footprint import footprint, overlap
 from .oracle import Oracle
 from .schedule import Replay, Schedule, Serial, preemptions, serial_order, shrinks
 from .search import Omission, Search
@@ -113,6 +113,7 @@ class Explorer:
     _problems: list[str] = field(default_factory=list)
     _raised: list[str] = field(default_factory=list)
     _notes: dict[str, None] = field(default_factory=dict)  # in the order in which they came up
+    _unseen: set[str] = field(default_factory=set)  # what could not be seen, a sentence each
 
     def __post_init__(self) -> None:
         self._deadline = anyio.current_time() + self.limits.max_seconds
@@ -309,6 +310,11 @@ class Explorer:
         self.progress(self._made)
         steps = ((step.call, step.operation) for step in performance.steps)
         self._met = self._met or overlap(steps, self.databases.catalogue)
+        self._unseen |= performance.unseen
+        for step in performance.steps:
+            self._unseen |= footprint(step.operation, self.databases.catalogue).unseen
+        if self._made == 1:  # SQLite puts all tables back with any of them, so that nothing would show at the end
+            await self._in_thread(self.databases.look_behind, [step.operation for step in performance.steps])
         touched = self.databases.touched(step.operation for step in performance.steps)
         seen = None
         try:
@@ -377,15 +383,25 @@ class Explorer:
         if search.omissions - {Omission.BOUND}:
             return self._inconclusive("; ".join(omission.value for omission in search.omissions))
         if not self._met:
-            nothing = "nothing overlapped: no two calls touched the same data with one of them changing it, so that no "
-            return self._inconclusive("; ".join([f"{nothing}order of theirs could matter", *self._raised]))
+            nothing = (
+                "nothing overlapped: no two calls touched the same data with one of them changing it, so that no "
+                "order of theirs could matter"
+            )
+            return self._inconclusive("; ".join([nothing, *self._raised, *self._not_seen()]))
+        unseen = self._not_seen()
+        fate = "ends as a serial one does" if self.referee.rule is None else "keeps the rule"
+        reason = f"every order that {'was run' if unseen else 'can matter'} {fate}"
         if not search.exhaustive:
             reason = f"no order with up to {_counted(self.limits.preemptions or 0, 'preemption')} goes wrong"
-            return Exploration("no race", reason, False, self._made, self.calls, None, tuple(self._notes))
-        reason = "every order that can matter ends as a serial one does"
-        if self.referee.rule is not None:
-            reason = "every order that can matter keeps the rule"
-        return Exploration("no race", reason, True, self._made, self.calls, None, tuple(self._notes))
+        if unseen:
+            reason += f", but not everything could be seen: {'; '.join(unseen)}"
+        exhaustive = search.exhaustive and not unseen
+        return Exploration("no race", reason, exhaustive, self._made, self.calls, None, tuple(self._notes))
+
+    def _not_seen(self) -> list[str]:
+        """Why "no race" would not be said of all that can happen."""
+        widened = [f"rows of {table} change without any statement that says so" for table in self.databases.widened]
+        return sorted([*self._unseen, *widened])
 
 
 def _counted(number: int, what: str) -> str:

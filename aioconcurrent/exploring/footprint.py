@@ -6,8 +6,9 @@ table with triggers all touch everything.  Rows are not told apart; gap locks,
 unique indexes and sequences make that unsound on some engine or other.
 """
 
+from collections import ChainMap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, reduce
 
 from .operation import Operation
@@ -27,6 +28,7 @@ class Catalogue:
         cascades: The tables whose rows the database itself changes or deletes with a row of the key.
         opaque: Tables whose changing runs code of the project: triggers, rules, defaults that call functions.
         routines: Functions and procedures that the project made in the database.
+        unseen: By the name of a table, a view or a routine: what exploring cannot see of its use, in a sentence.
     """
 
     tables: frozenset[str]
@@ -35,6 +37,7 @@ class Catalogue:
     cascades: Mapping[str, frozenset[str]] = field(default_factory=dict)
     opaque: frozenset[str] = NOTHING
     routines: frozenset[str] = NOTHING
+    unseen: Mapping[str, str] = field(default_factory=dict)
     children: Mapping[str, frozenset[str]] = field(init=False)  # the inverse of `parents`
 
     def __post_init__(self) -> None:
@@ -59,6 +62,7 @@ class Catalogue:
             cascades=reduce(_joined, (one.cascades for one in catalogues), {}),
             opaque=NOTHING.union(*(one.opaque for one in catalogues)),
             routines=NOTHING.union(*(one.routines for one in catalogues)),
+            unseen=ChainMap(*(dict(one.unseen) for one in catalogues)),
         )
 
 
@@ -68,7 +72,11 @@ def _joined(one: Mapping[str, frozenset[str]], other: Mapping[str, frozenset[str
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What a step may touch, whatever the state it runs in; names are qualified by their database."""
+    """What a step may touch, whatever the state it runs in; names are qualified by their database.
+
+    Attributes:
+        unseen: What exploring cannot see of the step, a sentence each; with any, "no race" is not exhaustive.
+    """
 
     control: Control = Control.NONE
     everything: bool = False
@@ -76,6 +84,7 @@ class Footprint:
     writes: frozenset[str] = NOTHING
     locks: frozenset[str] = NOTHING
     shares: frozenset[str] = NOTHING  # locks that several may hold
+    unseen: frozenset[str] = NOTHING
 
 
 EVERYTHING = Footprint(everything=True)
@@ -126,14 +135,19 @@ def overlap(operations: Iterable[tuple[int, Operation]], catalogue: Catalogue) -
 @lru_cache(maxsize=1024)
 def _of_statement(vendor: str, database: str, sql: str, with_parameters: bool, catalogue: Catalogue) -> Footprint:
     statement = read_statement(vendor, sql, with_parameters)
+    unseen = frozenset(catalogue.unseen[name] for name in catalogue.unseen.keys() & _named(statement))
     if not statement.understood or statement.called & catalogue.routines:
-        return EVERYTHING
+        return replace(EVERYTHING, unseen=unseen)
     if statement.control is not Control.NONE:
         return Footprint(control=statement.control)
     try:
-        return _qualify(_widen(statement, catalogue), database)
+        return replace(_qualify(_widen(statement, catalogue), database), unseen=unseen)
     except _UnknownError:
-        return EVERYTHING
+        return replace(EVERYTHING, unseen=unseen)
+
+
+def _named(statement: Statement) -> frozenset[str]:
+    return statement.reads | statement.changes | statement.removals | statement.called
 
 
 class _UnknownError(Exception):

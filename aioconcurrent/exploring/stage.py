@@ -32,6 +32,7 @@ class Performance:
         problem: Why the run was given up before its end; empty if it was not.
         unknown: The `Operation.database` of one that has to be opened before the run can be made.
         unshared: Which caches the calls used that no other process sees, a sentence each.
+        unseen: What could not be seen of the run, a sentence each; with any, "no race" is not exhaustive.
     """
 
     steps: Sequence[TracedStep]
@@ -39,6 +40,7 @@ class Performance:
     problem: str = ""
     unknown: str = ""
     unshared: frozenset[str] = frozenset()
+    unseen: frozenset[str] = frozenset()
 
 
 class _Cast:
@@ -124,8 +126,14 @@ class Stage:
         if problem or unknown:
             cast.give_up()
             await cast.has_gone.wait()
-        reports = [each.report for each in cast.attendances]
-        return Performance(cast.controller.trace, reports, problem, unknown, frozenset(cast.controller.unshared))
+        return Performance(
+            steps=cast.controller.trace,
+            reports=[each.report for each in cast.attendances],
+            problem=problem,
+            unknown=unknown,
+            unshared=frozenset(cast.controller.unshared),
+            unseen=frozenset(cast.controller.unseen),
+        )
 
     async def close_curtain(self) -> None:
         """Wait until the processes of the last run have ended and its reports are final."""

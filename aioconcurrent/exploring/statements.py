@@ -7,7 +7,7 @@ which the caller must take to touch everything.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
 
@@ -56,7 +56,7 @@ class Statement:
     locks: frozenset[str] = frozenset()
     shares: frozenset[str] = frozenset()
     ctes: frozenset[str] = frozenset()
-    called: frozenset[str] = frozenset()  # every word that stands before a parenthesis
+    called: frozenset[str] = frozenset()  # every word before a parenthesis; if not understood, every word
 
 
 UNKNOWN = Statement(understood=False)
@@ -65,6 +65,7 @@ _COMMENT = re.compile(r"\s+|--[^\n]*(?:\n|$)|/\*(?!M?!).*?\*/", re.DOTALL)
 _PLACEHOLDER = re.compile(r"%(?:\(\w+\))?[sbt]|%%")
 _ROWS = re.compile(r"\((?:NULL, )*NULL\)(?:, \((?:NULL, )*NULL\))+")
 _MEMBERS = re.compile(r"\bIN \(NULL(?:, NULL)+\)")
+_WORD = re.compile(r"\w+")
 _CALLED = re.compile(r"(\w+)[\"`]?\s*\(")
 _CONTROLS = (
     (re.compile(r"(?:BEGIN(?: WORK| TRANSACTION| DEFERRED(?: TRANSACTION)?)?|START TRANSACTION)"), Control.BEGIN),
@@ -92,6 +93,13 @@ _REMEMBERED_TEXTS = 4096
 @lru_cache(maxsize=_REMEMBERED_TEXTS)
 def read_statement(vendor: str, sql: str, with_parameters: bool) -> Statement:
     """Read one text; `with_parameters` tells whether `%s` and `%%` in it mean what drivers take them for."""
+    statement = _read(vendor, sql, with_parameters)
+    if not statement.understood:
+        return replace(statement, called=frozenset(word.casefold() for word in _WORD.findall(sql)))
+    return statement
+
+
+def _read(vendor: str, sql: str, with_parameters: bool) -> Statement:
     dialect = DIALECTS.get(vendor)
     if dialect is None or "/*!" in sql or "/*M!" in sql:  # MySQL runs what is in such a comment
         return UNKNOWN
