@@ -140,6 +140,11 @@ class ExploredDatabases:
             each.state.restore(None if tables is None else _own(each, tables))
         self.caches.restore()
 
+    @property
+    def remarks(self) -> list[str]:
+        """What people should know of how rows were put back, a sentence each."""
+        return [remark for each in self._databases for remark in each.state.remarks]
+
     def move_counters(self, tables: Collection[str]) -> None:
         """Move the counters of these tables' keys on, each by another amount."""
         for each in self._databases:

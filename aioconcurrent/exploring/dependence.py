@@ -134,7 +134,7 @@ class Act:
         effect = Effect(
             reads=NOTHING if self._reads_its_snapshot() else touched.reads,
             writes=touched.writes,
-            published=touched.writes if self._publishes(status) else NOTHING,
+            published=touched.writes if self._publishes(status) else touched.immediate,
             locks=locks,
             shares=shares,
             snapshot=self._stable and self._in_transaction and not self.ledger.viewed,

@@ -322,6 +322,7 @@ class Explorer:
         finally:
             # what a run that was given up waited for may keep from being written what is as it was
             await self._in_thread(self.databases.restore, None if seen is None else touched)
+        self._notes |= dict.fromkeys(self.databases.remarks)
         return seen
 
     async def _look(

@@ -29,6 +29,7 @@ class Catalogue:
         opaque: Tables whose changing runs code of the project: triggers, rules, defaults that call functions.
         routines: Functions and procedures that the project made in the database.
         unseen: By the name of a table, a view or a routine: what exploring cannot see of its use, in a sentence.
+        immediate: Tables of an engine without transactions: what is written to them all see at once, and for good.
     """
 
     tables: frozenset[str]
@@ -38,6 +39,7 @@ class Catalogue:
     opaque: frozenset[str] = NOTHING
     routines: frozenset[str] = NOTHING
     unseen: Mapping[str, str] = field(default_factory=dict)
+    immediate: frozenset[str] = NOTHING
     children: Mapping[str, frozenset[str]] = field(init=False)  # the inverse of `parents`
 
     def __post_init__(self) -> None:
@@ -63,6 +65,7 @@ class Catalogue:
             opaque=NOTHING.union(*(one.opaque for one in catalogues)),
             routines=NOTHING.union(*(one.routines for one in catalogues)),
             unseen=ChainMap(*(dict(one.unseen) for one in catalogues)),
+            immediate=NOTHING.union(*(one.immediate for one in catalogues)),
         )
 
 
@@ -85,6 +88,7 @@ class Footprint:
     locks: frozenset[str] = NOTHING
     shares: frozenset[str] = NOTHING  # locks that several may hold
     unseen: frozenset[str] = NOTHING
+    immediate: frozenset[str] = NOTHING  # of the writes, those that a transaction neither hides nor takes back
 
 
 EVERYTHING = Footprint(everything=True)
@@ -170,6 +174,7 @@ def _widen(statement: Statement, catalogue: Catalogue) -> Footprint:
         writes=frozenset(writes),
         locks=frozenset(_resolve(statement.locks, statement, catalogue) | writes),
         shares=frozenset(shares | checked),
+        immediate=frozenset(writes & catalogue.immediate),
     )
 
 
@@ -208,6 +213,7 @@ def _qualify(found: Footprint, database: str) -> Footprint:
         writes=qualified(found.writes),
         locks=qualified(found.locks),
         shares=qualified(found.shares),
+        immediate=qualified(found.immediate),
     )
 
 

@@ -204,3 +204,52 @@ def test_views_that_call_functions_are_left_out(database: str, opened: Open, mad
     catalogue = opened(database).catalogue
     assert catalogue.routines == {"twice"}
     assert not {"calling"} & (catalogue.views.keys() | catalogue.tables)
+
+
+@on_mysql
+@pytest.mark.parametrize("engine", ["InnoDB", "MyISAM", "Aria", "MEMORY"])
+def test_rows_and_counters_of_every_engine_come_back(database: str, opened: Open, made: Make, engine: str) -> None:
+    made((f"CREATE TABLE plain (id integer AUTO_INCREMENT PRIMARY KEY, n integer) ENGINE={engine}", "DROP TABLE plain"))
+    run(database, "INSERT INTO plain VALUES (3, 1), (7, 2)", "DELETE FROM plain WHERE id = 7")
+    before = content(database)
+    state = opened(database)
+    assert ("plain" in state.catalogue.immediate) is (engine != "InnoDB")
+    run(database, "INSERT INTO plain (n) VALUES (5), (6)", "UPDATE plain SET n = 0")
+    assert state.changed() == {"plain"}
+    state.restore()
+    assert content(database) == before
+
+
+@on_mysql
+def test_a_table_that_somebody_else_reads_is_put_back_and_that_is_told(
+    database: str, opened: Open, made: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aioconcurrent.databases.state.mysql.PATIENCE", 1)
+    monkeypatch.setattr("aioconcurrent.databases.state.mysql._SESSION", "SET SESSION lock_wait_timeout = 1")
+    made(("CREATE TABLE plain (id integer PRIMARY KEY, n integer)", "DROP TABLE plain"))
+    run(database, "INSERT INTO plain VALUES (1, 1)")
+    before = content(database)
+    state = opened(database)
+    reader = connections[database].copy()
+    with reader.cursor() as cursor:
+        cursor.execute("START TRANSACTION")
+        cursor.execute("SELECT * FROM plain")
+        run(database, "UPDATE plain SET n = 2")
+        state.restore()
+        assert [remark for remark in state.remarks if "could not be rebuilt" in remark]
+    reader.close()
+    assert content(database) == before
+
+
+@on_mysql
+def test_tables_of_an_engine_that_reads_others_are_no_tables(database: str, opened: Open, made: Make) -> None:
+    made(
+        ("CREATE TABLE one (id integer) ENGINE=MyISAM", "DROP TABLE one"),
+        ("CREATE TABLE merged (id integer) ENGINE=MERGE UNION=(one) INSERT_METHOD=LAST", "DROP TABLE merged"),
+    )
+    before = content(database)
+    state = opened(database)
+    assert "merged" not in state.catalogue.tables | state.catalogue.views.keys()
+    run(database, "INSERT INTO merged VALUES (1)")
+    state.restore()
+    assert content(database) == before

@@ -45,6 +45,7 @@ class State(ABC):
     Attributes:
         catalogue: What may happen to a table that a statement does not name.
         keys: Primary and foreign keys, by table.
+        remarks: What people should know of how rows are put back, a sentence each.
     """
 
     def __init__(self, alias: str, schema: Schema) -> None:
@@ -52,6 +53,7 @@ class State(ABC):
         self.schema = schema
         self.catalogue: Catalogue = schema.catalogue()
         self.keys: Mapping[str, Key] = schema.keys()
+        self.remarks: list[str] = []
 
     def restore(self, tables: Collection[str] | None = None) -> None:
         """Put the rows of `tables` and the counters of their keys back, without a trigger firing.

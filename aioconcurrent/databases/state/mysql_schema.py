@@ -9,7 +9,8 @@ from typing import Any
 from .schema import UNKNOWN, Reference, Schema, Table
 
 _TABLES = """
-SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = DATABASE() ORDER BY table_name
+SELECT table_name, table_type, COALESCE(engine, ''), COALESCE(transactions, '') FROM information_schema.tables
+LEFT JOIN information_schema.engines USING (engine) WHERE table_schema = DATABASE() ORDER BY table_name
 """
 _COLUMNS = """
 SELECT table_name, column_name, data_type, COALESCE(generation_expression, '') <> '', extra
@@ -34,6 +35,7 @@ SELECT event_object_table, trigger_name FROM information_schema.triggers WHERE t
 ORDER BY event_object_table, event_manipulation, action_timing, action_order
 """
 _ROUTINES = "SELECT routine_name FROM information_schema.routines WHERE routine_schema = DATABASE()"
+_ELSEWHERE = ("mrg_myisam", "federated", "connect", "spider")  # engines whose rows are those of other tables
 _ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
 
 
@@ -45,11 +47,13 @@ class MysqlSchema(Schema):
         counted: Tables with an AUTO_INCREMENT column, by the name that the server knows.
         types: The type of each column, by table.
         triggers: By table, the names of its triggers in the order in which they fire.
+        marking: Tables in whose indexes deleted rows stay for a while.
     """
 
     counted: dict[str, Table] = field(default_factory=dict)
     types: dict[Table, dict[str, str]] = field(default_factory=dict)
     triggers: dict[Table, list[str]] = field(default_factory=dict)
+    marking: frozenset[Table] = frozenset()
 
 
 def read_schema(cursor: Any) -> MysqlSchema:
@@ -63,15 +67,16 @@ def read_schema(cursor: Any) -> MysqlSchema:
     primaries: dict[str, list[str]] = {}
     for table, column in _all(cursor, _PRIMARIES):
         primaries.setdefault(table, []).append(column)
-    kinds = dict(_all(cursor, _TABLES))
+    kinds = {name: rest for name, *rest in _all(cursor, _TABLES)}
     tables = {
         name: _table(name, columns[name], primaries.get(name, []))
-        for name, kind in kinds.items()
-        if kind in ("BASE TABLE", "SYSTEM VERSIONED")
+        for name, (kind, engine, _) in kinds.items()
+        if kind in ("BASE TABLE", "SYSTEM VERSIONED") and engine.lower() not in _ELSEWHERE
     }
     triggers: dict[Table, list[str]] = {}
     for name, trigger in _all(cursor, _TRIGGERS):
         triggers.setdefault(tables[name], []).append(trigger)
+    transactional = {name for name, (_, _, answer) in kinds.items() if answer == "YES"}
     routines = frozenset(name.lower() for (name,) in _all(cursor, _ROUTINES))
     return MysqlSchema(
         tables=tuple(tables.values()),
@@ -85,9 +90,11 @@ def read_schema(cursor: Any) -> MysqlSchema:
         },
         opaque=frozenset(table.name for table in triggers),
         routines=routines,
+        immediate=frozenset(table.name for name, table in tables.items() if name not in transactional),
         counted={name: table for name, table in tables.items() if any(_counts(column) for column in columns[name])},
         types={table: {column[0]: column[1].lower() for column in columns[name]} for name, table in tables.items()},
         triggers=triggers,
+        marking=frozenset(tables[name] for name in tables if kinds[name][:2] == ["BASE TABLE", "InnoDB"]),
     )
 
 

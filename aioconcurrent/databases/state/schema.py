@@ -51,6 +51,7 @@ class Schema:
     Attributes:
         views: What each name that stands for other tables reads: names of tables and of views, and
             `UNKNOWN` for anything else.
+        immediate: Tables of an engine without transactions.
     """
 
     tables: tuple[Table, ...]
@@ -58,6 +59,7 @@ class Schema:
     views: Mapping[str, frozenset[str]] = field(default_factory=dict)
     opaque: frozenset[str] = NOTHING
     routines: frozenset[str] = NOTHING
+    immediate: frozenset[str] = NOTHING
 
     def named(self, names: Collection[str]) -> list[Table]:
         """The tables of these names; other names are left out."""
@@ -74,6 +76,7 @@ class Schema:
             cascades=_grouped((reference.parent, reference.child) for reference in self.references if reference.acts),
             opaque=self.opaque,
             routines=self.routines,
+            immediate=self.immediate,
         )
 
     def keys(self) -> dict[str, Key]:

@@ -202,3 +202,10 @@ def churn_locked(using: str, folder: Path | None = None) -> int:
         (folder / str(os.getpid())).touch()
     Counter.objects.using(using).filter(name="clicks").update(value=F("value") + 1)
     return Ticket.objects.using(using).count()
+
+
+def insert_two(pks: list[int], using: str) -> None:
+    """Insert rows that nobody else inserts: two such calls have nothing in common."""
+    with transaction.atomic(using):
+        for pk in pks:
+            Voucher.objects.using(using).create(pk=pk, code=f"code {pk}")
