@@ -144,7 +144,7 @@ class Gate(Passage):
                     if self._may_retry(connection, kind, error):
                         continue
                     raise
-                self._track(connection, kind)
+                self._track(connection, kind, sql)
                 self._track_locks(connection, kind, sql)
                 self._report(Done(getattr(cursor, "rowcount", None), None))
                 return value

@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 
 def install(passage: Passage) -> None:
     """Let every round trip of this process pass."""
+    from django.db import connections
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.utils import CursorWrapper
 
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is not None:
+            passage.isolation.of(connection)  # before anything is told, or anybody waits
     _hook_cursor(CursorWrapper, passage)
     _hook_connection(BaseDatabaseWrapper, passage)
 

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from ..exploring.operation import Operation
 from .handoff import database_identity
+from .isolation import IsolationLevels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,6 +33,7 @@ class Passage(ABC):
 
     Attributes:
         dirty: Ids of connections that ran something since their last COMMIT.
+        isolation: The levels of their transactions.
         unshared: Which caches were used that no other process sees, a sentence each.
     """
 
@@ -39,6 +41,7 @@ class Passage(ABC):
         self._local = threading.local()
         self._connections: list[object] = []  # driver connections in the order in which they were first seen
         self.dirty: set[int] = set()
+        self.isolation = IsolationLevels()
         self.unshared: dict[int, str] = {}  # by the cache's id
 
     @abstractmethod
@@ -88,7 +91,7 @@ class Passage(ABC):
             database=database_identity(connection.settings_dict),
             connection=self._number(connection),
             in_transaction=connection.in_atomic_block or not connection.autocommit,
-            isolation=_isolation(connection),
+            isolation=self.isolation.of(connection),
         )
 
     def _number(self, connection: Any) -> int:
@@ -98,9 +101,10 @@ class Passage(ABC):
         self._connections.append(connection.connection)
         return len(self._connections) - 1
 
-    def _track(self, connection: Any, kind: Kind) -> None:
+    def _track(self, connection: Any, kind: Kind, sql: str) -> None:
         ended = kind in ("commit", "rollback", "close")
         (self.dirty.discard if ended else self.dirty.add)(id(connection.connection))
+        self.isolation.note(connection, sql, ended=ended)
 
 
 def told_columns(cursor: Any) -> tuple[str, ...]:
@@ -126,13 +130,6 @@ def primitive(value: object) -> Primitive:
 def told_error(error: BaseException) -> str:
     """The class and text of an error."""
     return f"{type(error).__name__}: {error}"
-
-
-def _isolation(connection: Any) -> str | None:
-    level = getattr(connection, "isolation_level", None)
-    if level is None:
-        return None
-    return str(getattr(level, "name", level)).replace("_", " ").lower()
 
 
 def _primitives(parameters: object) -> tuple[Primitive, ...] | None:

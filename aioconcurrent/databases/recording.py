@@ -66,7 +66,7 @@ class Recorder(Passage):
         number = self._begin(self._describe(connection, kind, sql, parameters), session_id(connection))
         self._local.last, self._local.room = number, ROWS
         value = self._run(number, run)
-        self._track(connection, kind)
+        self._track(connection, kind, sql)
         self._end(number, getattr(cursor, "rowcount", None))
         return value
 
