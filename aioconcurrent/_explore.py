@@ -60,7 +60,7 @@ async def run_exploration(question: Question, views: Sequence[View], in_caller: 
 
 async def _run(question: Question, views: Sequence[View], in_caller: InCaller) -> Exploration:
     calls, options = question.calls, question.options
-    tasks, modules = pack(calls, options, stepped=True)
+    tasks, modules = pack(calls, options, stepped=True, moment=question.moment)
     async with memory.lent(views) as loan:
         project = replace(capture(views, loan, options), stepped=True)
         _refuse_uncommitted(project.databases)

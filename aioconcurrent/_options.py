@@ -43,6 +43,7 @@ class Options:
         record: Whether races record what their calls do.
         max_schedules: How many runs of the calls an exploration may make.
         max_seconds: How long an exploration may take.
+        real_time: Whether calls that are explored have the real clock and real randomness.
         replay: The token of the one order that explorations run; for a run of tests, not for `options`.
     """
 
@@ -53,6 +54,7 @@ class Options:
     record: bool = False
     max_schedules: int = 1000
     max_seconds: float = 60.0
+    real_time: bool = False
     replay: str | None = None
 
     @property
@@ -85,6 +87,10 @@ class options:  # noqa: N801 - used like a function
             `CallReport.steps`; each takes some 0.03 ms longer.  Not with "inline".
         max_schedules: How many runs of the calls an exploration may make.
         max_seconds: How long an exploration may take.
+        real_time: Let calls that are explored have the clock that runs, and randomness without a
+            seed.  By default their wall clock stands at the moment at which `explore` was
+            called, 10 ms further with each call, and all they draw is seeded, so that two runs
+            of one order end alike.
 
     Raises:
         TypeError: A value has the wrong type.
@@ -101,6 +107,7 @@ class options:  # noqa: N801 - used like a function
         record: bool = _UNSET,
         max_schedules: int = _UNSET,
         max_seconds: float = _UNSET,
+        real_time: bool = _UNSET,
     ) -> None:
         given = {
             "timeout": timeout,
@@ -110,6 +117,7 @@ class options:  # noqa: N801 - used like a function
             "record": record,
             "max_schedules": max_schedules,
             "max_seconds": max_seconds,
+            "real_time": real_time,
         }
         self._given = {name: value for name, value in given.items() if value is not _UNSET}
         check(self._given, "options()")
@@ -209,6 +217,7 @@ def _from_environment() -> dict[str, Any]:
         "max_schedules": _read_count,
         "allow_real_databases": _read_flag,
         "record": _read_flag,
+        "real_time": _read_flag,
     }
     given: dict[str, Any] = {}
     for field in fields(Options):
@@ -301,5 +310,6 @@ _CHECKS: Mapping[str, Callable[[object, str], None]] = {
     "prepare": _check_prepare,
     "allow_real_databases": functools.partial(_check_flag, "allow_real_databases"),
     "record": functools.partial(_check_flag, "record"),
+    "real_time": functools.partial(_check_flag, "real_time"),
     "replay": _check_replay,
 }

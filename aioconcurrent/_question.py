@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     Refusals: TypeAlias = type[BaseException] | Iterable[type[BaseException]]
 
 
+_SECOND = 1_000_000_000  # nanoseconds
+SPACING = _SECOND // 100  # between the clocks of two calls, so that a time tells whose it is
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """What is to be found out about some calls.
@@ -28,6 +33,7 @@ class Question:
         refusals: Exceptions that are correct refusals.
         preemptions: Orders with more are left out; None for no limit.
         schedule: The one order to run; None for all.
+        moment: Where the clock of the first call stands, as `time.time_ns` has it; None where clocks run.
     """
 
     calls: Sequence[Call]
@@ -36,6 +42,7 @@ class Question:
     refusals: tuple[type[BaseException], ...] = ()
     preemptions: int | None = None
     schedule: Schedule | None = None
+    moment: int | None = None
 
 
 def question(
@@ -66,9 +73,19 @@ def question(
     found = parsed(calls)
     if len(found) < 2:
         raise ValueError("Exploring takes at least two calls: one alone meets nobody.")
-    asked = Question(found, chosen, check, _checked(refusals), preemptions)
+    moment = None if chosen.real_time else _moment(len(found))
+    asked = Question(found, chosen, check, _checked(refusals), preemptions, moment=moment)
     token = chosen.replay if token is None else token
     return asked if token is None else replace(asked, schedule=_read(token))
+
+
+def _moment(calls: int) -> int:
+    """The time as the caller has it, in a second that is not over before the clock of the last call."""
+    now = time.time_ns()
+    if now % _SECOND + calls * SPACING > _SECOND:
+        time.sleep(1 - now % _SECOND / _SECOND)  # a clock that stands already is where it was afterwards
+        now = time.time_ns()
+    return now
 
 
 def _read(token: str) -> Schedule:

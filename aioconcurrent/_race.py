@@ -18,6 +18,7 @@ from ._calls import by_value_modules, import_name
 from ._loops import current_backend
 from ._outcomes import CallReport, Outcomes
 from ._project import Project, uses_django
+from ._question import SPACING
 from .databases import handoff, memory, sessions
 from .databases.recording import recorded_steps
 from .databases.waits import Watch, with_waits
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from .databases.waits import Wait
     from .engine.launch import Launcher
 
-_STEPPING = "aioconcurrent.databases.gating"
+_STEPPING = ("aioconcurrent.databases.gating", "aioconcurrent.engine.chance")
 _SPAWNING = 1.0  # seconds more to start up for each interpreter
 _SESSIONS = 15.0  # seconds for ending what killed wrappers left on the servers
 
@@ -136,8 +137,14 @@ def mentioned(calls: Sequence[Call], options: Options) -> Iterator[object]:
         yield from (call.function, *call.args, *call.kwargs.values())
 
 
-def pack(calls: Sequence[Call], options: Options, *, stepped: bool = False) -> tuple[list[bytes], tuple[str, ...]]:
-    """Return a pickled task for each call, and the modules that wrappers import."""
+def pack(
+    calls: Sequence[Call], options: Options, *, stepped: bool = False, moment: int | None = None
+) -> tuple[list[bytes], tuple[str, ...]]:
+    """Return a pickled task for each call, and the modules that wrappers import.
+
+    Args:
+        moment: Where the clock of the first stepped call stands; None for real ones.
+    """
     backend, alone, prepare = current_backend() or "asyncio", len(calls) <= _processors(), _pack_prepare(options)
     packed: dict[tuple[int, int, int], tuple[str | None, bytes]] = {}  # equal calls share all their parts
     tasks = []
@@ -145,12 +152,13 @@ def pack(calls: Sequence[Call], options: Options, *, stepped: bool = False) -> t
         key = id(call.function), id(call.args), id(call.kwargs)
         if key not in packed:
             packed[key] = call.pickle()
-        seed = call.number if stepped else None
+        step = call.number if stepped else None
+        stands = None if moment is None else moment + (call.number - 1) * SPACING
         record = options.record and not stepped
-        tasks.append(_pickling.dumps(Task(str(call), *packed[key], prepare, backend, alone, seed, record)))
+        tasks.append(_pickling.dumps(Task(str(call), *packed[key], prepare, backend, alone, step, stands, record)))
     modules = {name.partition(":")[0] for name, _ in packed.values() if name}
     modules = modules.union(*(call.modules for call in calls))
-    return tasks, (*sorted(modules), *[_STEPPING][:stepped])
+    return tasks, (*sorted(modules), *(_STEPPING if stepped else ()))
 
 
 def _pack_prepare(options: Options) -> bytes:

@@ -21,7 +21,7 @@ from .. import _pickling
 from .frames import Frame, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from .world import Context
 
@@ -153,6 +153,12 @@ class SpawnedWrapper:
             await self._process.aclose()
 
 
+def _with_hash_seed(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """Let sets of texts have one order in all interpreters, as they have in forks of one template."""
+    known = environment.get("PYTHONHASHSEED", "random")
+    return {**environment, "PYTHONHASHSEED": "0" if known == "random" else known}
+
+
 async def _receive(stream: anyio.abc.ByteReceiveStream | None) -> bytes:
     assert stream is not None
     try:
@@ -197,6 +203,7 @@ class _Spawner:
         try:
             process = await anyio.open_process(
                 python_command(program, *life.inherited),
+                env=_with_hash_seed(os.environ),
                 start_new_session=sys.platform != "win32",
                 pass_fds=life.inherited,
             )

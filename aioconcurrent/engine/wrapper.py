@@ -16,7 +16,6 @@ import logging
 import logging.handlers
 import os
 import queue
-import random
 import sys
 import time
 import warnings
@@ -32,6 +31,7 @@ from .measuring import save_coverage
 from .surroundings import forward_logs
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
@@ -55,8 +55,9 @@ class Task:
         prepare: The same for `options(prepare=...)`, as a pickled (name, function).
         backend: The event loop that a coroutine function runs on.
         alone: Whether a processor is free for this wrapper at the start.
-        seed: For random numbers in a stepped call, which waits before each of its
-            operations to be let go; None for a call that runs freely.
+        step: The number of a stepped call, which waits before each of its operations to be
+            let go; None for a call that runs freely.
+        moment: Where the clock of a stepped call stands that owes nothing to chance; see `chance`.
         record: Whether it tells of its operations.
     """
 
@@ -66,7 +67,8 @@ class Task:
     prepare: bytes
     backend: str
     alone: bool
-    seed: int | None = None
+    step: int | None = None
+    moment: int | None = None
     record: bool = False
 
 
@@ -143,6 +145,7 @@ class Wrapper:
         return Result(value, error, self.phase, self.started, self.finished)
 
     def _call(self, task: Task) -> Any:
+        self._make_certain(task)  # what the project draws while it starts
         world = self._enter()
         self._debugging = Debugging(self.channel, task.call, self.context.surroundings.terminal)
         self._debugging.install()
@@ -201,6 +204,7 @@ class Wrapper:
     def _start(
         self, prepare: Callable[[], object] | None, task: Task, get_ready: Callable[[], object] | None = None
     ) -> None:
+        self._make_certain(task)  # what the call draws, however much was drawn before
         for phase, do in (("running prepare", prepare), ("getting ready", get_ready)):
             if do is not None:
                 self.phase = phase
@@ -216,18 +220,21 @@ class Wrapper:
             raise _DismissedError
         self.phase = "running"
         self._settled = start + _SETTLE
-        if task.seed is not None:
-            self._step(task.seed)
+        if task.step is not None:
+            self._step()
             return
         time.sleep(max(0.0, start - time.monotonic() - (_SPIN if task.alone else 0.0)))
         while time.monotonic() < start:
             pass
 
-    def _step(self, seed: int) -> None:
+    def _make_certain(self, task: Task) -> None:
+        if task.step is not None and task.moment is not None:
+            from .chance import make_certain  # a race needs none of it
+
+            make_certain(task.step, task.moment, self._generators)
+
+    def _step(self) -> None:
         assert self.world is not None
-        random.seed(seed)
-        for generator in self._generators:
-            generator.seed(seed)
         self._settled, self._is_watched = 0.0, True
         self.world.step(self._ask)
 

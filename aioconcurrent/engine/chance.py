@@ -1,0 +1,77 @@
+"""What a stepped call would owe to chance: its wall clock stands, and all that it draws is seeded.
+
+Two runs of one order then end alike, so that endings can be compared value by value.
+Monotonic clocks run, for they measure how long to wait.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import uuid
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+_ABSENT = "pytest" not in sys.modules
+if _ABSENT:
+    sys.modules["pytest"] = None  # type: ignore[assignment]  # time_machine imports it where it can, in 0.4 s
+try:
+    import time_machine
+finally:
+    if _ABSENT:
+        del sys.modules["pytest"]
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# time_machine takes the name of a zone for the one that the process is to be in; this one has none.
+_EPOCH = datetime(1970, 1, 1, 1, tzinfo=timezone(timedelta(hours=1)))
+
+_urandom = os.urandom
+_seed = random.Random.seed
+_entropy = random.Random()  # in place of the operating system's
+_seeds = random.Random()  # for generators that are made without one
+
+
+def make_certain(number: int, moment: int, generators: Iterable[random.Random] = ()) -> None:
+    """Let the clock of this process stand, and seed all that it draws; what was drawn before is forgotten.
+
+    Args:
+        number: Of the call.
+        moment: Where its clock stands, as `time.time_ns` has it.
+        generators: Those that are there already, which a fork shares with others.
+    """
+    time_machine.travel(_EPOCH + timedelta(microseconds=moment // 1000), tick=False).start()
+    for generator in generators:
+        generator.seed(number)
+    _entropy.seed(f"entropy of call {number}")
+    _seeds.seed(f"seeds of call {number}")
+    random.Random.seed = _seed_generator  # type: ignore[method-assign]
+    random.seed = random._inst.seed
+    random.seed(number)
+    _replace_entropy()
+    vars(uuid)["_node"] = _seeds.getrandbits(48) | 1 << 40  # as of a host whose address is not known (RFC 9562, 6.10)
+    if "tempfile" in sys.modules:
+        vars(sys.modules["tempfile"])["_name_sequence"] = None
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed(number)
+
+
+def _seed_generator(self: random.Random, a: float | str | bytes | bytearray | None = None, version: int = 2) -> None:
+    _seed(self, _seeds.getrandbits(256) if a is None else a, version)
+
+
+def _replace_entropy() -> None:
+    """Put ours in place of `os.urandom`, also where modules have imported it by name, as `random` does."""
+    for module in list(sys.modules.values()):
+        names = getattr(module, "__dict__", {})
+        for name in ("urandom", "_urandom"):
+            if names.get(name) is _urandom:
+                names[name] = _draw
+    if hasattr(os, "getrandom"):
+        os.getrandom = lambda size, flags=0: _draw(size)
+
+
+def _draw(size: int, /) -> bytes:
+    return _entropy.randbytes(size)

@@ -1,0 +1,82 @@
+"""In a stepped call nothing is left to chance."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import time_machine
+
+from aioconcurrent import options
+from aioconcurrent.sync import explore
+from tests.project.databases import on
+from tests.project.shop import chance
+from tests.project.shop.models import Counter
+
+pytestmark = pytest.mark.parametrize("database", on("file"))
+
+
+def outcomes_of_all_runs(function: Any, using: str) -> list[list[Any]]:
+    """What two calls return in each run of an exploration, and once more in each of another one."""
+    counter = Counter.objects.using(using).create(name="met")
+    call = (function, {"pk": counter.pk, "using": using})
+    found: list[list[Any]] = []
+
+    def take_note(outcomes: Any) -> None:
+        outcomes.raise_errors()
+        found.append(list(outcomes))
+
+    for _ in range(2):
+        explore(call, call, check=take_note)
+    assert len(found) >= 4
+    return found
+
+
+@time_machine.travel(datetime(2020, 2, 29, 23, 59, 59, 900_000, tzinfo=UTC), tick=False)
+def test_all_that_a_call_draws_is_the_same_in_every_run(database: str) -> None:
+    first, *others = outcomes_of_all_runs(chance.draw, database)
+    assert all(other == first for other in others)
+
+
+def test_two_calls_draw_other_things(database: str) -> None:
+    one, other = outcomes_of_all_runs(chance.draw, database)[0]
+    assert not [name for name in one if one[name] == other[name]]
+
+
+def test_the_wall_clock_stands_and_the_monotonic_one_runs(database: str) -> None:
+    for run in outcomes_of_all_runs(chance.wait, database):
+        for before, after, waited in run:
+            assert before == after
+            assert waited >= 0.02
+
+
+def test_the_clock_stands_at_the_time_of_the_exploration_in_one_second(database: str) -> None:
+    begun = time.time()
+    run = outcomes_of_all_runs(chance.wait, database)[0]
+    one, other = (before.timestamp() for before, _, _ in run)
+    assert begun <= one < time.time()
+    assert int(one) == int(other)
+    assert round(other - one, 3) == 0.01
+
+
+def test_a_clock_that_the_test_has_set_is_the_one_of_the_calls(database: str) -> None:
+    moment = datetime(2020, 2, 29, 12, tzinfo=UTC)
+    with time_machine.travel(moment, tick=False):
+        (first, _, _), (second, _, _) = outcomes_of_all_runs(chance.wait, database)[0]
+    assert (first, second) == (moment, moment + timedelta(milliseconds=10))
+
+
+def test_a_call_may_have_the_real_clock_and_randomness(database: str) -> None:
+    with options(real_time=True):
+        first, second, *_ = outcomes_of_all_runs(chance.draw, database)
+        (before, after, _), _ = outcomes_of_all_runs(chance.wait, database)[0]
+    assert not [name for name in first[0] if first[0][name] == second[0][name]]
+    assert before < after
+
+
+def test_interpreters_of_their_own_draw_the_same_in_every_run(database: str) -> None:
+    with options(start_method="spawn"):
+        runs = outcomes_of_all_runs(chance.draw_in_order, database)
+    assert all(run == runs[0] for run in runs)
