@@ -154,6 +154,12 @@ class Project:
 
         install(ask, with_django=bool(self.key))
 
+    def begin(self) -> None:
+        """Wait until the call is let go for the first time."""
+        from .databases.gate import gate
+
+        gate.begin()
+
     def record(self, tell: Callable[[bytes], None]) -> None:
         """Tell of every operation of this process on what calls share."""
         from .databases.recording import install, recorder

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .probes import Probe
     from .state import Row, State
 
-_NO_ROUND_TRIP = frozenset({"step", "cache"})
+_NO_ROUND_TRIP = frozenset({"start", "step", "cache"})
 
 
 @dataclass(frozen=True, slots=True)

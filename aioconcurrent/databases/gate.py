@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .. import _pickling
+from ..exploring.operation import START
 from .guard import session_id
 from .passage import ROWS, Passage, told_columns, told_error, told_rows
 from .sources import application_line
@@ -109,6 +110,12 @@ class Gate(Passage):
     def is_closed(self) -> bool:
         """Whether operations of this thread have to ask now."""
         return self.talk is not None and not self._is_connecting()
+
+    def begin(self) -> None:
+        """Wait to be let go for the first time."""
+        with self._passing:
+            self._ask(START, None)
+            self._is_under_way = False  # there is nothing to report of it
 
     def open(self) -> None:
         """Let everything pass, after a last word about what was read."""

@@ -41,6 +41,9 @@ class World(Protocol):
             ask: Takes a message for the controller, and returns its answer when there is one.
         """
 
+    def begin(self) -> None:
+        """Ask whether the call may begin; what was asked before only made it ready."""
+
     def record(self, tell: Callable[[bytes], None]) -> None:
         """From here on tell of each operation on what calls share when it begins, and when it ends."""
 

@@ -204,39 +204,60 @@ class Wrapper:
     def _start(
         self, prepare: Callable[[], object] | None, task: Task, get_ready: Callable[[], object] | None = None
     ) -> None:
-        self._make_certain(task)  # what the call draws, however much was drawn before
-        for phase, do in (("running prepare", prepare), ("getting ready", get_ready)):
-            if do is not None:
-                self.phase = phase
-                do()
+        """Get ready, and block until the call is to begin."""
+        if task.step is not None:
+            self._start_stepped(task, prepare, get_ready)
+            return
+        self._get_ready(prepare, get_ready)
         if task.record:
             assert self.world is not None
             self._is_watched = True
             self.world.record(lambda news: self.channel.send(Kind.STEP, news))
+        start = self._await_release()
+        self.phase = "running"
+        self._settled = start + _SETTLE
+        time.sleep(max(0.0, start - time.monotonic() - (_SPIN if task.alone else 0.0)))
+        while time.monotonic() < start:
+            pass
+
+    def _start_stepped(
+        self, task: Task, prepare: Callable[[], object] | None, get_ready: Callable[[], object] | None
+    ) -> None:
+        """Get ready only when released, as a part of the run: before, the rows of another one are put back."""
+        assert self.world is not None
+        self._await_release()
+        self._make_certain(task)  # what the call draws, however much was drawn before
+        self._is_watched = True
+        self.world.step(self._ask)
+        try:
+            self._get_ready(prepare, get_ready)
+            self.phase = "waiting for its turn"
+            self.world.begin()
+        except BaseException:
+            self.world.release()
+            raise
+        self.phase = "running"
+
+    def _get_ready(self, prepare: Callable[[], object] | None, get_ready: Callable[[], object] | None) -> None:
+        for phase, do in (("running prepare", prepare), ("getting ready", get_ready)):
+            if do is not None:
+                self.phase = phase
+                do()
+
+    def _await_release(self) -> float:
+        """Report that all is there, and return the time of the start."""
         self.phase = "waiting for the others"
         self.channel.send(Kind.READY)
         start: float | None = _pickling.loads(self.channel.expect(Kind.START))
         if start is None:
             raise _DismissedError
-        self.phase = "running"
-        self._settled = start + _SETTLE
-        if task.step is not None:
-            self._step()
-            return
-        time.sleep(max(0.0, start - time.monotonic() - (_SPIN if task.alone else 0.0)))
-        while time.monotonic() < start:
-            pass
+        return start
 
     def _make_certain(self, task: Task) -> None:
         if task.step is not None and task.moment is not None:
             from .chance import make_certain  # a race needs none of it
 
             make_certain(task.step, task.moment, self._generators)
-
-    def _step(self) -> None:
-        assert self.world is not None
-        self._settled, self._is_watched = 0.0, True
-        self.world.step(self._ask)
 
     def _ask(self, question: bytes) -> bytes:
         self.channel.send(Kind.ASK, question)

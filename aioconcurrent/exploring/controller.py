@@ -20,6 +20,7 @@ from .. import _pickling
 from ..databases.files import describe_process, lock_holders
 from ..databases.gate import Busy, Cancelled, Done, Ended, Want
 from ..engine.race import Attendance
+from .operation import START
 from .steps import Decision
 from .trace import TracedStep
 
@@ -111,6 +112,7 @@ class Controller:
         self._dirty = False  # something ended since those who wait were last looked at
         self._failed: set[int] = set()
         self._current: Player | None = None
+        self.prelude: list[TracedStep] = []  # what made the calls ready
         self.trace: list[TracedStep] = []
         self.unshared: set[str] = set()  # which caches the calls used that no other process sees, a sentence each
         self.unseen: set[str] = set()  # what could not be seen of the run, a sentence each
@@ -128,21 +130,17 @@ class Controller:
         return player.attendance
 
     async def run(self, chooser: Chooser, calls: Collection[int]) -> None:
-        """Step these calls to their ends; the others are not made.
+        """Have these calls get ready one after the other, and step them to their ends; the others are not made.
 
         Raises:
             RunGivenUpError: They do not come to their ends.
             UnknownDatabaseError: One would use a database whose rows nobody could put back.
         """
         for player in self._players:
-            if player.state is _State.ENDED:  # before it began
-                continue
-            player.state = _State.RUNNING
-            if player.number in calls:
-                await player.attendance.release(time.monotonic(), timeout=float("inf"))
-            else:
-                await player.attendance.dismiss()
-            await self._settle(player)
+            if player.state is not _State.ENDED:
+                await self._get_ready(player, is_made=player.number in calls)
+            player.step = None
+        self.prelude, self.trace, self._failed = self.trace, [], set()
         for _ in range(STEPS):
             while self._in(_State.BLOCKED) and not self._in(_State.WAITING):
                 await self._unblock()
@@ -153,6 +151,20 @@ class Controller:
         raise RunGivenUpError(
             f"the calls had not ended after {STEPS} steps; one of them may wait for another in a loop"
         )
+
+    async def _get_ready(self, player: Player, *, is_made: bool) -> None:
+        """Let a call do what comes before it, or end where it is not made."""
+        player.state = _State.RUNNING
+        if is_made:
+            await player.attendance.release(time.monotonic(), timeout=float("inf"))
+        else:
+            await player.attendance.dismiss()
+        await self._settle(player)
+        while player.state is not _State.ENDED and player.operation != START:
+            if player.state is _State.BLOCKED:
+                await self._unblock()
+            else:
+                await self._let_go(player)
 
     def _decision(self) -> Decision:
         ready = {player.number: player.operation for player in self._in(_State.WAITING)}
@@ -167,11 +179,16 @@ class Controller:
         assert player.want is not None
         if not self._databases.knows(player.operation):
             raise UnknownDatabaseError(player.operation.database)
+        self._current = player
+        if player.operation == START:
+            player.state = _State.RUNNING
+            await self._answer(player, "go")
+            await self._settle(player)
+            return
         self._databases.caches.note(player.operation)
         player.step, player.waited = len(self.trace), False
         self.trace.append(TracedStep(player.number, player.want.operation, player.want.source))
         player.state = _State.GRANTED
-        self._current = player
         await self._answer(player, "go")
         await self._settle(player)
 

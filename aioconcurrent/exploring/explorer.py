@@ -72,6 +72,7 @@ class _Seen:
     steps: Sequence[Step]
     reports: Sequence[Report]
     ending: Ending
+    touched: Collection[str]  # tables
     violation: Violation | None = None  # of the caller's rule
 
     @property
@@ -285,8 +286,7 @@ class Explorer:
         self._oracle.learn(order, seen.ending)
         if not self._moved:
             self._moved = True
-            touched = self.databases.touched(step.operation for step in seen.ending.steps)
-            await self._in_thread(self.databases.move_counters, touched)
+            await self._in_thread(self.databases.move_counters, seen.touched)
             again = await self._serially(order)
             await self._in_thread(self.databases.restore)
             self._oracle.learn(order, again.ending)
@@ -313,9 +313,10 @@ class Explorer:
         self._unseen |= performance.unseen
         for step in performance.steps:
             self._unseen |= footprint(step.operation, self.databases.catalogue).unseen
+        operations = [step.operation for step in (*performance.prelude, *performance.steps)]
         if self._made == 1:  # SQLite puts all tables back with any of them, so that nothing would show at the end
-            await self._in_thread(self.databases.look_behind, [step.operation for step in performance.steps])
-        touched = self.databases.touched(step.operation for step in performance.steps)
+            await self._in_thread(self.databases.look_behind, operations)
+        touched = self.databases.touched(operations)
         seen = None
         try:
             seen = await self._look(chooser, performance, touched, calls)
@@ -342,7 +343,7 @@ class Explorer:
             self.shown = list(performance.reports)
         tables = await self._in_thread(self.databases.rows, touched)
         ending = Ending(tuple(outcomes), tables, tuple(performance.steps))
-        seen = _Seen(tuple(chooser.steps), performance.reports, ending)
+        seen = _Seen(tuple(chooser.steps), performance.reports, ending, touched)
         if self.referee.rule is not None:
             seen.violation = await self.referee.rule(outcomes)
         return seen

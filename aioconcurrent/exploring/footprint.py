@@ -94,6 +94,7 @@ class Footprint:
 EVERYTHING = Footprint(everything=True)
 
 _CONTROLS: dict[str, Control] = {
+    "start": Control.SETTING,
     "commit": Control.COMMIT,
     "rollback": Control.ROLLBACK,
     "close": Control.ROLLBACK,

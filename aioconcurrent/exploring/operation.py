@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["sql", "many", "callproc", "commit", "rollback", "close", "step", "cache"]
+Kind = Literal["start", "sql", "many", "callproc", "commit", "rollback", "close", "step", "cache"]
 Primitive = str | bytes | int | float | bool | None
 
 
@@ -21,3 +21,6 @@ class Operation:
     connection: int = 0  # which of the call's connections, counted in the order they were opened
     in_transaction: bool = False
     isolation: str | None = None  # "read committed" and so on; None is taken for the strictest
+
+
+START = Operation("start")  # what a call asks for first: to run its Python up to its first operation on shared data

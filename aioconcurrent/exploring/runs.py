@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from .dependence import Status, contend
 from .footprint import Catalogue
-from .schedule import Schedule, Step, is_serial, unforced
+from .schedule import Schedule, Step, is_serial, take, unforced
 from .steps import Decision, Standing, observe, request
 from .trace import call_name
 from .unfolding import State, Unfolding
@@ -40,15 +40,15 @@ class Divergence:
 
     run: int
     step: int  # how many choices had been made
-    worker: int | None  # None: the calls began differently
+    worker: int
     expected: Mapping[int, Request]
     found: Mapping[int, Request]
 
     def __str__(self) -> str:
         call = next((call for call in self.expected if self.expected[call] != self.found.get(call)), self.worker)
         lead = f"the code does other things when it is run again: in run {self.run}, after step {self.step}, "
-        if call is None or self.expected.get(call) == self.found.get(call):
-            return f"{lead}{call_name(call or 0)} took other locks, or failed only once"
+        if self.expected.get(call) == self.found.get(call):
+            return f"{lead}{call_name(call)} took other locks, or failed only once"
         return f"{lead}{call_name(call)} asked for {_told(self.found.get(call))}, not {_told(self.expected.get(call))}"
 
 
@@ -114,6 +114,7 @@ class Run:
         self.unfolding = unfolding
         self.state: State | None = None
         self._plan = plan
+        self._taken: list[int] = []  # the choices, those that only had a call begin among them
         self._rules = rules
         self._standings: dict[int, Standing] = {}
 
@@ -133,18 +134,19 @@ class Run:
         if self.state is None:
             self._begin(decision)
         else:
-            self._learn(self.state, self.steps[-1].worker, decision)
+            self._learn(self.state, self._taken[-1], decision)
         candidates = eligible(self._standings, self._rules)
         if not candidates:
             self.cut = bool(decision.blocked)
             return None
         worker = self._pick(candidates)
-        self.steps.append(Step(worker, frozenset(decision.ready), decision.ready[worker]))
+        self._taken.append(worker)
+        take(worker, decision, self.steps)
         return worker
 
     def _pick(self, candidates: Sequence[int]) -> int:
-        number = len(self.steps)
-        last = self.steps[-1].worker if self.steps else None
+        number = len(self._taken)
+        last = self._taken[-1] if self._taken else None
         if number < len(self._plan):
             if self._plan[number] in candidates:
                 return self._plan[number]
@@ -156,9 +158,6 @@ class Run:
         if self.unfolding is None:
             self.unfolding = Unfolding(dict(self._standings))
         self.state = self.unfolding.start
-        before = self.unfolding.standings(self.state)
-        if _requests(before) != _requests(self._standings):
-            self._diverge(before, self._standings, worker=None)
 
     def _learn(self, state: State, worker: int, decision: Decision) -> None:
         assert self.unfolding is not None
@@ -170,7 +169,7 @@ class Run:
         self._standings.update(moved)
         self.state = self.unfolding.successor(state, event)
 
-    def _diverge(self, expected: Mapping[int, Standing], found: Mapping[int, Standing], worker: int | None) -> None:
+    def _diverge(self, expected: Mapping[int, Standing], found: Mapping[int, Standing], worker: int) -> None:
         step = len(self.steps)
         self.divergences.append(Divergence(self.number, step, worker, _requests(expected), _requests(found)))
 

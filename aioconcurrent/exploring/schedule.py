@@ -6,6 +6,8 @@ First the choices, run-length coded where that is shorter; then one character a
 step, a running hash of what was asked for, by which a replay notices at which step
 the program has left the schedule.  A schedule may be shorter than the run: after
 its end the last call goes on while it can, else the lowest that can.
+
+That a call begins is no choice of its own: it does so with its first operation.
 """
 
 import re
@@ -16,7 +18,7 @@ from hashlib import blake2b
 from itertools import chain, groupby, pairwise
 
 from ..exceptions import TokenError
-from .operation import Operation
+from .operation import START, Operation
 from .steps import Decision, request
 from .trace import call_name
 
@@ -161,6 +163,14 @@ class Departure:
         return f"at step {self.number + 1}, where {call_name(self.worker)} {found}"
 
 
+def take(worker: int, decision: Decision, steps: list[Step]) -> Operation:
+    """Note that `worker` is let go, unless only to begin; return what it asks for."""
+    operation = decision.ready[worker]
+    if operation != START:
+        steps.append(Step(worker, frozenset(decision.ready), operation))
+    return operation
+
+
 class Serial:
     """Lets one call after another run to its end."""
 
@@ -171,7 +181,7 @@ class Serial:
     def choose(self, decision: Decision) -> int | None:
         worker = next((call for call in self._order if call in decision.ready), None)
         if worker is not None:
-            self.steps.append(Step(worker, frozenset(decision.ready), decision.ready[worker]))
+            take(worker, decision, self.steps)
         return worker
 
 
@@ -181,19 +191,21 @@ class Replay:
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
         self._marker = _Marker()
+        self._last: int | None = None
         self.steps: list[Step] = []
         self.departure: Departure | None = None
 
     def choose(self, decision: Decision) -> int | None:
         """Say who goes next, or None when nobody can."""
-        number, last = len(self.steps), self.steps[-1].worker if self.steps else None
+        number = len(self.steps)
         if not decision.ready:
             if number < len(self._schedule.marks):
-                self._depart(number, last or 0, None)
+                self._depart(number, self._last or 0, None)
             return None
-        worker = self._follow(number, decision, unforced(decision.ready, last))
-        operation = decision.ready[worker]
-        self.steps.append(Step(worker, frozenset(decision.ready), operation))
+        self._last = worker = self._follow(number, decision, unforced(decision.ready, self._last))
+        operation = take(worker, decision, self.steps)
+        if operation == START:
+            return worker
         mark = self._marker.mark(worker, operation)
         if self._schedule.marks and self._schedule.marks[number : number + 1] != mark:
             self._depart(number, worker, operation)

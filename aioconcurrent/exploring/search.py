@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from .footprint import Catalogue
+from .operation import START
 from .runs import Divergence, Rules, Run, eligible, spins
 from .unfolding import Event, State, Unfolding
 
@@ -36,6 +37,7 @@ class _Node:
     state: State
     last: int | None  # who can go on there without a preemption
     edge: "_Edge | None" = None
+    fresh: bool = False  # that one has only begun, which is one with its first operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,8 @@ class Search:
         if event is None:
             return None
         last = edge.worker if event.moved[edge.worker].ready else None
-        return _Node(unfolding.successor(edge.node.state, event), last, edge)
+        fresh = unfolding.standing(edge.node.state, edge.worker).operation == START
+        return _Node(unfolding.successor(edge.node.state, event), last, edge, fresh)
 
     def _edges(self, unfolding: Unfolding, node: _Node) -> Generator[list[int], None, tuple[list[_Edge], list[_Edge]]]:
         """The steps to take from here: those without and those with a preemption."""
@@ -184,6 +187,8 @@ class Search:
         if last is None:
             return [_Edge(node, call) for call in candidates], []
         going = _Edge(node, last)
+        if node.fresh:
+            return [going], []
         event = yield from self._event(unfolding, going)
         if event is not None and not unfolding.contested(last, event.effect):
             self._private.add((last, event.effect))

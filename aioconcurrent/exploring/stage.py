@@ -27,6 +27,7 @@ class Performance:
     """How one run went.
 
     Attributes:
+        prelude: What made the calls ready.
         steps: What was done, in the order in which it was let go.
         reports: One per call; each is final when its process has ended, see `Stage.close_curtain`.
         problem: Why the run was given up before its end; empty if it was not.
@@ -35,6 +36,7 @@ class Performance:
         unseen: What could not be seen of the run, a sentence each; with any, "no race" is not exhaustive.
     """
 
+    prelude: Sequence[TracedStep]
     steps: Sequence[TracedStep]
     reports: Sequence[Report]
     problem: str = ""
@@ -127,6 +129,7 @@ class Stage:
             cast.give_up()
             await cast.has_gone.wait()
         return Performance(
+            prelude=cast.controller.prelude,
             steps=cast.controller.trace,
             reports=[each.report for each in cast.attendances],
             problem=problem,

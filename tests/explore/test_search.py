@@ -228,7 +228,7 @@ def test_calls_that_begin_differently_are_reported() -> None:
         yield c.update("counter", s.plus(1), id=1)
 
     first = explore(s.twice(moody), POSTGRESQL).search.divergences[0]
-    assert (first.run, first.step, first.worker) == (2, 0, None)
+    assert (first.run, first.step, first.worker) == (2, 2, 0)
 
 
 def test_a_call_without_any_operation_is_no_trouble() -> None:

@@ -17,7 +17,7 @@ from tempfile import gettempdir
 from typing import Any
 
 from aioconcurrent.exploring.footprint import Catalogue
-from aioconcurrent.exploring.operation import Operation
+from aioconcurrent.exploring.operation import START, Operation
 from aioconcurrent.exploring.runs import Run
 from aioconcurrent.exploring.schedule import Step, preemptions
 from aioconcurrent.exploring.search import Search
@@ -196,6 +196,7 @@ def _conditions(where: Row) -> str:
 class Worker:
     steps: Steps
     client: Client
+    begun: bool = False
     request: Request | None = None
     end: str = ""
 
@@ -209,23 +210,27 @@ class Simulation:
         programs = zip(scenario.programs, clients, strict=True)
         self._workers = [Worker(program(client), client) for program, client in programs]
         self._failed: set[int] = set()
-        for number in range(len(self._workers)):
-            self._advance(number, "value", None)
 
     def decision(self) -> Decision:
         ready, blocked = {}, set()
         for number, worker in enumerate(self._workers):
             if worker.client.session.waiting:
                 blocked.add(number)
+            elif not worker.begun:
+                ready[number] = START
             elif worker.request:
                 ready[number] = worker.request.operation
         return Decision(ready, frozenset(blocked), frozenset(self._failed))
 
     def step(self, number: int) -> None:
         """Let one call go, until all stand still."""
-        request = self._workers[number].request
+        worker, self._failed = self._workers[number], set()
+        if not worker.begun:
+            worker.begun = True
+            self._advance(number, "value", None)
+            return
+        request = worker.request
         assert request is not None
-        self._failed = set()
         self._settle(self._host.begin(self._host.sessions[number], request.body()))
         while not (decision := self.decision()).ready and decision.blocked:
             self._settle(self._host.give_up())
@@ -274,6 +279,8 @@ def every_outcome(scenario: Scenario, engine: Engine, limit: int = 10**9) -> tup
     runs = 0
     while left and runs < limit:
         simulation, steps, plan = Simulation(scenario, engine, runs), list[Step](), left.pop()
+        for call in simulation.decision().ready:  # to begin touches nothing
+            simulation.step(call)
         while ready := simulation.decision().ready:
             first, *others = sorted(ready)
             if len(steps) >= len(plan):
