@@ -66,6 +66,7 @@ async def _run(question: Question, views: Sequence[View], in_caller: InCaller) -
         _refuse_uncommitted(project.databases)
         context = Context(Surroundings.capture(), _pickling.dumps(project), modules)
         with ExploredDatabases(project.databases) as databases:
+            await anyio.to_thread.run_sync(databases.identify)
             if any(view.opened for view in views):
                 await anyio.to_thread.run_sync(databases.open_likely)
             try:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .caches import READS, shown, store
+from .identity import cache_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -25,14 +26,30 @@ class CacheState:
     """The keys that calls have changed, in this process's own connections to the caches.
 
     Each store is like a table, named "cache " and the store, with a row for each key.
+
+    Attributes:
+        unseen: Which stores of calls are unknown here, a sentence each.
     """
 
     def __init__(self) -> None:
         self._caches: dict[str, Any] | None = None  # by store
+        self._names: dict[str, str] = {}  # of stores, by their spellings
+        self.unseen: set[str] = set()
         self._start: dict[tuple[str, str], Any] = {}
+
+    def name_of(self, spelling: str) -> str:
+        """The one name of a store that several caches may spell in several ways."""
+        if not self._names:
+            self._names = cache_names(self._open())
+        return self._names.get(spelling, spelling)
 
     def note(self, operation: Operation) -> None:
         """Look up what a call is about to change."""
+        if operation.kind == "cache" and operation.database not in self._open():
+            self.unseen.add(
+                f"the cache at {operation.database} is none of CACHES, so that what it holds is not put back, and who "
+                "else uses it is not known"
+            )
         if operation.kind != "cache" or operation.text in READS:
             return
         cache = self._open().get(operation.database)

@@ -8,15 +8,16 @@ an event loop.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..exploring.facts import Key
 from ..exploring.footprint import Catalogue, footprint
 from .cache_state import CacheState
 from .handoff import database_identity
+from .identity import database_names
 from .probes import open_probe
-from .state import open_state
+from .state import StateError, open_state
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -55,8 +56,9 @@ class ExploredDatabases:
     """
 
     def __init__(self, handoff: Handoff) -> None:
+        self._handoff = handoff
         self._candidates = _test_databases(handoff)
-        self._in_use = {identity for identity, (alias, _) in self._candidates.items() if alias in handoff.in_use}
+        self._names: dict[str, str] = {}  # of databases, by their spellings
         self._stack = ExitStack()
         self.caches = CacheState()
         self._stack.callback(self.caches.close)
@@ -68,6 +70,18 @@ class ExploredDatabases:
         self.probes: dict[str, Probe] = {}
         self.one_waiter = False
 
+    def identify(self) -> None:
+        """Find out which aliases are of one database."""
+        self._names = database_names(self._candidates)
+
+    def named(self, operation: Operation) -> Operation:
+        """Call the database or the cache of an operation by its one name, whatever its alias is."""
+        if operation.kind == "cache":
+            name = self.caches.name_of(operation.database)
+        else:
+            name = self._names.get(operation.database, operation.database)
+        return operation if name == operation.database else replace(operation, database=name)
+
     def knows(self, operation: Operation) -> bool:
         """Whether the database of an operation is open, or is none."""
         if operation.kind in _NO_ROUND_TRIP:
@@ -76,16 +90,21 @@ class ExploredDatabases:
 
     def open_likely(self) -> None:
         """Open the database that the calls will use, if it is clear which."""
-        if len(self._in_use) == 1:
-            self.open(*self._in_use)
+        settings = self._handoff.settings()
+        spelled = [database_identity(settings[alias]) for alias in self._handoff.likely]
+        in_use = {self._names.get(spelling, spelling) for spelling in spelled}
+        if len(in_use) == 1:
+            self.open(*in_use)
 
     def open(self, identity: str) -> None:
         """Take the rows that the database of this name holds now as its starting rows.
 
         Raises:
-            StateError: They cannot be read.
+            StateError: They cannot be read, or none of the caller's aliases is of this database.
             ProbeNotPermittedError: Its user may not see who waits for locks.
         """
+        if identity not in self._candidates:
+            raise StateError(identity, "a call has connected to it, and no alias of DATABASES leads there.")
         alias, settings = self._candidates[identity]
         state = open_state(alias, settings)
         self._stack.callback(state.close)
@@ -139,6 +158,11 @@ class ExploredDatabases:
         for each in self._databases:
             each.state.restore(None if tables is None else _own(each, tables))
         self.caches.restore()
+
+    @property
+    def unseen(self) -> frozenset[str]:
+        """What could not be seen of what calls did to them, a sentence each."""
+        return frozenset(self.caches.unseen)
 
     @property
     def remarks(self) -> list[str]:

@@ -6,6 +6,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from .identity import sqlite_file
+
 
 def lock_holders(identity: str) -> frozenset[int]:
     """The processes that have a write lock on the file of a database, or on what SQLite keeps beside it.
@@ -15,7 +17,7 @@ def lock_holders(identity: str) -> frozenset[int]:
     Args:
         identity: As `database_identity` has it.
     """
-    file, found = identity.rpartition("@")[0], set()
+    file, found = sqlite_file(identity.rpartition("@")[0]), set()
     inodes = set()
     for suffix in ("", "-wal", "-shm"):
         with suppress(OSError):

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
+# Options of drivers that say where a database is, beside or in place of the settings.
+_PLACES = (
+    *("service", "dbname", "host", "hostaddr", "port"),  # of PostgreSQL
+    *("db", "database", "unix_socket", "read_default_file", "read_default_group"),  # of MySQL
+)
 _taken_over: dict[str, bytes] = {}  # as in `Handoff.pickled`
 
 
@@ -128,14 +133,16 @@ def _aliases_of(settings: Mapping[str, Mapping[str, Any]], names: set[str]) -> f
 
 
 def database_identity(settings: Mapping[str, Any]) -> str:
-    """What all aliases of one database have in common."""
-    return f"{settings['NAME']}@{settings.get('HOST', '')}:{settings.get('PORT', '')}"
+    """How these settings spell a database; another spelling may be of the same one (`identity.py`)."""
+    options = settings.get("OPTIONS") or {}
+    elsewhere = "".join(f" {name}={options[name]}" for name in _PLACES if name in options)
+    return f"{settings['NAME']}@{settings.get('HOST', '')}:{settings.get('PORT', '')}{elsewhere}"
 
 
 def is_in_memory(settings: Mapping[str, Any]) -> bool:
     """Whether these connection settings are of an SQLite database in memory."""
     name = str(settings.get("NAME"))
-    return "sqlite" in settings.get("ENGINE", "") and (name == ":memory:" or "mode=memory" in name)
+    return "lite" in settings.get("ENGINE", "") and (name == ":memory:" or "mode=memory" in name)
 
 
 def _lend(settings: Mapping[str, Any], lent: Mapping[str, str]) -> dict[str, Any]:

@@ -263,7 +263,8 @@ class Controller:
             match message:
                 case Want():
                     self._note_rows(player, message.columns, message.rows)
-                    player.want, player.state = message, _State.WAITING
+                    operation = self._databases.named(message.operation)
+                    player.want, player.state = replace(message, operation=operation), _State.WAITING
                     player.note_session()
                 case Ended():
                     self._note_rows(player, message.columns, message.rows)

@@ -403,7 +403,7 @@ class Explorer:
     def _not_seen(self) -> list[str]:
         """Why "no race" would not be said of all that can happen."""
         widened = [f"rows of {table} change without any statement that says so" for table in self.databases.widened]
-        return sorted([*self._unseen, *widened])
+        return sorted([*self._unseen, *self.databases.unseen, *widened])
 
 
 def _counted(number: int, what: str) -> str:

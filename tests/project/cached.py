@@ -5,6 +5,7 @@ from typing import Any
 from django.core.cache import cache, caches
 from django.core.cache.backends.filebased import FileBasedCache
 from django.core.cache.backends.locmem import LocMemCache
+from django.core.cache.backends.redis import RedisCache
 
 from aioconcurrent import step
 from tests.project.shop.models import Counter
@@ -104,3 +105,18 @@ def stop_at(*names: str) -> str:
 def add_one_atomically(key: str) -> None:
     cache.add(key, 0)
     cache.incr(key)
+
+
+def add_one_in(alias: str, key: str) -> None:
+    """The wrong way, in a cache of that name."""
+    caches[alias].set(key, caches[alias].get(key, 0) + 1)
+
+
+def count_in(alias: str, key: str) -> None:
+    """The right way."""
+    caches[alias].incr(key)
+
+
+def set_by_hand(url: str, key: str) -> None:
+    """Use a cache that the settings do not know."""
+    RedisCache(url, {}).set(key, 1, timeout=1)
