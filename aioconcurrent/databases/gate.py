@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _QUERY_CANCELED = "57014"  # PostgreSQL; by the controller where it resolves a deadlock
 _SQLITE_BUSY = 5
+_MYSQL_LOST = frozenset({1053, 1927, 2006, 2013, 4031})  # shutdown, killed, gone away, lost, timed out
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +66,14 @@ class Done:
         rowcount: Of a cache operation: how many keys it found, added, touched or deleted.
         columns: Of a cache operation: its keys.
         rows: Of a cache operation: one row, the values found or stored.
+        lost: Whether the server has ended the session.
     """
 
     rowcount: int | None
     error: str | None
     columns: tuple[str, ...] = ()
     rows: tuple[tuple[Primitive, ...], ...] = ()
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +184,7 @@ class Gate(Passage):
             raise _deadlock(connection) from cause
         if self._would_wait(connection, kind, cause) and self.say(Busy()) == "retry":
             return True
-        self._report(Done(None, told_error(error)))
+        self._report(Done(None, told_error(error), lost=_is_lost(connection, cause)))
         return False
 
     def _would_wait(self, connection: Any, kind: Kind, cause: BaseException) -> bool:
@@ -208,6 +211,15 @@ def _done(rowcount: int | None, columns: tuple[str, ...], rows: tuple[tuple[Prim
 def _sqlstate(error: BaseException) -> str | None:
     """What psycopg and psycopg2 call by different names."""
     return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+
+
+def _is_lost(connection: Any, cause: BaseException) -> bool:
+    """Whether the server has ended the session: psycopg keeps that in mind, drivers of MySQL say it in the error."""
+    if connection.vendor == "mysql":
+        return bool(cause.args) and cause.args[0] in _MYSQL_LOST
+    return (
+        connection.vendor == "postgresql" and connection.connection is not None and bool(connection.connection.closed)
+    )
 
 
 def _deadlock(connection: BaseDatabaseWrapper) -> Exception:

@@ -8,6 +8,7 @@ except for giving up.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,8 @@ _GLANCE = 0.001  # seconds that a statement may take before the database is aske
 _OUTSIDER = 0.5  # seconds for which somebody outside the calls may hold a lock; autovacuum gives way sooner
 STEPS = 1000  # of one run
 
+_ENDS_SESSIONS = re.compile(r"\bpg_terminate_backend\b|^\s*KILL\b", re.IGNORECASE)
+
 
 class Chooser(Protocol):
     """Says who goes next: a run of the search, a replay, a serial order."""
@@ -48,6 +51,10 @@ class Chooser(Protocol):
 
 class RunGivenUpError(Exception):
     """The run cannot be seen to its end; the argument says why."""
+
+
+class CallDiedError(Exception):
+    """The process of a call has ended while it stood still; the argument is the call's number."""
 
 
 class UnknownDatabaseError(Exception):
@@ -134,6 +141,7 @@ class Controller:
 
         Raises:
             RunGivenUpError: They do not come to their ends.
+            CallDiedError: The process of one ends before its call does.
             UnknownDatabaseError: One would use a database whose rows nobody could put back.
         """
         for player in self._players:
@@ -144,6 +152,7 @@ class Controller:
         for _ in range(STEPS):
             while self._in(_State.BLOCKED) and not self._in(_State.WAITING):
                 await self._unblock()
+            await self._take_news()
             worker = chooser.choose(self._decision())
             if worker is None:
                 return
@@ -277,6 +286,8 @@ class Controller:
                 case Done():
                     self._note_end(player, message)
                 case None:
+                    if player.state not in (_State.IDLE, _State.RUNNING):
+                        raise CallDiedError(player.number)
                     player.state, self._dirty = _State.ENDED, True
                     player.closed |= player.sessions
 
@@ -286,6 +297,10 @@ class Controller:
 
     def _note_end(self, player: Player, done: Done) -> None:
         assert player.step is not None
+        if done.lost and not any(_ENDS_SESSIONS.search(step.operation.text) for step in self.trace):
+            raise RunGivenUpError(
+                f"the server has ended the session of call {player.number + 1}, and no call asked it to"
+            )
         step = replace(
             self.trace[player.step],
             rowcount=done.rowcount,

@@ -11,6 +11,7 @@ import anyio
 from .._pickling import text_of
 from ..exceptions import WrappedError
 from .anomalies import name_anomaly
+from .answers import answers
 from .exploration import Counterexample, Exploration
 from .footprint import footprint, overlap
 from .oracle import Oracle
@@ -112,7 +113,7 @@ class Explorer:
     _made: int = 0
     _met: bool = False  # some call changed what another touched
     _problems: list[str] = field(default_factory=list)
-    _raised: list[str] = field(default_factory=list)
+    _answers: str = ""  # of the calls in the first run
     _notes: dict[str, None] = field(default_factory=dict)  # in the order in which they came up
     _unseen: set[str] = field(default_factory=set)  # what could not be seen, a sentence each
 
@@ -183,6 +184,7 @@ class Explorer:
         if seen is None:
             return None
         if run.number == 1:
+            self._answers = answers(seen.ending.outcomes)
             self._note_errors(seen)
         if run.serial and self.referee.rule is None:
             await self._learn(serial_order(seen.steps, len(self.calls)), seen)
@@ -198,8 +200,7 @@ class Explorer:
             error = outcome.error if isinstance(outcome, WrappedError) else None
             if error is not None and not isinstance(error, self.referee.refusals):
                 told = f"{type(error).__name__}: {text_of(error)}".strip(": ")
-                self._raised.append(f"even with the calls one after another {call_name(call)} raises {told}")
-        self._notes |= dict.fromkeys(self._raised)
+                self._notes[f"even with the calls one after another {call_name(call)} raises {told}"] = None
 
     async def _confirm(self, schedule: Schedule, first: _Seen) -> Counterexample | None:
         """See whether the order goes wrong a second time, and whether a simpler one does, too."""
@@ -331,7 +332,9 @@ class Explorer:
     ) -> _Seen | None:
         if any(performance.reports[number].result is None for number in calls):
             await self.stage.close_curtain()
-        problem = performance.problem or self._death(performance, calls)
+        problem = performance.problem or self._death(
+            performance, calls if performance.dead is None else [performance.dead]
+        )
         if problem:
             await self.end_sessions(performance.reports)
             self._problems.append(problem)
@@ -359,10 +362,13 @@ class Explorer:
     def _check_limits(self) -> None:
         if len(self._problems) >= _PROBLEMS:
             raise _StopError(self._problems[0])
+        spent = ""
         if self._made >= self.limits.max_schedules:
-            raise _StopError(f"the budget of {self.limits.max_schedules} schedules is spent; none of them goes wrong")
-        if anyio.current_time() >= self._deadline:
-            raise _StopError(f"the budget of {self.limits.max_seconds:g} s is spent; no schedule so far goes wrong")
+            spent = f"the budget of {self.limits.max_schedules} schedules is spent; none of them goes wrong"
+        elif anyio.current_time() >= self._deadline:
+            spent = f"the budget of {self.limits.max_seconds:g} s is spent; no schedule so far goes wrong"
+        if spent:
+            raise _StopError("; ".join([spent, *self._problems[:1]]))
 
     async def _in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         return await anyio.to_thread.run_sync(function, *args)
@@ -389,7 +395,7 @@ class Explorer:
                 "nothing overlapped: no two calls touched the same data with one of them changing it, so that no "
                 "order of theirs could matter"
             )
-            return self._inconclusive("; ".join([nothing, *self._raised, *self._not_seen()]))
+            return self._inconclusive("; ".join([nothing, self._answers, *self._not_seen()]))
         unseen = self._not_seen()
         fate = "ends as a serial one does" if self.referee.rule is None else "keeps the rule"
         reason = f"every order that {'was run' if unseen else 'can matter'} {fate}"

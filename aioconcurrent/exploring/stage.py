@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ..engine.launch import serving
-from .controller import Controller, RunGivenUpError, UnknownDatabaseError
+from .controller import CallDiedError, Controller, RunGivenUpError, UnknownDatabaseError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
@@ -31,6 +31,7 @@ class Performance:
         steps: What was done, in the order in which it was let go.
         reports: One per call; each is final when its process has ended, see `Stage.close_curtain`.
         problem: Why the run was given up before its end; empty if it was not.
+        dead: The call whose process ended before the call did, if one did while it stood still.
         unknown: The `Operation.database` of one that has to be opened before the run can be made.
         unshared: Which caches the calls used that no other process sees, a sentence each.
         unseen: What could not be seen of the run, a sentence each; with any, "no race" is not exhaustive.
@@ -40,6 +41,7 @@ class Performance:
     steps: Sequence[TracedStep]
     reports: Sequence[Report]
     problem: str = ""
+    dead: int | None = None
     unknown: str = ""
     unshared: frozenset[str] = frozenset()
     unseen: frozenset[str] = frozenset()
@@ -115,17 +117,19 @@ class Stage:
         begun = time.monotonic()
         await cast.arrive(self._start_up)
         self._next = await self._prepare()
-        problem = unknown = ""
+        problem, dead, unknown = "", None, ""
         with anyio.move_on_at(deadline) as scope:
             try:
                 await cast.controller.run(chooser, calls)
             except RunGivenUpError as given_up:
                 problem = str(given_up)
+            except CallDiedError as died:
+                dead = died.args[0]
             except UnknownDatabaseError as new:
                 unknown = new.args[0]
         if scope.cancelled_caught:
             problem = f"the time was over in the middle of a run that had taken {time.monotonic() - begun:.1f} s"
-        if problem or unknown:
+        if problem or unknown or dead is not None:
             cast.give_up()
             await cast.has_gone.wait()
         return Performance(
@@ -133,6 +137,7 @@ class Stage:
             steps=cast.controller.trace,
             reports=[each.report for each in cast.attendances],
             problem=problem,
+            dead=dead,
             unknown=unknown,
             unshared=frozenset(cast.controller.unshared),
             unseen=frozenset(cast.controller.unseen),

@@ -125,6 +125,7 @@ def test_calls_that_share_nothing_leave_the_question_open(database: str) -> None
     )
     assert found.verdict == "inconclusive"
     assert "nothing overlapped" in found.reason
+    assert found.reason.endswith("one after the other, A returns 101, B returns True")
 
 
 @pytest.mark.parametrize("database", on("postgresql"))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import threading
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from django.db import connections, transaction
+from django.db import DatabaseError, InterfaceError, connections, transaction
 
 from tests.project.shop.calls import increment
 from tests.project.shop.models import Counter
@@ -122,3 +124,30 @@ def sleep_in_transaction(pk: int, using: str) -> None:
     with transaction.atomic(using):
         Counter.objects.using(using).filter(pk=pk).update(value=1)
         time.sleep(FOR_EVER)
+
+
+def die_while_it_stands(pk: int, using: str, *, dies: bool) -> None:
+    """End this process from a thread while another call runs."""
+    if dies:
+        threading.Timer(0.1, lambda: os._exit(3)).start()
+    Counter.objects.using(using).get(pk=pk)
+    time.sleep(0 if dies else 0.3)
+    Counter.objects.using(using).filter(pk=pk).update(value=1)
+
+
+def lose_session_to_somebody(pk: int, using: str) -> None:
+    """Have a session that is none of the calls' end this one."""
+    connection = connections[using]
+    counter = Counter.objects.using(using).get(pk=pk)
+    own: Any = connection.connection
+    session = own.info.backend_pid if connection.vendor == "postgresql" else own.thread_id()
+    other: Any = connection.copy()
+    other.connect()
+    cursor = other.connection.cursor()
+    cursor.execute(
+        f"SELECT pg_terminate_backend({session})" if connection.vendor == "postgresql" else f"KILL {session}"
+    )
+    other.connection.close()
+    with contextlib.suppress(DatabaseError, InterfaceError):
+        Counter.objects.using(using).filter(pk=counter.pk).update(value=1)
+    connection.close()
