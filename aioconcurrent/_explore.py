@@ -78,7 +78,9 @@ async def _run(question: Question, views: Sequence[View], in_caller: InCaller) -
                     referee = _referee(question, in_caller, loan)
                     texts = tuple(call.text for call in calls)
                     with reporting(options.max_schedules) as progress:
-                        explorer = Explorer(texts, stage, databases, referee, limits, end_sessions, progress)
+                        explorer = Explorer(
+                            texts, _classes(calls), stage, databases, referee, limits, end_sessions, progress
+                        )
                         found = await _found(explorer, question.schedule)
             except BootFailedError as failure:
                 raise failure.args[0] from None
@@ -88,6 +90,12 @@ async def _run(question: Question, views: Sequence[View], in_caller: InCaller) -
 
 async def _found(explorer: Explorer, schedule: Schedule | None) -> Exploration:
     return await (explorer.explore() if schedule is None else explorer.replay(schedule))
+
+
+def _classes(calls: Sequence[Call]) -> tuple[int, ...]:
+    """Of each call the first that is the same function with the same arguments."""
+    pickled = [call.pickle() for call in calls]
+    return tuple(pickled.index(each) for each in pickled)
 
 
 def _refuse_uncommitted(databases: Handoff) -> None:

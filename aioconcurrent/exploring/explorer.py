@@ -99,10 +99,13 @@ class Explorer:
     """One exploration.
 
     Args:
+        calls: The text of each.
+        classes: Of each a number, the same for those that are the same function with the same arguments.
         progress: Is told how many runs were made.
     """
 
     calls: tuple[str, ...]
+    classes: tuple[int, ...]
     stage: Stage
     databases: ExploredDatabases
     referee: Referee
@@ -167,7 +170,7 @@ class Explorer:
 
     async def _explore_once(self) -> Exploration:
         search = Search(
-            len(self.calls),
+            self.classes,
             self.databases.catalogue,
             max_preemptions=self.limits.preemptions,
             one_waiter=self.databases.one_waiter,

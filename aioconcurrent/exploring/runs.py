@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from .dependence import Status, contend
 from .footprint import Catalogue
+from .operation import START
 from .schedule import Schedule, Step, is_serial, take, unforced
 from .steps import Decision, Standing, observe, request
 from .trace import call_name
@@ -24,7 +25,7 @@ Request = tuple[str, str]
 class Rules:
     """What holds for a whole exploration."""
 
-    calls: int
+    classes: tuple[int, ...]  # of each call; those that are the same function with the same arguments share one
     catalogue: Catalogue
     one_waiter: bool
 
@@ -59,12 +60,21 @@ def _told(request: Request | None) -> str:
 def eligible(standings: Mapping[int, Standing], rules: Rules) -> list[int]:
     """The calls that may be let go.
 
+    Calls of one class begin by number: every other order of theirs is one of these
+    with the calls renamed.
+
     With `one_waiter`, a call that wants a lock for which another already waits is
     left until that one has it, unless it holds that lock itself: PostgreSQL does
     not wake two waiters for one row in the order they came (research/stepping.md,
     section 4).
     """
-    ready = [call for call, standing in standings.items() if standing.ready]
+    idle = {call for call, standing in standings.items() if standing.operation == START}
+    first = {rules.classes[call]: call for call in sorted(idle, reverse=True)}
+    ready = [
+        call
+        for call, standing in standings.items()
+        if standing.ready and (call not in idle or first[rules.classes[call]] == call)
+    ]
     blocked = [call for call, standing in standings.items() if standing.blocked]
     if not (rules.one_waiter and ready and blocked):
         return ready
@@ -154,7 +164,8 @@ class Run:
         return keep_on(candidates, last, self._standings)
 
     def _begin(self, decision: Decision) -> None:
-        self._standings = {call: Standing(decision.ready.get(call), blocked=False) for call in range(self._rules.calls)}
+        calls = range(len(self._rules.classes))
+        self._standings = {call: Standing(decision.ready.get(call), blocked=False) for call in calls}
         if self.unfolding is None:
             self.unfolding = Unfolding(dict(self._standings))
         self.state = self.unfolding.start

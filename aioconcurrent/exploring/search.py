@@ -2,8 +2,10 @@
 
 The search walks through the states of the unfolding as if it ran the program:
 first the serial orders, then everything one preemption away, then two, until
-nothing is left.  It asks for a run only where no earlier run can predict the next
-step, or where it comes to an end that no run has come to.  Every run it asks for
+nothing is left.  With more than three calls the serial orders are too many to come
+first; to begin out of turn is put off there as a preemption is.
+
+It asks for a run only where no earlier run can predict the next step, or where it comes to an end that no run has come to.  Every run it asks for
 is therefore new: no two of them can be turned into each other by swapping steps
 whose order does not matter, and as many runs as there are such classes exhaust
 the program.  Bounding preemptions is sound here, unlike together with sleep sets
@@ -12,14 +14,17 @@ state was reached with as few (Musuvathi and Qadeer, MSR-TR-2007-12).
 """
 
 from collections import deque
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from .footprint import Catalogue
 from .operation import START
 from .runs import Divergence, Rules, Run, eligible, spins
+from .steps import Standing
 from .unfolding import Event, State, Unfolding
+
+FEW = 3  # calls whose serial orders are all run first
 
 
 class Omission(Enum):
@@ -36,6 +41,7 @@ class _Node:
 
     state: State
     last: int | None  # who can go on there without a preemption
+    preemptions: int
     edge: "_Edge | None" = None
     fresh: bool = False  # that one has only begun, which is one with its first operation
 
@@ -46,6 +52,7 @@ class _Edge:
 
     node: _Node
     worker: int
+    preemptions: int  # of all the steps up to this one
 
 
 def _choices(node: _Node) -> list[int]:
@@ -56,6 +63,15 @@ def _choices(node: _Node) -> list[int]:
     return choices[::-1]
 
 
+@dataclass(frozen=True, slots=True)
+class _Fork:
+    """The steps to take from a state: those that come next, those with a preemption, those of a call out of turn."""
+
+    same: Sequence[_Edge] = ()
+    preempting: Sequence[_Edge] = ()
+    straying: Sequence[_Edge] = ()
+
+
 class _OutdatedError(Exception):
     """A step that was taken for private has proved not to be."""
 
@@ -63,7 +79,7 @@ class _OutdatedError(Exception):
 class Search:
     """All orders of the steps of some calls, one run after the other.
 
-        search = Search(2, catalogue)
+        search = Search((0, 1), catalogue)
         while (run := search.next_run()) is not None:
             decision = ...  # put the database back, start the calls
             while (worker := run.choose(decision)) is not None:
@@ -72,16 +88,21 @@ class Search:
     A run that is left before `choose` has returned None counts as cut.
 
     Args:
-        calls: How many calls there are.
+        classes: Of each call a number, the same for those that are the same function with the same arguments.
         catalogue: What the database knows about its tables.
         max_preemptions: Leave out orders that need more; None for no limit.
         one_waiter: Let only one call wait for a lock; needed where waiters are not woken in a fixed order.
     """
 
     def __init__(
-        self, calls: int, catalogue: Catalogue, *, max_preemptions: int | None = None, one_waiter: bool = False
+        self,
+        classes: Sequence[int],
+        catalogue: Catalogue,
+        *,
+        max_preemptions: int | None = None,
+        one_waiter: bool = False,
     ) -> None:
-        self._rules = Rules(calls, catalogue, one_waiter)
+        self._rules = Rules(tuple(classes), catalogue, one_waiter)
         self._max_preemptions = max_preemptions
         self._plans = self._walk()
         self._unfolding: Unfolding | None = None
@@ -140,60 +161,91 @@ class Search:
 
     def _pass(self, unfolding: Unfolding) -> Iterator[list[int]]:
         """Walk from the start to wherever one can come, by the preemptions that it takes."""
-        seen: set[tuple[State, int | None]] = set()
-        now, later = deque[_Edge | None]([None]), deque[_Edge]()
-        self.preemptions = 0
+        seen: dict[tuple[State, int | None], int] = {}
+        now, preempting, straying = deque[_Edge | None]([None]), list[_Edge](), list[_Edge]()
         while now:
             stack = [now.popleft()]
             while stack:
-                node = yield from self._follow(unfolding, stack.pop())
-                if node is None or (node.state, node.last) in seen:
+                edge = stack.pop()
+                self.preemptions = 0 if edge is None else edge.preemptions
+                node = yield from self._follow(unfolding, edge)
+                if node is None or self._has_seen(seen, node):
                     continue
-                seen.add((node.state, node.last))
-                same, more = yield from self._edges(unfolding, node)
-                stack += reversed(same)
-                later += more
-            if later and not now:
-                self.preemptions += 1
-                if self._max_preemptions is not None and self.preemptions > self._max_preemptions:
-                    self.omissions.add(Omission.BOUND)
-                    return
-                now, later = deque(later), deque()
+                fork = yield from self._fork(unfolding, node)
+                stack += reversed(fork.same)
+                preempting += self._within_bound(fork.preempting)
+                straying += self._within_bound(fork.straying)
+            if not now:
+                now, preempting, straying = deque([*preempting, *straying]), [], []
+
+    def _has_seen(self, seen: dict[tuple[State, int | None], int], node: _Node) -> bool:
+        """Whether the walk was here, and with as few preemptions, if they are bounded."""
+        key = node.state, node.last
+        if key in seen and (self._max_preemptions is None or seen[key] <= node.preemptions):
+            return True
+        seen[key] = node.preemptions
+        return False
+
+    def _within_bound(self, edges: Sequence[_Edge]) -> list[_Edge]:
+        bound = self._max_preemptions
+        found = [edge for edge in edges if bound is None or edge.preemptions <= bound]
+        if len(found) < len(edges):
+            self.omissions.add(Omission.BOUND)
+        return found
 
     def _follow(self, unfolding: Unfolding, edge: _Edge | None) -> Generator[list[int], None, _Node | None]:
         """Take a step, or none from before the start."""
         if edge is None:
-            return _Node(unfolding.start, None)
+            return _Node(unfolding.start, None, 0)
         event = yield from self._event(unfolding, edge)
         if event is None:
             return None
         last = edge.worker if event.moved[edge.worker].ready else None
         fresh = unfolding.standing(edge.node.state, edge.worker).operation == START
-        return _Node(unfolding.successor(edge.node.state, event), last, edge, fresh)
+        return _Node(unfolding.successor(edge.node.state, event), last, edge.preemptions, edge, fresh)
 
-    def _edges(self, unfolding: Unfolding, node: _Node) -> Generator[list[int], None, tuple[list[_Edge], list[_Edge]]]:
-        """The steps to take from here: those without and those with a preemption."""
+    def _fork(self, unfolding: Unfolding, node: _Node) -> Generator[list[int], None, _Fork]:
+        """Find the steps to take from here."""
         if node.state in self._cut:
-            return [], []
+            return _Fork()
         standings = unfolding.standings(node.state)
         candidates = eligible(standings, self._rules)
         if not candidates:
             if node.state not in self._ended:
                 yield from self._ask(_choices(node))
-            return [], []
+            return _Fork()
         last = node.last if node.last in candidates else None
-        if last is not None and spins(standings[last]) and len(candidates) > 1:
-            return [_Edge(node, call) for call in candidates if call != last], [_Edge(node, last)]
         if last is None:
-            return [_Edge(node, call) for call in candidates], []
-        going = _Edge(node, last)
+            same, straying = self._in_turn(node, candidates, standings)
+            return _Fork(same, straying=straying)
+        going, others = _Edge(node, last, node.preemptions), [call for call in candidates if call != last]
+        if spins(standings[last]) and others:
+            free, dear = (
+                [_Edge(node, call, node.preemptions) for call in others],
+                replace(going, preemptions=going.preemptions + 1),
+            )
+            return _Fork(free, [dear])
         if node.fresh:
-            return [going], []
+            return _Fork([going])
         event = yield from self._event(unfolding, going)
         if event is not None and not unfolding.contested(last, event.effect):
             self._private.add((last, event.effect))
-            return [going], []
-        return [going], [_Edge(node, call) for call in candidates if call != last]
+            return _Fork([going])
+        preempting, straying = self._in_turn(node, others, standings, cost=1)
+        return _Fork([going], preempting, straying)
+
+    def _in_turn(
+        self, node: _Node, calls: Sequence[int], standings: Mapping[int, Standing], cost: int = 0
+    ) -> tuple[list[_Edge], list[_Edge]]:
+        """Part the calls that it is the turn of from those that would begin before others of lower numbers."""
+        edges = [_Edge(node, call, node.preemptions + cost) for call in calls]
+        if len(self._rules.classes) <= FEW:
+            return edges, []
+        idle = [call for call in calls if standings[call].operation == START]
+        return (
+            [edge for edge in edges if edge.worker not in idle[1:]],
+            [edge for edge in edges if edge.worker in idle[1:]],
+        )
 
     def _event(self, unfolding: Unfolding, edge: _Edge) -> Generator[list[int], None, Event | None]:
         """What a step does; None if not even a run of it tells, because it did not get there."""

@@ -8,7 +8,7 @@ Django would send, so that the footprints read real SQL.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -319,9 +319,16 @@ class Found:
         return next((number for number, outcome in enumerate(self.outcomes, 1) if failing(outcome)), None)
 
 
-def explore(scenario: Scenario, engine: Engine, limit: int = 10**9, longest: int = 10**9, **options: Any) -> Found:
+def explore(
+    scenario: Scenario,
+    engine: Engine,
+    limit: int = 10**9,
+    longest: int = 10**9,
+    classes: Sequence[int] | None = None,
+    **options: Any,
+) -> Found:
     """Run a search to its end, or so many runs of it; a run of more than the longest is cut."""
-    search = Search(len(scenario.programs), scenario.catalogue, **options)
+    search = Search(classes or range(len(scenario.programs)), scenario.catalogue, **options)
     found = Found(search, [], [])
     while len(found.outcomes) < limit and (run := search.next_run()) is not None:
         simulation = Simulation(scenario, engine, run.number)
