@@ -5,12 +5,13 @@ first the serial orders, then everything one preemption away, then two, until
 nothing is left.  With more than three calls the serial orders are too many to come
 first; to begin out of turn is put off there as a preemption is.
 
-It asks for a run only where no earlier run can predict the next step, or where it comes to an end that no run has come to.  Every run it asks for
-is therefore new: no two of them can be turned into each other by swapping steps
-whose order does not matter, and as many runs as there are such classes exhaust
-the program.  Bounding preemptions is sound here, unlike together with sleep sets
-(research/stepping.md, section 2), because a state is left out only where the same
-state was reached with as few (Musuvathi and Qadeer, MSR-TR-2007-12).
+It asks for a run only where no earlier run can predict the next step, or where it
+comes to an end that no run has come to.  Every run it asks for is therefore new: no
+two of them can be turned into each other by swapping steps whose order does not
+matter, and as many runs as there are such classes exhaust the program.  Bounding
+preemptions is sound here, unlike together with sleep sets (research/stepping.md,
+section 2), because a state is left out only where the same state was reached with
+as few (Musuvathi and Qadeer, MSR-TR-2007-12).
 """
 
 from collections import deque
