@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..exploring.facts import Key
 from ..exploring.footprint import Catalogue, footprint
+from ..exploring.moments import Moments
 from .cache_state import CacheState
 from .handoff import database_identity
 from .identity import database_names
@@ -49,6 +50,7 @@ class ExploredDatabases:
         catalogue: What may happen to a table that a statement does not name.
         keys: Primary and foreign keys, by table.
         start: The rows at the start of every table that has any.
+        moments: Which statements are stepped as transactions.
         caches: What calls have changed in Django's caches.
         probes: By `Operation.database`, where statements can wait unseen.
         one_waiter: Whether waiters for one lock are not woken in a fixed order.
@@ -60,6 +62,7 @@ class ExploredDatabases:
         self._candidates = _test_databases(handoff)
         self._names: dict[str, str] = {}  # of databases, by their spellings
         self._stack = ExitStack()
+        self.moments = Moments()
         self.caches = CacheState()
         self._stack.callback(self.caches.close)
         self._databases: list[_Database] = []

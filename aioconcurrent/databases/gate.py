@@ -7,8 +7,9 @@ pass one at a time.
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .. import _pickling
@@ -16,6 +17,7 @@ from ..exploring.operation import START
 from .guard import session_id
 from .passage import ROWS, Passage, told_columns, told_error, told_rows
 from .sources import application_line
+from .transactions import transaction_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from .passage import Tell
 
 _QUERY_CANCELED = "57014"  # PostgreSQL; by the controller where it resolves a deadlock
+_NOT_IN_TRANSACTION = frozenset({"25001", "2D000"})  # PostgreSQL: of VACUUM, or of a procedure that commits
 _SQLITE_BUSY = 5
 _MYSQL_LOST = frozenset({1053, 1927, 2006, 2013, 4031})  # shutdown, killed, gone away, lost, timed out
 
@@ -56,6 +59,11 @@ class Busy:
 @dataclass(frozen=True, slots=True)
 class Cancelled:
     """PostgreSQL cancelled the statement at somebody's request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsplittable:
+    """A statement that was to be split cannot run in a transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,30 +154,72 @@ class Gate(Passage):
         with self._passing:
             if self.talk is None:
                 return run()
-            self._ask(self._describe(connection, kind, sql, parameters), session_id(connection))
-            while True:
-                try:
-                    value = run()
-                except Exception as error:
-                    if self._may_retry(connection, kind, error):
-                        continue
+            operation = self._describe(connection, kind, sql, parameters)
+            if self._ask(operation, session_id(connection)) == "split":
+                return self._pass_split(connection, operation, run, cursor)
+            value = self._attempt(connection, kind, run)
+            self._track(connection, kind, sql)
+            self._track_locks(connection, kind, sql)
+            self._report(Done(getattr(cursor, "rowcount", None), None))
+            return value
+
+    def _pass_split(self, connection: Any, operation: Operation, run: Callable[[], Any], cursor: Any) -> Any:
+        """Run a statement in a transaction of its own, whose COMMIT asks as a step by itself."""
+        transaction = transaction_of(connection)
+
+        def run_in_transaction() -> Any:
+            with connection.wrap_database_errors:
+                transaction.begin()
+            return run()
+
+        def undo(error: Exception) -> None:
+            with contextlib.suppress(Exception):  # the connection may be gone
+                transaction.rollback()
+            if _sqlstate(error.__cause__ or error) in _NOT_IN_TRANSACTION:
+                self.say(Unsplittable())
+
+        def commit() -> None:
+            with connection.wrap_database_errors:
+                transaction.commit()
+
+        value = self._attempt(connection, operation.kind, run_in_transaction, undo)
+        self._track(connection, operation.kind, operation.text)
+        self._report(Done(getattr(cursor, "rowcount", None), None))
+        end = replace(operation, kind="commit", text="", parameters=None, in_transaction=True, split=True)
+        self._ask(end, session_id(connection))
+        self._attempt(connection, "commit", commit)
+        self._track(connection, "commit", "")
+        self._report(Done(None, None))
+        return value
+
+    def _attempt(
+        self,
+        connection: Any,
+        kind: Kind,
+        run: Callable[[], Any],
+        undo: Callable[[Exception], None] = lambda _: None,
+    ) -> Any:
+        """Run a round trip, again and again where it has to wait for a lock of SQLite."""
+        while True:
+            try:
+                return run()
+            except Exception as error:
+                undo(error)
+                if not self._may_retry(connection, kind, error):
                     raise
-                self._track(connection, kind, sql)
-                self._track_locks(connection, kind, sql)
-                self._report(Done(getattr(cursor, "rowcount", None), None))
-                return value
 
     def fetched(self, cursor: Any, rows: Iterable[Any]) -> None:
         if self.is_closed() and len(self._rows) < ROWS:
             self._columns = told_columns(cursor)
             self._rows += told_rows(rows, ROWS - len(self._rows))
 
-    def _ask(self, operation: Operation, session: int | None) -> None:
+    def _ask(self, operation: Operation, session: int | None) -> str:
         # What an operation does elsewhere, as a cache in a database, comes after it as a step of its own.
         self._report(Done(None, None))
         columns, rows, self._columns, self._rows = self._columns, tuple(self._rows), (), []
-        self.say(Want(operation, session, application_line(), columns, rows))
+        word = self.say(Want(operation, session, application_line(), columns, rows))
         self._is_under_way = True
+        return word
 
     def _report(self, done: Done) -> None:
         if self._is_under_way:

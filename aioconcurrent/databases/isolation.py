@@ -84,6 +84,12 @@ class IsolationLevels:
                 is_open = session.is_begun or connection.in_atomic_block or not connection.autocommit
                 _note_on_mysql(session, sql, is_open=is_open, ended=ended or _ENDS.match(sql) is not None)
 
+    def has_begun(self, connection: Any) -> bool:
+        """Whether the application has opened a transaction of which Django knows nothing."""
+        if connection.vendor == "postgresql":
+            return bool(connection.connection.info.transaction_status != _Status.IDLE)
+        return connection.vendor == "mysql" and self._session(connection).is_begun
+
     def _session(self, connection: Any) -> _Session:
         driver = connection.connection
         return self._sessions.setdefault(id(driver), _Session(driver))

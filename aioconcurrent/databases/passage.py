@@ -83,6 +83,7 @@ class Passage(ABC):
         return getattr(self._local, "connecting", False)
 
     def _describe(self, connection: Any, kind: Kind, sql: str, parameters: object) -> Operation:
+        in_transaction = connection.in_atomic_block or not connection.autocommit
         return Operation(
             kind,
             sql,
@@ -90,7 +91,7 @@ class Passage(ABC):
             connection.vendor,
             database=database_identity(connection.settings_dict),
             connection=self._number(connection),
-            in_transaction=connection.in_atomic_block or not connection.autocommit,
+            in_transaction=in_transaction or self.isolation.has_begun(connection),
             isolation=self.isolation.of(connection),
         )
 

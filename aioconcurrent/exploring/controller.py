@@ -19,7 +19,7 @@ import anyio
 
 from .. import _pickling
 from ..databases.files import describe_process, lock_holders
-from ..databases.gate import Busy, Cancelled, Done, Ended, Want
+from ..databases.gate import Busy, Cancelled, Done, Ended, Unsplittable, Want
 from ..engine.race import Attendance
 from .operation import START
 from .steps import Decision
@@ -61,6 +61,10 @@ class UnknownDatabaseError(Exception):
     """A call is about to use a database for the first time; the argument is its `Operation.database`."""
 
 
+class OutdatedRunError(Exception):
+    """The run would have been another, had been known what is known of its statements now."""
+
+
 class _State(Enum):
     IDLE = auto()  # not started yet
     RUNNING = auto()  # Python, up to the next operation
@@ -80,6 +84,7 @@ class Player:
     state: _State = _State.IDLE
     want: Want | None = None
     step: int | None = None  # the index of its last step
+    read: int | None = None  # the index of the step whose rows it reads
     waited: bool = False  # in that step
     sessions: set[tuple[str, int]] = field(default_factory=set)
     closed: set[tuple[str, int]] = field(default_factory=set)  # of the sessions, as far as this process is concerned
@@ -143,11 +148,12 @@ class Controller:
             RunGivenUpError: They do not come to their ends.
             CallDiedError: The process of one ends before its call does.
             UnknownDatabaseError: One would use a database whose rows nobody could put back.
+            OutdatedRunError: A statement that was to be split cannot be.
         """
         for player in self._players:
             if player.state is not _State.ENDED:
                 await self._get_ready(player, is_made=player.number in calls)
-            player.step = None
+            player.step = player.read = None
         self.prelude, self.trace, self._failed = self.trace, [], set()
         for _ in range(STEPS):
             while self._in(_State.BLOCKED) and not self._in(_State.WAITING):
@@ -196,10 +202,15 @@ class Controller:
             return
         self._databases.caches.note(player.operation)
         player.step, player.waited = len(self.trace), False
+        if not (player.operation.split and player.operation.kind == "commit"):  # its rows are read after its COMMIT
+            player.read = player.step
         self.trace.append(TracedStep(player.number, player.want.operation, player.want.source))
         player.state = _State.GRANTED
-        await self._answer(player, "go")
+        await self._answer(player, "split" if self._is_split(player) else "go")
         await self._settle(player)
+
+    def _is_split(self, player: Player) -> bool:
+        return player.operation.split and player.operation.kind != "commit"
 
     async def _unblock(self) -> None:
         """Nobody can go on: the longest waiter gets the error that its time limit would have brought."""
@@ -272,7 +283,8 @@ class Controller:
             match message:
                 case Want():
                     self._note_rows(player, message.columns, message.rows)
-                    operation = self._databases.named(message.operation)
+                    named = self._databases.named(message.operation)
+                    operation = self._databases.moments.split(named, self._databases.catalogue)
                     player.want, player.state = replace(message, operation=operation), _State.WAITING
                     player.note_session()
                 case Ended():
@@ -281,6 +293,9 @@ class Controller:
                     await self._answer(player, "ok")
                 case Busy():
                     player.state, player.waited = _State.BLOCKED, True
+                case Unsplittable():
+                    self._databases.moments.keep_whole(player.operation)
+                    raise OutdatedRunError
                 case Cancelled():
                     await self._answer(player, "deadlock")
                 case Done():
@@ -292,8 +307,8 @@ class Controller:
                     player.closed |= player.sessions
 
     def _note_rows(self, player: Player, columns: tuple[str, ...], rows: tuple[tuple[object, ...], ...]) -> None:
-        if player.step is not None and rows:
-            self.trace[player.step] = replace(self.trace[player.step], columns=columns, rows=rows)
+        if player.read is not None and rows:
+            self.trace[player.read] = replace(self.trace[player.read], columns=columns, rows=rows)
 
     def _note_end(self, player: Player, done: Done) -> None:
         assert player.step is not None

@@ -148,6 +148,8 @@ class Act:
     def after(self, status: Status) -> Ledger:
         """The ledger once the statement has come to `status`."""
         ledger, control = self.ledger, self._control()
+        if self.operation.split and status is Status.FAILED:  # and rolled back
+            return Ledger(tainted=ledger.tainted or self.footprint.everything)
         if self.footprint.everything:
             tainting = self.operation.kind in ("sql", "many", "callproc")
             return replace(ledger, tainted=True, active=True, strict=True) if tainting else ledger

@@ -13,7 +13,7 @@ from ..exceptions import WrappedError
 from .anomalies import name_anomaly
 from .answers import answers
 from .exploration import Counterexample, Exploration
-from .footprint import footprint, overlap
+from .footprint import overlap
 from .oracle import Oracle
 from .schedule import Replay, Schedule, Serial, preemptions, serial_order, shrinks
 from .search import Omission, Search
@@ -86,8 +86,8 @@ class _Seen:
         return self.preemptions, len(Schedule.of(self.steps).choices)
 
 
-class _NewDatabaseError(Exception):
-    """The run has to be made again with this database open."""
+class _AgainError(Exception):
+    """All has to be begun anew, with this database open, if any, and with what was learnt of the statements."""
 
 
 class _StopError(Exception):
@@ -133,7 +133,7 @@ class Explorer:
         """Run all orders that matter, until one goes wrong."""
         try:
             for _ in range(_WIDENED):
-                found = await self._knowing_databases(self._explore_once)
+                found = await self._until_known(self._explore_once)
                 if not await self._in_thread(self.databases.widen):
                     return found
                 self._forget()
@@ -146,19 +146,20 @@ class Explorer:
     async def replay(self, schedule: Schedule) -> Exploration:
         """Run one order alone, and those that its ending has to be compared with."""
         try:
-            return await self._knowing_databases(partial(self._replay, schedule))
+            return await self._until_known(partial(self._replay, schedule))
         except _StopError as reason:
             return self._inconclusive(str(reason))
         finally:
             await self._leave()
 
-    async def _knowing_databases(self, find: Callable[[], Awaitable[Exploration]]) -> Exploration:
-        """Begin anew whenever a call turns out to use a database that was not open yet."""
+    async def _until_known(self, find: Callable[[], Awaitable[Exploration]]) -> Exploration:
+        """Begin anew whenever a call turns out to use a database that was not open yet, or to be stepped otherwise."""
         while True:
             try:
                 return await find()
-            except _NewDatabaseError as new:
-                await self._in_thread(self.databases.open, new.args[0])
+            except _AgainError as new:
+                for identity in new.args:
+                    await self._in_thread(self.databases.open, identity)
                 self._forget()
 
     async def _leave(self) -> None:
@@ -305,10 +306,10 @@ class Explorer:
         """Make one run and put everything back; None if it was given up."""
         self._check_limits()
         performance = await self.stage.perform(chooser, calls, self._deadline)
-        if performance.unknown:
+        if performance.unknown or performance.outdated:
             await self.end_sessions(performance.reports)
             await self._in_thread(self.databases.restore)
-            raise _NewDatabaseError(performance.unknown)
+            raise _AgainError(*filter(None, [performance.unknown]))
         self._made += 1
         self._notes |= dict.fromkeys(sorted(performance.unshared))
         self.progress(self._made)
@@ -316,7 +317,7 @@ class Explorer:
         self._met = self._met or overlap(steps, self.databases.catalogue)
         self._unseen |= performance.unseen
         for step in performance.steps:
-            self._unseen |= footprint(step.operation, self.databases.catalogue).unseen
+            self._unseen |= self.databases.moments.unseen(step.operation, self.databases.catalogue)
         operations = [step.operation for step in (*performance.prelude, *performance.steps)]
         if self._made == 1:  # SQLite puts all tables back with any of them, so that nothing would show at the end
             await self._in_thread(self.databases.look_behind, operations)
@@ -328,6 +329,8 @@ class Explorer:
             # what a run that was given up waited for may keep from being written what is as it was
             await self._in_thread(self.databases.restore, None if seen is None else touched)
         self._notes |= dict.fromkeys(self.databases.remarks)
+        if self.databases.moments.learn((step.operation for step in performance.steps), self.databases.catalogue):
+            raise _AgainError
         return seen
 
     async def _look(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache, reduce
 
 from .operation import Operation
-from .statements import Control, Statement, read_statement
+from .statements import PURE_FUNCTIONS, SESSIONAL_FUNCTIONS, Control, Statement, read_statement
 
 NOTHING: frozenset[str] = frozenset()
 
@@ -28,6 +28,7 @@ class Catalogue:
         cascades: The tables whose rows the database itself changes or deletes with a row of the key.
         opaque: Tables whose changing runs code of the project: triggers, rules, defaults that call functions.
         routines: Functions and procedures that the project made in the database.
+        uniques: The keys of each table: sets of columns that no two rows have in common.
         unseen: By the name of a table, a view or a routine: what exploring cannot see of its use, in a sentence.
         immediate: Tables of an engine without transactions: what is written to them all see at once, and for good.
     """
@@ -38,6 +39,7 @@ class Catalogue:
     cascades: Mapping[str, frozenset[str]] = field(default_factory=dict)
     opaque: frozenset[str] = NOTHING
     routines: frozenset[str] = NOTHING
+    uniques: Mapping[str, frozenset[frozenset[str]]] = field(default_factory=dict)
     unseen: Mapping[str, str] = field(default_factory=dict)
     immediate: frozenset[str] = NOTHING
     children: Mapping[str, frozenset[str]] = field(init=False)  # the inverse of `parents`
@@ -64,6 +66,7 @@ class Catalogue:
             cascades=reduce(_joined, (one.cascades for one in catalogues), {}),
             opaque=NOTHING.union(*(one.opaque for one in catalogues)),
             routines=NOTHING.union(*(one.routines for one in catalogues)),
+            uniques=_common(catalogues),
             unseen=ChainMap(*(dict(one.unseen) for one in catalogues)),
             immediate=NOTHING.union(*(one.immediate for one in catalogues)),
         )
@@ -73,12 +76,25 @@ def _joined(one: Mapping[str, frozenset[str]], other: Mapping[str, frozenset[str
     return {name: one.get(name, NOTHING) | other.get(name, NOTHING) for name in (*one, *other)}
 
 
+def _common(catalogues: Sequence[Catalogue]) -> dict[str, frozenset[frozenset[str]]]:
+    """The keys that a table has wherever there is one of its name."""
+    found: dict[str, frozenset[frozenset[str]]] = {}
+    for one in catalogues:
+        for name in one.tables:
+            keys = one.uniques.get(name, frozenset())
+            found[name] = found.get(name, keys) & keys
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Footprint:
     """What a step may touch, whatever the state it runs in; names are qualified by their database.
 
     Attributes:
         unseen: What exploring cannot see of the step, a sentence each; with any, "no race" is not exhaustive.
+        moment: Nothing can come between what a statement sees, what it changes, and when others see that.
+        watched: Tables of which it matters for it how long a row stays locked.
+        commits: It may commit more than once.
     """
 
     control: Control = Control.NONE
@@ -89,6 +105,9 @@ class Footprint:
     shares: frozenset[str] = NOTHING  # locks that several may hold
     unseen: frozenset[str] = NOTHING
     immediate: frozenset[str] = NOTHING  # of the writes, those that a transaction neither hides nor takes back
+    moment: bool = True
+    watched: frozenset[str] = NOTHING
+    commits: bool = False
 
 
 EVERYTHING = Footprint(everything=True)
@@ -99,6 +118,14 @@ _CONTROLS: dict[str, Control] = {
     "rollback": Control.ROLLBACK,
     "close": Control.ROLLBACK,
 }
+# Verbs that PostgreSQL takes in a transaction without leaving it anything to commit, or does not take there.
+_OF_SESSIONS = """
+ABORT BEGIN CHECKPOINT CLOSE COMMIT DEALLOCATE DECLARE DISCARD END FETCH LISTEN LOAD LOCK MOVE NOTIFY PREPARE RELEASE
+RESET ROLLBACK SAVEPOINT SET SHOW START UNLISTEN
+"""
+_SESSION_VERBS = frozenset(_OF_SESSIONS.split())
+# Verbs with which MariaDB and MySQL do not commit by themselves.
+_ROW_VERBS = frozenset({"DELETE", "INSERT", "LOAD", "REPLACE", "SELECT", "TABLE", "UPDATE", "VALUES", "WITH"})
 _CACHE_READS = frozenset({"get", "get_many", "has_key"})
 _CACHE_WRITES = frozenset({"add", "set", "set_many", "get_or_set", "touch", "incr", "decr", "delete", "delete_many"})
 
@@ -141,18 +168,54 @@ def overlap(operations: Iterable[tuple[int, Operation]], catalogue: Catalogue) -
 def _of_statement(vendor: str, database: str, sql: str, with_parameters: bool, catalogue: Catalogue) -> Footprint:
     statement = read_statement(vendor, sql, with_parameters)
     unseen = frozenset(catalogue.unseen[name] for name in catalogue.unseen.keys() & _named(statement))
+    whole, commits = _is_whole(statement, vendor), _commits(statement, vendor)
+    anything = Footprint(everything=True, unseen=unseen, moment=whole, commits=commits)
     if not statement.understood or statement.called & catalogue.routines:
-        return replace(EVERYTHING, unseen=unseen)
+        return anything
     if statement.control is not Control.NONE:
         return Footprint(control=statement.control)
     try:
-        return replace(_qualify(_widen(statement, catalogue), database), unseen=unseen)
+        touched = _widen(statement, catalogue)
     except _UnknownError:
-        return replace(EVERYTHING, unseen=unseen)
+        return anything
+    moment = _is_moment(statement, catalogue)
+    consulted = NOTHING if moment else _resolve(statement.consulted, statement, catalogue) & touched.locks
+    watched = statement.skipped | consulted
+    return _qualify(replace(touched, unseen=unseen, moment=moment, watched=watched), database)
 
 
 def _named(statement: Statement) -> frozenset[str]:
-    return statement.reads | statement.changes | statement.removals | statement.called
+    return statement.reads | statement.changes | statement.removals | statement.called | statement.words
+
+
+def _is_moment(statement: Statement, catalogue: Catalogue) -> bool:
+    """Whether nothing can come between what it sees, what it changes, and when others see that.
+
+    One row that is found by its key is locked and seen in its latest state at once; so is nothing that is only
+    inserted from given values.
+    """
+    targets = statement.changes | statement.removals
+    if not (targets | statement.locks | statement.shares) or (targets and targets <= catalogue.immediate):
+        return True
+    if not statement.plain or (statement.verb == "DELETE" and targets & catalogue.cascades.keys()):
+        return False
+    if statement.verb == "INSERT":
+        return True
+    return all(any(key <= statement.keyed for key in catalogue.uniques.get(name, ())) for name in statement.reads)
+
+
+def _commits(statement: Statement, vendor: str) -> bool:
+    return vendor != "postgresql" and (statement.several or statement.verb == "CALL")
+
+
+def _is_whole(statement: Statement, vendor: str) -> bool:
+    """Whether a statement that is not understood has nothing to commit, or commits by itself."""
+    if vendor == "postgresql" and statement.verb in _SESSION_VERBS:
+        return True
+    if vendor != "postgresql" and (statement.several or statement.verb not in _ROW_VERBS):
+        return True
+    harmless = PURE_FUNCTIONS | SESSIONAL_FUNCTIONS
+    return statement.verb == "SELECT" and "from" not in statement.words and statement.called <= harmless
 
 
 class _UnknownError(Exception):
@@ -209,12 +272,14 @@ def _qualify(found: Footprint, database: str) -> Footprint:
     def qualified(names: frozenset[str]) -> frozenset[str]:
         return frozenset(f"{database}.{name}" for name in names)
 
-    return Footprint(
+    return replace(
+        found,
         reads=qualified(found.reads),
         writes=qualified(found.writes),
         locks=qualified(found.locks),
         shares=qualified(found.shares),
         immediate=qualified(found.immediate),
+        watched=qualified(found.watched),
     )
 
 

@@ -21,6 +21,7 @@ class Operation:
     connection: int = 0  # which of the call's connections, counted in the order they were opened
     in_transaction: bool = False
     isolation: str | None = None  # "read committed" and so on; None is taken for the strictest
+    split: bool = False  # a statement in autocommit that was given a transaction, or the COMMIT of that
 
 
 START = Operation("start")  # what a call asks for first: to run its Python up to its first operation on shared data

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ..engine.launch import serving
-from .controller import CallDiedError, Controller, RunGivenUpError, UnknownDatabaseError
+from .controller import CallDiedError, Controller, OutdatedRunError, RunGivenUpError, UnknownDatabaseError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
@@ -33,6 +33,7 @@ class Performance:
         problem: Why the run was given up before its end; empty if it was not.
         dead: The call whose process ended before the call did, if one did while it stood still.
         unknown: The `Operation.database` of one that has to be opened before the run can be made.
+        outdated: The run has to be made again with what is known now.
         unshared: Which caches the calls used that no other process sees, a sentence each.
         unseen: What could not be seen of the run, a sentence each; with any, "no race" is not exhaustive.
     """
@@ -43,6 +44,7 @@ class Performance:
     problem: str = ""
     dead: int | None = None
     unknown: str = ""
+    outdated: bool = False
     unshared: frozenset[str] = frozenset()
     unseen: frozenset[str] = frozenset()
 
@@ -117,7 +119,7 @@ class Stage:
         begun = time.monotonic()
         await cast.arrive(self._start_up)
         self._next = await self._prepare()
-        problem, dead, unknown = "", None, ""
+        problem, dead, unknown, outdated = "", None, "", False
         with anyio.move_on_at(deadline) as scope:
             try:
                 await cast.controller.run(chooser, calls)
@@ -127,9 +129,11 @@ class Stage:
                 dead = died.args[0]
             except UnknownDatabaseError as new:
                 unknown = new.args[0]
+            except OutdatedRunError:
+                outdated = True
         if scope.cancelled_caught:
             problem = f"the time was over in the middle of a run that had taken {time.monotonic() - begun:.1f} s"
-        if problem or unknown or dead is not None:
+        if problem or unknown or outdated or dead is not None:
             cast.give_up()
             await cast.has_gone.wait()
         return Performance(
@@ -139,6 +143,7 @@ class Stage:
             problem=problem,
             dead=dead,
             unknown=unknown,
+            outdated=outdated,
             unshared=frozenset(cast.controller.unshared),
             unseen=frozenset(cast.controller.unseen),
         )

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
+from typing import Any
 
 from sqlglot import exp, parse
 from sqlglot.errors import SqlglotError
@@ -28,6 +29,15 @@ ts_headline ts_rank ts_rank_cd tsrange tstzrange unaccent upper_inc upper_inf uu
 websearch_to_tsquery weekday word_similarity
 """
 PURE_FUNCTIONS = frozenset(_PURE.split())
+
+# What these do belongs to the session, or is done at once, whatever becomes of the transaction.
+_SESSIONAL = """
+currval get_lock hashtext hashtextextended is_free_lock is_used_lock lastval nextval pg_advisory_lock
+pg_advisory_lock_shared pg_advisory_unlock pg_advisory_unlock_all pg_advisory_unlock_shared pg_advisory_xact_lock
+pg_advisory_xact_lock_shared pg_sleep pg_try_advisory_lock pg_try_advisory_lock_shared pg_try_advisory_xact_lock
+pg_try_advisory_xact_lock_shared release_all_locks release_lock set_config setval sleep
+"""
+SESSIONAL_FUNCTIONS = frozenset(_SESSIONAL.split())
 
 
 class Control(Enum):
@@ -56,7 +66,14 @@ class Statement:
     locks: frozenset[str] = frozenset()
     shares: frozenset[str] = frozenset()
     ctes: frozenset[str] = frozenset()
-    called: frozenset[str] = frozenset()  # every word before a parenthesis; if not understood, every word
+    plain: bool = False  # it reads no rows but those that it changes or locks, all of one table
+    keyed: frozenset[str] = frozenset()  # columns that those rows must have equal to given values
+    consulted: frozenset[str] = frozenset()  # read in the state of its start, to decide what it changes or locks
+    skipped: frozenset[str] = frozenset()  # locked only as far as nobody else has
+    several: bool = False  # more than one statement in the text
+    verb: str = ""  # the first word, in capitals
+    called: frozenset[str] = frozenset()  # every word that stands before a parenthesis
+    words: frozenset[str] = frozenset()  # every word at all, if the text is not understood
 
 
 UNKNOWN = Statement(understood=False)
@@ -94,9 +111,17 @@ _REMEMBERED_TEXTS = 4096
 def read_statement(vendor: str, sql: str, with_parameters: bool) -> Statement:
     """Read one text; `with_parameters` tells whether `%s` and `%%` in it mean what drivers take them for."""
     statement = _read(vendor, sql, with_parameters)
-    if not statement.understood:
-        return replace(statement, called=frozenset(word.casefold() for word in _WORD.findall(sql)))
-    return statement
+    bare = _without_comments(sql)
+    verb = _WORD.match(bare.lstrip("( \n\t"))
+    statement = replace(statement, verb=verb[0].upper() if verb else "")
+    if statement.understood:
+        return statement
+    return replace(
+        statement,
+        called=frozenset(name.casefold() for name in _CALLED.findall(bare)),
+        words=frozenset(word.casefold() for word in _WORD.findall(bare)),
+        several=";" in bare.rstrip("; \n\t"),
+    )
 
 
 def _read(vendor: str, sql: str, with_parameters: bool) -> Statement:
@@ -128,9 +153,9 @@ def _without_comments(sql: str) -> str:
 
 
 def _without_parameters(sql: str) -> str:
-    """Put NULL for every parameter, and one row for many."""
+    """Put NULL for every parameter, one row for many, and two members of a list for more."""
     sql = _PLACEHOLDER.sub(lambda match: "%" if match[0] == "%%" else "NULL", sql)
-    return _MEMBERS.sub("IN (NULL)", _ROWS.sub("(NULL)", sql))
+    return _MEMBERS.sub("IN (NULL, NULL)", _ROWS.sub("(NULL)", sql))
 
 
 class _NotUnderstoodError(Exception):
@@ -174,6 +199,7 @@ class _Reader:
         reads = self._names(self.tree)
         if self.vendor == "mysql" and (changes or removals):
             shares |= reads  # InnoDB locks the rows that a changing statement reads
+        plain = self._is_plain()
         ctes = frozenset(cte.alias.casefold() for cte in self.tree.find_all(exp.CTE))
         return Statement(
             reads=frozenset(reads),
@@ -182,8 +208,43 @@ class _Reader:
             locks=frozenset(locks | changes | removals),
             shares=frozenset(shares),
             ctes=ctes,
+            plain=plain,
+            keyed=self._keyed() if plain else frozenset(),
+            consulted=frozenset(self._consulted()) if locks or changes or removals else frozenset(),
+            skipped=frozenset(self._skipped()),
             called=called,
         )
+
+    def _is_plain(self) -> bool:
+        """Whether one table is named, once, and rows are given or found by their own columns alone."""
+        root = self.tree
+        inner = [node for node in root.find_all(exp.Query, exp.From, exp.CTE) if node is not root]
+        if isinstance(root, exp.Select):
+            inner = [node for node in inner if node is not root.args.get("from_")]
+        given = not isinstance(root, exp.Insert) or isinstance(root.expression, exp.Values)
+        return given and not inner and len(list(_tables(root))) == 1
+
+    def _keyed(self) -> frozenset[str]:
+        where = self.tree.args.get("where")
+        if where is None:
+            return frozenset()
+        condition = where.this.unnest()
+        conditions = condition.flatten() if isinstance(condition, exp.And) else [condition]
+        return frozenset(filter(None, (_equal_to_a_value(each.unnest()) for each in conditions)))
+
+    def _consulted(self) -> set[str]:
+        """Tables whose rows decide what is changed or locked without being that."""
+        root = self.tree
+        if isinstance(root, exp.Query):
+            in_order = any(root.args.get(part) for part in ("limit", "order", "group", "distinct", "joins"))
+            return self._names(root) if in_order or len(list(_tables(root))) > 1 else set()
+        inner = [node for node in root.find_all(exp.Query, exp.From, exp.Join, exp.CTE) if node is not root]
+        using = root.args.get("using") or []
+        return set().union(*(self._names(node) for node in [*inner, *(using if isinstance(using, list) else [using])]))
+
+    def _skipped(self) -> set[str]:
+        locks = [lock for lock in self.tree.find_all(exp.Lock) if lock.args.get("wait") is not None]
+        return set().union(*(self._names(lock.parent) for lock in locks))
 
     def _refuse_what_runs_code(self, node: exp.Expr) -> None:
         match node:
@@ -211,6 +272,20 @@ class _Reader:
         if table.catalog:
             raise _NotUnderstoodError
         return table.name.casefold()
+
+
+def _equal_to_a_value(condition: exp.Expr) -> str | None:
+    """The column that a condition wants equal to one value."""
+    column: Any = condition.this
+    match condition:
+        case exp.EQ():
+            values = [condition.expression]
+        case exp.In() if not condition.args.get("query"):
+            values = condition.expressions
+        case _:
+            return None
+    given = len(values) == 1 and values[0].find(exp.Column, exp.Query) is None
+    return column.name.casefold() if given and isinstance(column, exp.Column) else None
 
 
 def _tables(node: exp.Expr) -> Iterator[exp.Table]:

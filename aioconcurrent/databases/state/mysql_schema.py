@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .schema import UNKNOWN, Reference, Schema, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _TABLES = """
 SELECT table_name, table_type, COALESCE(engine, ''), COALESCE(transactions, '') FROM information_schema.tables
@@ -19,6 +22,10 @@ FROM information_schema.columns WHERE table_schema = DATABASE() ORDER BY table_n
 _PRIMARIES = """
 SELECT table_name, column_name FROM information_schema.key_column_usage
 WHERE table_schema = DATABASE() AND constraint_name = 'PRIMARY' ORDER BY table_name, ordinal_position
+"""
+_UNIQUES = """
+SELECT table_name, index_name, column_name FROM information_schema.statistics
+WHERE table_schema = DATABASE() AND NOT non_unique AND index_name <> 'PRIMARY'
 """
 _REFERENCES = """
 SELECT k.table_name, k.column_name, k.referenced_table_name, k.referenced_column_name, r.delete_rule, r.update_rule
@@ -67,9 +74,12 @@ def read_schema(cursor: Any) -> MysqlSchema:
     primaries: dict[str, list[str]] = {}
     for table, column in _all(cursor, _PRIMARIES):
         primaries.setdefault(table, []).append(column)
+    uniques: dict[str, dict[str, set[str]]] = {}
+    for table, index, column in _all(cursor, _UNIQUES):
+        uniques.setdefault(table, {}).setdefault(index, set()).add(column or UNKNOWN)  # MySQL has keys of expressions
     kinds = {name: rest for name, *rest in _all(cursor, _TABLES)}
     tables = {
-        name: _table(name, columns[name], primaries.get(name, []))
+        name: _table(name, columns[name], primaries.get(name, []), uniques.get(name, {}).values())
         for name, (kind, engine, _) in kinds.items()
         if kind in ("BASE TABLE", "SYSTEM VERSIONED") and engine.lower() not in _ELSEWHERE
     }
@@ -108,7 +118,7 @@ def _all(cursor: Any, query: str) -> list[Any]:
     return [tuple(value.decode() if isinstance(value, bytes) else value for value in row) for row in cursor.fetchall()]
 
 
-def _table(name: str, columns: list[Any], primary: list[str]) -> Table:
+def _table(name: str, columns: list[Any], primary: list[str], uniques: Iterable[set[str]]) -> Table:
     return Table(
         name=name.lower(),
         quoted=quote(name),
@@ -116,6 +126,7 @@ def _table(name: str, columns: list[Any], primary: list[str]) -> Table:
         generated=frozenset(column[0] for column in columns if column[2]),
         primary=tuple(primary),
         automatic=len(primary) == 1 and any(column[0] == primary[0] and _counts(column) for column in columns),
+        uniques=frozenset(map(frozenset, uniques)),
     )
 
 

@@ -35,6 +35,13 @@ LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
 WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attrelid >= 16384
 ORDER BY a.attrelid, a.attnum
 """
+_UNIQUES = """
+SELECT i.indrelid::bigint, array_agg(a.attname::text)
+FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY AS k (number, place), pg_attribute a
+WHERE i.indrelid >= 16384 AND i.indisunique AND NOT i.indisprimary AND i.indisvalid AND i.indpred IS NULL
+    AND i.indexprs IS NULL AND k.place <= i.indnkeyatts AND a.attrelid = i.indrelid AND a.attnum = k.number
+GROUP BY i.indrelid, i.indexrelid
+"""
 _INHERITS = "SELECT inhparent::bigint, inhrelid::bigint FROM pg_inherits"
 _REFERENCES = """
 SELECT c.conrelid::bigint, a.attname::text, c.confrelid::bigint, p.attname::text,
@@ -146,8 +153,11 @@ class _Reader:
         columns: dict[int, list[Any]] = {}
         for oid, *column in self._all(_COLUMNS):
             columns.setdefault(oid, []).append(column)
+        uniques: dict[int, list[list[str]]] = {}
+        for oid, key in self._all(_UNIQUES):
+            uniques.setdefault(oid, []).append(key)
         return {
-            oid: _table(name, quoted, columns[oid])
+            oid: _table(name, quoted, columns[oid], uniques.get(oid, []))
             for oid, (kind, name, quoted) in self._relations.items()
             if kind == "r" and oid in columns
         }
@@ -195,7 +205,7 @@ class _Reader:
         )
 
 
-def _table(name: str, quoted: str, columns: list[Any]) -> Table:
+def _table(name: str, quoted: str, columns: list[Any], uniques: Iterable[list[str]]) -> Table:
     keyed = sorted((place, column, automatic) for column, _, place, automatic in columns if place is not None)
     return Table(
         name=name,
@@ -204,6 +214,7 @@ def _table(name: str, quoted: str, columns: list[Any]) -> Table:
         generated=frozenset(column[0] for column in columns if column[1]),
         primary=tuple(column for _, column, _ in keyed),
         automatic=len(keyed) == 1 and keyed[0][2],
+        uniques=frozenset(map(frozenset, uniques)),
     )
 
 

@@ -31,6 +31,7 @@ class Table:
     generated: frozenset[str] = NOTHING  # columns that the database alone writes
     primary: tuple[str, ...] = ()
     automatic: bool = False
+    uniques: frozenset[frozenset[str]] = frozenset()  # the columns of each other key
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Schema:
             opaque=self.opaque,
             routines=self.routines,
             immediate=self.immediate,
+            uniques={table.name: _keys(table) for table in self.tables},
         )
 
     def keys(self) -> dict[str, Key]:
@@ -88,6 +90,11 @@ class Schema:
         return {
             table.name: Key(table.primary, table.automatic, references.get(table.name, {})) for table in self.tables
         }
+
+
+def _keys(table: Table) -> frozenset[frozenset[str]]:
+    keys = table.uniques | {frozenset(table.primary)}
+    return frozenset(frozenset(column.casefold() for column in key) for key in keys if key)
 
 
 def _behind(views: Mapping[str, frozenset[str]], tables: Collection[str]) -> dict[str, frozenset[str]]:

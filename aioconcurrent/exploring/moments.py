@@ -1,0 +1,80 @@
+"""Which statements in autocommit are one moment, and which are stepped as the transactions that they are.
+
+On a server a statement in autocommit sees the state of its start, and is seen by others
+at its end.  Where something can come between, it is *split*: it runs in a transaction
+of its own, whose COMMIT is a step by itself.  That a statement is one moment depends on
+the others, too: while somebody may find its row locked, and decide by that or by what
+was there before, its lock has to last as long as its COMMIT is away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from .footprint import NOTHING, Catalogue, Footprint, footprint
+from .operation import Operation
+
+_SERVERS = frozenset({"postgresql", "mysql"})
+_STATEMENTS = frozenset({"sql", "many", "callproc"})
+
+
+class Moments:
+    """What an exploration has learnt of its statements."""
+
+    def __init__(self) -> None:
+        self._watched: frozenset[str] = NOTHING  # tables of which somebody has to see locks that last
+        self._instant: frozenset[str] = NOTHING  # tables that statements in autocommit changed in one moment
+        self._whole: set[str] = set()  # texts that cannot run in a transaction
+
+    def split(self, operation: Operation, catalogue: Catalogue) -> Operation:
+        """The operation as it is to be stepped."""
+        if not self._can_split(operation):
+            return operation
+        touched = footprint(operation, catalogue)
+        if touched.moment and not touched.locks & self._watched:
+            return operation
+        return replace(operation, in_transaction=True, split=True)
+
+    def _can_split(self, operation: Operation) -> bool:
+        kind = "callproc" if operation.vendor == "postgresql" and operation.kind == "callproc" else "sql"
+        return (
+            operation.vendor in _SERVERS
+            and operation.kind == kind
+            and not operation.in_transaction
+            and operation.text not in self._whole
+        )
+
+    def keep_whole(self, operation: Operation) -> None:
+        """Take note of a statement that cannot run in a transaction."""
+        self._whole.add(operation.text)
+
+    def learn(self, operations: Iterable[Operation], catalogue: Catalogue) -> bool:
+        """Take in the operations of a run; True if some of all so far would be stepped otherwise now."""
+        for operation in operations:
+            touched = footprint(operation, catalogue)
+            self._watched |= touched.watched
+            if operation.vendor in _SERVERS and not operation.in_transaction:
+                self._instant |= touched.locks
+        again = bool(self._watched & self._instant)
+        if again:
+            self._instant = NOTHING
+        return again
+
+    def unseen(self, operation: Operation, catalogue: Catalogue) -> frozenset[str]:
+        """What exploring cannot see of an operation, a sentence each."""
+        touched = footprint(operation, catalogue)
+        if operation.in_transaction or operation.kind not in _STATEMENTS:
+            return touched.unseen
+        return touched.unseen | self._within(operation, touched)
+
+    def _within(self, operation: Operation, touched: Footprint) -> frozenset[str]:
+        """What may come between the parts of a statement in autocommit that had to be one step."""
+        text = " ".join(operation.text.split())
+        if operation.text in self._whole:
+            return frozenset({f"{text} cannot run in a transaction, and is one step from its start to its end"})
+        if operation.kind == "many":
+            return frozenset({f"executemany() of {text} in autocommit is one step, whatever the driver makes of it"})
+        if operation.vendor == "mysql" and (operation.kind == "callproc" or touched.commits):
+            return frozenset({f"{text} commits more than once, and is one step from its start to its end"})
+        return NOTHING
