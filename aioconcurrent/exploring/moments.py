@@ -54,6 +54,8 @@ class Moments:
         for operation in operations:
             touched = footprint(operation, catalogue)
             self._watched |= touched.watched
+            if _fails_if_late(operation):
+                self._watched |= touched.locks
             if operation.vendor in _SERVERS and not operation.in_transaction:
                 self._instant |= touched.locks
         again = bool(self._watched & self._instant)
@@ -78,3 +80,8 @@ class Moments:
         if operation.vendor == "mysql" and (operation.kind == "callproc" or touched.commits):
             return frozenset({f"{text} commits more than once, and is one step from its start to its end"})
         return NOTHING
+
+
+def _fails_if_late(operation: Operation) -> bool:
+    """Whether it is refused a row that was changed since it began: by PostgreSQL, above READ COMMITTED."""
+    return operation.vendor == "postgresql" and operation.isolation not in ("read committed", "read uncommitted")

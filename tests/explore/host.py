@@ -58,6 +58,9 @@ class Schema:
     cascading: frozenset[str] = frozenset()  # children that the database deletes with their parent
     triggers: dict[str, str] = field(default_factory=dict)  # table: where its trigger writes
 
+    def keys(self, table: str) -> list[set[str]]:
+        return [{"id"}, *({self.unique[table]} for name in self.unique if name == table)]
+
     def children(self, parent: str) -> list[str]:
         return [child for child, name in self.foreign.items() if name == parent]
 

@@ -116,9 +116,27 @@ class Server(Host):
 
         return self._statement(session, body())
 
-    def insert(self, session: Connection, table: str, values: Row, *, ignore: bool) -> Body:
-        """Insert a row; gives its key, or None where a unique key is taken and that is to be ignored."""
-        return self._statement(session, self._insert(session, table, values, ignore))
+    def update_first(self, session: Connection, table: str, where: Row, change: Change) -> Body:
+        """Change the row that is the first to match in what the statement sees."""
+
+        def body() -> Body:
+            found = [pk for pk, row in self._seen(session, table).items() if matches(row, where)]
+            rows: list[Row] = yield from self._claim(session, table, {"id": min(found, default=0)})
+            for row in rows:
+                self._write(session, table, row["id"], {**row, **change(row)})
+            return len(rows)
+
+        return self._statement(session, body())
+
+    def insert(self, session: Connection, table: str, values: Row, *, ignore: bool, missing: bool = False) -> Body:
+        """Insert a row, if it is `missing`; gives its key, or None where a unique key is taken and that is ignored."""
+
+        def body() -> Body:
+            if missing and any(matches(row, values) for row in self._seen(session, table).values()):
+                return None
+            return (yield from self._insert(session, table, values, ignore))
+
+        return self._statement(session, body())
 
     def delete(self, session: Connection, table: str, where: Row) -> Body:
         return self._statement(session, self._delete(session, table, where))

@@ -75,10 +75,18 @@ class File(Host):
         count = f"(SELECT COUNT(*) FROM {counted})" if counted else "0"
         yield from self._run(session, f"UPDATE {table} SET n = changed(n, {count}){_conditions(where)}", where)
 
-    def insert(self, session: Connection, table: str, values: Row, *, ignore: bool) -> Body:
+    def update_first(self, session: Connection, table: str, where: Row, change: Change) -> Body:
+        session.link.create_function("changed", 1, lambda n: change({"n": n})["n"])
+        first = f"(SELECT min(id) FROM {table}{_conditions(where)})"
+        yield from self._run(session, f"UPDATE {table} SET n = changed(n) WHERE id = {first}", where)
+
+    def insert(self, session: Connection, table: str, values: Row, *, ignore: bool, missing: bool = False) -> Body:
         names, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
         verb = "INSERT OR IGNORE" if ignore else "INSERT"
-        rows = yield from self._run(session, f"{verb} INTO {table} ({names}) VALUES ({marks}) RETURNING id", values)
+        given = f"VALUES ({marks})"
+        if missing:
+            given = f"SELECT {marks} WHERE NOT EXISTS (SELECT 1 FROM {table}{_conditions(values)})"
+        rows = yield from self._run(session, f"{verb} INTO {table} ({names}) {given} RETURNING id", values)
         return rows[0]["id"] if rows else None
 
     def delete(self, session: Connection, table: str, where: Row) -> Body:

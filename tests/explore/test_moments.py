@@ -74,7 +74,7 @@ SPLIT = [
 
 
 def operation(sql: str, vendor: str = "postgresql", **more: Any) -> Operation:
-    return Operation("sql", sql, (), **{"vendor": vendor, "database": "db", **more})
+    return Operation("sql", sql, (), **{"vendor": vendor, "database": "db", "isolation": "read committed", **more})
 
 
 def is_split(sql: str, vendor: str = "postgresql", *, known: Moments | None = None, **more: Any) -> bool:
@@ -130,6 +130,15 @@ def test_a_moment_lasts_where_another_statement_meets_its_lock_with_an_old_view(
     assert known.learn([operation(other, in_transaction=True)], CATALOGUE) is matters
     assert is_split(PLAIN, known=known) is matters
     assert not known.learn([operation(sql, in_transaction=True) for sql in (PLAIN, other)], CATALOGUE)  # once is enough
+
+
+@pytest.mark.parametrize(("vendor", "matters"), [("postgresql", True), ("mysql", False)])
+def test_a_moment_lasts_where_another_transaction_is_refused_what_is_newer_than_itself(
+    vendor: str, *, matters: bool
+) -> None:
+    known = Moments()
+    known.learn([operation(PLAIN, vendor, in_transaction=True, isolation="repeatable read")], CATALOGUE)
+    assert is_split(PLAIN, vendor, known=known) is matters
 
 
 def test_what_cannot_run_in_a_transaction_is_named() -> None:

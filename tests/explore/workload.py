@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from random import Random
 from tempfile import gettempdir
 from typing import Any
 
-from aioconcurrent.exploring.footprint import Catalogue
+from aioconcurrent.exploring.footprint import Catalogue, footprint
+from aioconcurrent.exploring.moments import Moments
 from aioconcurrent.exploring.operation import START, Operation
 from aioconcurrent.exploring.runs import Run
 from aioconcurrent.exploring.schedule import Step, preemptions
@@ -29,6 +30,7 @@ from .sqlite_file import File
 
 Steps = Generator["Request", Any, Any]
 Program = Callable[["Client"], Steps]
+Splitting = Callable[[Operation], Operation]
 Outcome = tuple[Any, ...]
 
 # Thousands of small files: in memory where the system has such a place.
@@ -60,7 +62,7 @@ class Scenario:
     schema: Schema
     programs: tuple[Program, ...]
 
-    @property
+    @cached_property
     def catalogue(self) -> Catalogue:
         schema = self.schema
         cascades: dict[str, set[str]] = {}
@@ -71,6 +73,7 @@ class Scenario:
             parents={child: frozenset({parent}) for child, parent in schema.foreign.items()},
             cascades={parent: frozenset(children) for parent, children in cascades.items()},
             opaque=frozenset(schema.triggers),
+            uniques={table: frozenset(map(frozenset, schema.keys(table))) for table in schema.rows},
         )
 
 
@@ -107,6 +110,19 @@ class Client:
         value = f'(SELECT COUNT(*) FROM "{counted}")' if counted else "%s"
         text = f'UPDATE "{table}" SET "n" = {value}{_conditions(where)}'
         return self._sql(text, where, partial(self.host.update, self.session, table, where, change, counted))
+
+    def update_first(self, table: str, change: Change, **where: Any) -> Request:
+        """Change the first row that a subquery finds."""
+        text = f'UPDATE "{table}" SET "n" = %s WHERE "id" = (SELECT MIN("id") FROM "{table}"{_conditions(where)})'
+        return self._sql(text, where, partial(self.host.update_first, self.session, table, where, change))
+
+    def insert_missing(self, table: str, **values: Any) -> Request:
+        """Insert a row unless there is one like it."""
+        names, marks = ", ".join(f'"{name}"' for name in values), ", ".join(["%s"] * len(values))
+        others = f'SELECT 1 FROM "{table}"{_conditions(values)}'
+        text = f'INSERT INTO "{table}" ({names}) SELECT {marks} WHERE NOT EXISTS ({others})'
+        body = partial(self.host.insert, self.session, table, values, ignore=False, missing=True)
+        return self._sql(text, {**values, **{f"{name} again": value for name, value in values.items()}}, body)
 
     def insert(self, table: str, *, ignore: bool = False, **values: Any) -> Request:
         names, marks = ", ".join(f'"{name}"' for name in values), ", ".join(["%s"] * len(values))
@@ -198,13 +214,23 @@ class Worker:
     client: Client
     begun: bool = False
     request: Request | None = None
+    split: tuple[str, Any] | None = None  # what a statement gave whose COMMIT is to come
     end: str = ""
 
 
-class Simulation:
-    """One run of a scenario: the controller of the exploration, in miniature."""
+def never_split(operation: Operation) -> Operation:
+    return operation
 
-    def __init__(self, scenario: Scenario, engine: Engine, run: int = 0) -> None:
+
+class Simulation:
+    """One run of a scenario: the controller of the exploration, in miniature.
+
+    Args:
+        split: Says which statements in autocommit are given a transaction, whose COMMIT is a step.
+    """
+
+    def __init__(self, scenario: Scenario, engine: Engine, run: int = 0, split: Splitting = never_split) -> None:
+        self._split = split
         self._host: Any = engine.host(scenario.schema, len(scenario.programs), run)
         clients = [Client(self._host, session, engine) for session in self._host.sessions]
         programs = zip(scenario.programs, clients, strict=True)
@@ -243,6 +269,25 @@ class Simulation:
             self._host.close()
         return tables + tuple((str(worker.client.log), worker.end) for worker in self._workers)
 
+    def _asked(self, worker: Worker, request: Request) -> Request:
+        """What a program asks for, as it is stepped."""
+        operation, session = self._split(request.operation), worker.client.session
+
+        def in_transaction() -> Body:
+            self._host.start(session)
+            try:
+                return (yield from request.body())
+            except DatabaseError:
+                yield from self._host.rollback(session)
+                raise
+
+        return Request(operation, in_transaction) if operation.split else request
+
+    def _commit(self, worker: Worker) -> Request:
+        assert worker.request is not None
+        operation = replace(worker.request.operation, kind="commit", text="", parameters=None)
+        return Request(operation, partial(self._host.commit, worker.client.session))
+
     def _settle(self, ended: list[Session]) -> None:
         """Let the calls whose statement ended go on one by one: the one that was let go first, then by number."""
         left = list(ended)
@@ -256,8 +301,16 @@ class Simulation:
 
     def _advance(self, number: int, how: str, what: Any) -> list[Session]:
         worker = self._workers[number]
+        if how == "value" and worker.request and worker.request.operation.split and not worker.split:
+            worker.split, worker.request = (how, what), self._commit(worker)
+            return []
+        if how == "value" and worker.split:
+            how, what = worker.split
+        worker.split = None
         try:
-            worker.request = worker.steps.send(what) if how == "value" else worker.steps.throw(what)
+            worker.request = self._asked(
+                worker, worker.steps.send(what) if how == "value" else worker.steps.throw(what)
+            )
             return []
         except StopIteration as stop:
             worker.end = repr(stop.value)
@@ -268,7 +321,22 @@ class Simulation:
         return woken
 
 
-def every_outcome(scenario: Scenario, engine: Engine, limit: int = 10**9) -> tuple[dict[Outcome, int], int]:
+def split_all(scenario: Scenario) -> Splitting:
+    """See the start and the end of every statement that changes or locks anything."""
+
+    def split(operation: Operation) -> Operation:
+        if operation.kind != "sql" or operation.in_transaction or operation.vendor not in ("postgresql", "mysql"):
+            return operation
+        touched = footprint(operation, scenario.catalogue)
+        changes = touched.locks or (touched.everything and not touched.moment)
+        return replace(operation, in_transaction=True, split=True) if changes else operation
+
+    return split
+
+
+def every_outcome(
+    scenario: Scenario, engine: Engine, limit: int = 10**9, split: Splitting = never_split
+) -> tuple[dict[Outcome, int], int]:
     """Run every order there is, or so many.
 
     Returns:
@@ -278,7 +346,7 @@ def every_outcome(scenario: Scenario, engine: Engine, limit: int = 10**9) -> tup
     left: list[list[int]] = [[]]
     runs = 0
     while left and runs < limit:
-        simulation, steps, plan = Simulation(scenario, engine, runs), list[Step](), left.pop()
+        simulation, steps, plan = Simulation(scenario, engine, runs, split), list[Step](), left.pop()
         for call in simulation.decision().ready:  # to begin touches nothing
             simulation.step(call)
         while ready := simulation.decision().ready:
@@ -301,6 +369,7 @@ class Found:
     search: Search
     log: list[Run]
     outcomes: list[Outcome]  # one a run
+    split: Splitting = never_split
 
     @property
     def runs(self) -> int:
@@ -327,13 +396,25 @@ def explore(
     classes: Sequence[int] | None = None,
     **options: Any,
 ) -> Found:
-    """Run a search to its end, or so many runs of it; a run of more than the longest is cut."""
-    search = Search(classes or range(len(scenario.programs)), scenario.catalogue, **options)
-    found = Found(search, [], [])
-    while len(found.outcomes) < limit and (run := search.next_run()) is not None:
-        simulation = Simulation(scenario, engine, run.number)
-        while (worker := run.choose(simulation.decision())) is not None and len(run.steps) <= longest:
-            simulation.step(worker)
-        found.log.append(run)
-        found.outcomes.append(simulation.end())
-    return found
+    """Run a search to its end, or so many runs of it; a run of more than the longest is cut.
+
+    It begins anew where it turns out that statements have to be stepped otherwise.
+    """
+    moments = Moments()
+
+    def split(operation: Operation) -> Operation:
+        return moments.split(operation, scenario.catalogue)
+
+    while True:
+        search = Search(classes or range(len(scenario.programs)), scenario.catalogue, **options)
+        found = Found(search, [], [], split)
+        learnt = False
+        while not learnt and len(found.outcomes) < limit and (run := search.next_run()) is not None:
+            simulation = Simulation(scenario, engine, run.number, split)
+            while (worker := run.choose(simulation.decision())) is not None and len(run.steps) <= longest:
+                simulation.step(worker)
+            found.log.append(run)
+            found.outcomes.append(simulation.end())
+            learnt = moments.learn((step.operation for step in run.steps), scenario.catalogue)
+        if not learnt:
+            return found
