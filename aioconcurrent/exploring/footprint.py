@@ -30,6 +30,11 @@ class Catalogue:
         routines: Functions and procedures that the project made in the database.
         uniques: The keys of each table: sets of columns that no two rows have in common.
         unseen: By the name of a table, a view or a routine: what exploring cannot see of its use, in a sentence.
+        consulted: The tables that policies make the database read with each row of a table.
+        locking: The tables that reading a view locks.
+        moments: How many statements with a snapshot of their own a use of the routine, the view or the table runs
+            inside of a statement, where it is one or more; 2 stands for any number.
+        fires: The same of changes in a table, whose triggers run them.
         immediate: Tables of an engine without transactions: what is written to them all see at once, and for good.
     """
 
@@ -41,6 +46,10 @@ class Catalogue:
     routines: frozenset[str] = NOTHING
     uniques: Mapping[str, frozenset[frozenset[str]]] = field(default_factory=dict)
     unseen: Mapping[str, str] = field(default_factory=dict)
+    consulted: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    locking: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    moments: Mapping[str, int] = field(default_factory=dict)
+    fires: Mapping[str, int] = field(default_factory=dict)
     immediate: frozenset[str] = NOTHING
     children: Mapping[str, frozenset[str]] = field(init=False)  # the inverse of `parents`
 
@@ -68,6 +77,10 @@ class Catalogue:
             routines=NOTHING.union(*(one.routines for one in catalogues)),
             uniques=_common(catalogues),
             unseen=ChainMap(*(dict(one.unseen) for one in catalogues)),
+            consulted=reduce(_joined, (one.consulted for one in catalogues), {}),
+            locking=reduce(_joined, (one.locking for one in catalogues), {}),
+            moments=reduce(_most, (one.moments for one in catalogues), {}),
+            fires=reduce(_most, (one.fires for one in catalogues), {}),
             immediate=NOTHING.union(*(one.immediate for one in catalogues)),
         )
 
@@ -84,6 +97,10 @@ def _common(catalogues: Sequence[Catalogue]) -> dict[str, frozenset[frozenset[st
             keys = one.uniques.get(name, frozenset())
             found[name] = found.get(name, keys) & keys
     return found
+
+
+def _most(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {name: max(one.get(name, 0), other.get(name, 0)) for name in (*one, *other)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +185,7 @@ def overlap(operations: Iterable[tuple[int, Operation]], catalogue: Catalogue) -
 def _of_statement(vendor: str, database: str, sql: str, with_parameters: bool, catalogue: Catalogue) -> Footprint:
     statement = read_statement(vendor, sql, with_parameters)
     unseen = frozenset(catalogue.unseen[name] for name in catalogue.unseen.keys() & _named(statement))
+    unseen |= _run_inside(statement, catalogue)
     whole, commits = _is_whole(statement, vendor), _commits(statement, vendor)
     anything = Footprint(everything=True, unseen=unseen, moment=whole, commits=commits)
     if not statement.understood or statement.called & catalogue.routines:
@@ -218,6 +236,24 @@ def _is_whole(statement: Statement, vendor: str) -> bool:
     return statement.verb == "SELECT" and "from" not in statement.words and statement.called <= harmless
 
 
+def _run_inside(statement: Statement, catalogue: Catalogue) -> frozenset[str]:
+    """Say what runs statements inside of this one, if others could come between what it sees and what they see."""
+    changed = statement.changes | _cascaded(statement.removals, catalogue)
+    used = {name: catalogue.moments[name] for name in catalogue.moments.keys() & _named(statement)}
+    fired = {
+        name: catalogue.fires[name]
+        for name in catalogue.fires.keys() & (changed if statement.understood else statement.called)
+    }
+    sees = not statement.understood or bool(statement.removals or statement.reads - statement.changes)
+    if sees + sum(used.values()) + sum(fired.values()) <= 1:
+        return NOTHING
+    return frozenset(
+        [f"{name}() runs statements of its own, which are one step here" for name in used.keys() & catalogue.routines]
+        + [f"{name} calls what runs statements of its own, one step here" for name in used.keys() - catalogue.routines]
+        + [f"changes in {name} run statements of the database's own, which are one step here" for name in fired]
+    )
+
+
 class _UnknownError(Exception):
     """A name that may stand for more than itself."""
 
@@ -233,10 +269,11 @@ def _widen(statement: Statement, catalogue: Catalogue) -> Footprint:
         raise _UnknownError
     # Rows that a foreign key makes the database look at, and keep as they are, at once or at COMMIT.
     checked = _related(changes, catalogue.parents) | _related(removals, catalogue.children)
+    locks = _resolve(statement.locks, statement, catalogue) | _related(statement.reads, catalogue.locking)
     return Footprint(
-        reads=frozenset(reads | writes | checked),
+        reads=frozenset(reads | writes | checked | _related(reads | writes, catalogue.consulted)),
         writes=frozenset(writes),
-        locks=frozenset(_resolve(statement.locks, statement, catalogue) | writes),
+        locks=frozenset(locks | writes),
         shares=frozenset(shares | checked),
         immediate=frozenset(writes & catalogue.immediate),
     )

@@ -195,6 +195,114 @@ def test_zero_keys_generated_columns_and_odd_values_come_back(database: str, ope
     assert content(database) == before
 
 
+@on_postgresql
+def test_a_view_locks_what_it_reads_also_through_another_view(database: str, opened: Open, made: Make) -> None:
+    made(
+        ("CREATE VIEW locking AS SELECT id, show_id FROM shop_ticket FOR UPDATE", "DROP VIEW locking"),
+        ("CREATE VIEW inside AS SELECT * FROM (SELECT id FROM shop_show FOR SHARE) AS s", "DROP VIEW inside"),
+        ("CREATE VIEW outer_one AS SELECT l.id FROM locking l JOIN shop_account USING (id)", "DROP VIEW outer_one"),
+        ("CREATE VIEW plain AS SELECT id FROM shop_ticket", "DROP VIEW plain"),
+    )
+    catalogue = opened(database).catalogue
+    assert catalogue.locking == {"locking": {"shop_ticket"}, "inside": {"shop_show"}, "outer_one": {"shop_ticket"}}
+    assert catalogue.views["outer_one"] == {"shop_ticket", "shop_account"}
+
+
+@on_postgresql
+def test_functions_of_postgresql_that_do_more_than_compute_count(database: str, opened: Open, made: Make) -> None:
+    made(
+        ("CREATE VIEW lucky AS SELECT random(), gen_random_uuid(), clock_timestamp(), lower('A')", "DROP VIEW lucky"),
+        ("CREATE VIEW advised AS SELECT pg_try_advisory_lock(id) FROM shop_show", "DROP VIEW advised"),
+        ("CREATE SEQUENCE loose", "DROP SEQUENCE loose"),
+        ("CREATE VIEW numbered AS SELECT nextval('loose')", "DROP VIEW numbered"),
+        ("CREATE TABLE a (v text DEFAULT set_config('a.b', 'c', true))", "DROP TABLE a"),
+        ("CREATE TABLE b (v serial, w text DEFAULT 'n' || nextval('loose'))", "DROP TABLE b"),
+    )
+    catalogue = opened(database).catalogue
+    assert catalogue.views.keys() & {"lucky", "advised", "numbered"} == {"lucky"}
+    assert catalogue.opaque == {"a"}
+
+
+@on_postgresql
+def test_policies_read_what_they_name(database: str, opened: Open, made: Make) -> None:
+    made(
+        ("CREATE FUNCTION may(integer) RETURNS boolean LANGUAGE sql AS 'SELECT true'", "DROP FUNCTION may"),
+        *((f"CREATE TABLE {name} (id integer)", f"DROP TABLE {name} CASCADE") for name in "abcdef"),
+        ("CREATE VIEW seen AS SELECT id FROM c", "SELECT 1"),
+        *((f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY", "SELECT 1") for name in "abce"),
+        ("CREATE POLICY p ON a USING (EXISTS (SELECT FROM b WHERE b.id = a.id))", "SELECT 1"),
+        ("CREATE POLICY p ON b USING (id IN (SELECT seen.id FROM seen))", "SELECT 1"),
+        ("CREATE POLICY p ON c USING (id > 0)", "SELECT 1"),
+        ("CREATE POLICY p ON d USING (id IN (SELECT f.id FROM f))", "SELECT 1"),  # not in force
+        ("CREATE POLICY p ON e WITH CHECK (may(id))", "SELECT 1"),
+    )
+    catalogue = opened(database).catalogue
+    assert {name: tables for name, tables in catalogue.consulted.items() if tables} == {"a": {"b", "c"}, "b": {"c"}}
+    assert catalogue.tables & set("abcdef") == set("abcdf")
+
+
+@on_postgresql
+def test_what_runs_statements_of_its_own_is_known(database: str, opened: Open, made: Make) -> None:
+    body = "LANGUAGE plpgsql AS 'BEGIN RETURN 1; END'"
+    two = "BEGIN PERFORM 1 FROM shop_show; UPDATE shop_show SET title = NULL; RETURN NULL; END"
+    made(
+        (f"CREATE FUNCTION two() RETURNS integer LANGUAGE plpgsql AS '{two}'", "DROP FUNCTION two"),
+        (f"CREATE FUNCTION steady() RETURNS integer STABLE LANGUAGE plpgsql AS '{two}'", "DROP FUNCTION steady"),
+        ("CREATE FUNCTION one() RETURNS integer BEGIN ATOMIC SELECT 1 FROM shop_show; END", "DROP FUNCTION one"),
+        (f"CREATE FUNCTION nothing() RETURNS integer {body}", "DROP FUNCTION nothing"),
+        ("CREATE PROCEDURE doing() LANGUAGE plpgsql AS 'BEGIN COMMIT; END'", "DROP PROCEDURE doing"),
+        ("CREATE VIEW calling AS SELECT two() AS t, nothing() AS n", "DROP VIEW calling"),
+        (f"CREATE FUNCTION fired() RETURNS trigger LANGUAGE plpgsql AS '{two}'", "DROP FUNCTION fired"),
+        (
+            "CREATE TRIGGER t BEFORE INSERT ON shop_account EXECUTE FUNCTION fired()",
+            "DROP TRIGGER t ON shop_account",
+        ),
+        ("CREATE TABLE a (v integer DEFAULT one())", "DROP TABLE a"),
+    )
+    catalogue = opened(database).catalogue
+    assert catalogue.moments == {"two": 2, "one": 1, "doing": 2, "calling": 2, "fired": 2}
+    assert catalogue.fires == {"shop_account": 2, "a": 1}
+
+
+@on_postgresql
+def test_what_is_not_put_back_is_known(database: str, opened: Open, made: Make) -> None:
+    made(("CREATE MATERIALIZED VIEW kept AS SELECT 1 AS one", "DROP MATERIALIZED VIEW kept"))
+    unseen = opened(database).catalogue.unseen
+    assert unseen["kept"] == "rows of the materialized view kept are not put back"
+    assert unseen["lo_create"] == "large objects are not put back"
+
+
+@on_mysql
+def test_views_that_do_more_than_read_are_left_out(database: str, opened: Open, made: Make) -> None:
+    made(
+        ("CREATE VIEW plain AS SELECT id, title FROM shop_show", "DROP VIEW plain"),
+        ("CREATE VIEW locking AS SELECT id FROM shop_show FOR UPDATE", "DROP VIEW locking"),
+        ("CREATE VIEW advised AS SELECT GET_LOCK('a', id) FROM shop_show", "DROP VIEW advised"),
+    )
+    catalogue = opened(database).catalogue
+    assert catalogue.views.keys() == {"plain", "locking"}
+    assert catalogue.locking == {"locking": {"shop_show"}}
+
+
+@on_mysql
+def test_what_runs_statements_of_its_own_is_known_on_mariadb(database: str, opened: Open, made: Make) -> None:
+    two = "BEGIN DECLARE n int; SELECT count(*) INTO n FROM shop_show; UPDATE shop_show SET title = n; RETURN n; END"
+    made(
+        (f"CREATE FUNCTION two() RETURNS integer {two}", "DROP FUNCTION two"),
+        ("CREATE FUNCTION nothing(v integer) RETURNS integer RETURN v * 2", "DROP FUNCTION nothing"),
+        ("CREATE PROCEDURE doing() SELECT 1", "DROP PROCEDURE doing"),
+        ("CREATE VIEW calling AS SELECT two() AS t", "DROP VIEW calling"),
+        ("CREATE TRIGGER t BEFORE INSERT ON shop_account FOR EACH ROW SET NEW.balance = two()", "DROP TRIGGER t"),
+        (
+            "CREATE TRIGGER u AFTER INSERT ON shop_ticket FOR EACH ROW INSERT INTO shop_coupon (code) VALUES ('a')",
+            "DROP TRIGGER u",
+        ),
+    )
+    catalogue = opened(database).catalogue
+    assert catalogue.moments == {"two": 2, "doing": 2, "calling": 2}
+    assert catalogue.fires == {"shop_account": 2}
+
+
 @on_mysql
 def test_views_that_call_functions_are_left_out(database: str, opened: Open, made: Make) -> None:
     made(

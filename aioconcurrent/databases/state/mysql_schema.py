@@ -6,10 +6,12 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ...exploring.statements import read_statement
+from .moments import MANY, moments, of_routine
 from .schema import UNKNOWN, Reference, Schema, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 _TABLES = """
 SELECT table_name, table_type, COALESCE(engine, ''), COALESCE(transactions, '') FROM information_schema.tables
@@ -38,10 +40,19 @@ ORDER BY k.table_name, k.constraint_name, k.ordinal_position
 """
 _VIEWS = "SELECT table_name, view_definition, DATABASE() FROM information_schema.views WHERE table_schema = DATABASE()"
 _TRIGGERS = """
-SELECT event_object_table, trigger_name FROM information_schema.triggers WHERE trigger_schema = DATABASE()
-ORDER BY event_object_table, event_manipulation, action_timing, action_order
+SELECT event_object_table, trigger_name, action_statement FROM information_schema.triggers
+WHERE trigger_schema = DATABASE() ORDER BY event_object_table, event_manipulation, action_timing, action_order
 """
-_ROUTINES = "SELECT routine_name FROM information_schema.routines WHERE routine_schema = DATABASE()"
+_ROUTINES = """
+SELECT routine_name, IF(routine_type = 'FUNCTION', routine_definition, NULL) FROM information_schema.routines
+WHERE routine_schema = DATABASE()
+"""
+# MariaDB's sequences are objects of their own, which are not put back.
+_COUNTING = """
+SELECT DISTINCT table_name FROM information_schema.columns
+WHERE table_schema = DATABASE() AND column_default LIKE '%nextval(%'
+"""
+_QUOTED = r"`((?:[^`]|``)+)`"
 _ELSEWHERE = ("mrg_myisam", "federated", "connect", "spider")  # engines whose rows are those of other tables
 _ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
 
@@ -83,23 +94,32 @@ def read_schema(cursor: Any) -> MysqlSchema:
         for name, (kind, engine, _) in kinds.items()
         if kind in ("BASE TABLE", "SYSTEM VERSIONED") and engine.lower() not in _ELSEWHERE
     }
+    bodies: dict[str, list[str | None]] = {}
+    for name, body in _all(cursor, _ROUTINES):
+        bodies.setdefault(name.lower(), []).append(body)
     triggers: dict[Table, list[str]] = {}
-    for name, trigger in _all(cursor, _TRIGGERS):
+    fires: dict[str, int] = {}
+    for name, trigger, body in _all(cursor, _TRIGGERS):
         triggers.setdefault(tables[name], []).append(trigger)
+        fires[name.lower()] = fires.get(name.lower(), 0) + moments(body, bodies)
     transactional = {name for name, (_, _, answer) in kinds.items() if answer == "YES"}
-    routines = frozenset(name.lower() for (name,) in _all(cursor, _ROUTINES))
+    known = {name.lower() for name in kinds}
+    views = [
+        _View(name.lower(), definition.lower(), database.lower()) for name, definition, database in _all(cursor, _VIEWS)
+    ]
+    counted = {name: number for name in bodies if (number := of_routine(name, bodies))}
     return MysqlSchema(
         tables=tuple(tables.values()),
         references=tuple(
             Reference(child.lower(), column, parent.lower(), parent_column, any(rule in _ACTIONS for rule in rules))
             for child, column, parent, parent_column, *rules in _all(cursor, _REFERENCES)
         ),
-        views={
-            view.lower(): _mentioned(definition, database, {name.lower() for name in kinds}, routines)
-            for view, definition, database in _all(cursor, _VIEWS)
-        },
-        opaque=frozenset(table.name for table in triggers),
-        routines=routines,
+        views={view.name: view.mentioned(known, bodies.keys()) for view in views},
+        locking=frozenset(view.name for view in views if view.locks),
+        opaque=frozenset(table.name for table in triggers) | {name.lower() for (name,) in _all(cursor, _COUNTING)},
+        routines=frozenset(bodies),
+        moments=counted | {view.name: MANY for view in views if view.calls(counted)},
+        fires={name: number for name, number in fires.items() if number},
         immediate=frozenset(table.name for name, table in tables.items() if name not in transactional),
         counted={name: table for name, table in tables.items() if any(_counts(column) for column in columns[name])},
         types={table: {column[0]: column[1].lower() for column in columns[name]} for name, table in tables.items()},
@@ -134,11 +154,29 @@ def _counts(column: Any) -> bool:
     return "auto_increment" in column[3].lower()
 
 
-def _mentioned(definition: str, database: str, known: set[str], routines: frozenset[str]) -> frozenset[str]:
-    """What a view names; the server keeps its text with quoted names, and tables behind their database's."""
-    text = definition.lower()
-    name = r"`((?:[^`]|``)+)`"
-    if not text or any(one.replace("``", "`") in routines for one in re.findall(name, text)):
-        return frozenset({UNKNOWN})  # the text is empty where the role may not see it
-    pairs = re.findall(rf"{name}(?=\.{name})", text)
-    return frozenset(one.replace("``", "`") for schema, one in pairs if schema == database.lower()) & known
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A view; the server keeps its text with quoted names, and tables behind their database's."""
+
+    name: str
+    text: str  # empty where the role may not see it
+    database: str
+
+    def calls(self, routines: Collection[str]) -> bool:
+        return any(name.replace("``", "`") in routines for name in re.findall(_QUOTED, self.text))
+
+    @property
+    def locks(self) -> bool:
+        return re.search(r"\bfor update\b|\block in share mode\b", self.text) is not None
+
+    def mentioned(self, known: Collection[str], routines: Collection[str]) -> frozenset[str]:
+        if self.calls(routines) or not self._is_understood():
+            return frozenset({UNKNOWN})
+        pairs = re.findall(rf"{_QUOTED}(?=\.{_QUOTED})", self.text)
+        return frozenset(
+            name for schema, one in pairs if schema == self.database and (name := one.replace("``", "`")) in known
+        )
+
+    def _is_understood(self) -> bool:
+        """Whether it does no more than read and lock: GET_LOCK() and the like do."""
+        return read_statement("mysql", self.text.replace(f"`{self.database}`.", ""), False).understood

@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .moments import of_routine
 from .schema import UNKNOWN, Reference, Schema, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 # PostgreSQL's own objects have numbers below 16384 (src/include/access/transam.h)
 _OURS = """{oid} >= 16384 AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND NOT EXISTS (
@@ -20,7 +21,7 @@ _OURS = """{oid} >= 16384 AND n.nspname <> 'information_schema' AND n.nspname !~
 _RELATIONS = f"""
 SELECT c.oid::bigint, c.relkind::text, lower(c.relname), quote_ident(n.nspname) || '.' || quote_ident(c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'v', 'S') AND c.relpersistence <> 't'
+WHERE c.relkind IN ('r', 'p', 'v', 'S', 'm', 'f') AND c.relpersistence <> 't'
     AND {_OURS.format(catalogue="pg_class", oid="c.oid")}
 ORDER BY c.oid
 """
@@ -53,11 +54,10 @@ WHERE c.contype = 'f' AND c.oid >= 16384 AND a.attrelid = c.conrelid AND a.attnu
 ORDER BY c.oid, k.own
 """
 _VIEWS = """
-SELECT DISTINCT r.ev_class::bigint, d.refclassid::regclass::text, d.refobjid::bigint
+SELECT DISTINCT r.ev_class::bigint, d.refobjid::bigint
 FROM pg_rewrite r JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
 JOIN pg_class c ON c.oid = r.ev_class AND c.relkind = 'v'
-WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass) AND d.refobjid <> r.ev_class
-    AND r.ev_class >= 16384
+WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class AND r.ev_class >= 16384
 """
 _SEQUENCES = """
 SELECT d.objid::bigint, d.refobjid::bigint FROM pg_depend d
@@ -68,31 +68,64 @@ SELECT d.refobjid::bigint, f.adrelid::bigint FROM pg_depend d JOIN pg_attrdef f 
 WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid >= 16384
 """
 _TRIGGERS = """
-SELECT t.tgrelid::bigint, 'TRIGGER', quote_ident(t.tgname), t.tgenabled::text FROM pg_trigger t
+SELECT t.tgrelid::bigint, t.tgfoid::bigint, 'TRIGGER', quote_ident(t.tgname), t.tgenabled::text FROM pg_trigger t
 WHERE NOT t.tgisinternal AND t.tgenabled <> 'D'
 UNION ALL
-SELECT r.ev_class::bigint, 'RULE', quote_ident(r.rulename), r.ev_enabled::text FROM pg_rewrite r
+SELECT r.ev_class::bigint, 0, 'RULE', quote_ident(r.rulename), r.ev_enabled::text FROM pg_rewrite r
 WHERE r.rulename <> '_RETURN' AND r.ev_enabled <> 'D'
 """
 _ROUTINES = f"""
-SELECT p.oid::bigint, lower(p.proname) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+SELECT p.oid::bigint, lower(p.proname), p.prokind::text, p.provolatile::text, l.lanname::text,
+    coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
 WHERE {_OURS.format(catalogue="pg_proc", oid="p.oid")}
 """
-# What a change of a row evaluates, and the functions and operators in it: those that PostgreSQL came with leave
-# no row in pg_depend.
-_EVALUATED = """
-SELECT coalesce(f.adrelid, nullif(c.conrelid, 0), i.indrelid, l.polrelid, a.attrelid)::bigint,
-    coalesce(o.oprcode, d.refobjid)::bigint
-FROM pg_depend d
-LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
-LEFT JOIN pg_attrdef f ON d.classid = 'pg_attrdef'::regclass AND f.oid = d.objid
-LEFT JOIN pg_constraint c ON d.classid = 'pg_constraint'::regclass AND c.oid = d.objid
-LEFT JOIN pg_index i ON d.classid = 'pg_class'::regclass AND i.indexrelid = d.objid
-LEFT JOIN pg_policy l ON d.classid = 'pg_policy'::regclass AND l.oid = d.objid
-LEFT JOIN pg_attribute a ON c.contypid <> 0 AND a.atttypid = c.contypid
-WHERE d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass) AND d.refobjid >= 16384
-    AND coalesce(f.adrelid, nullif(c.conrelid, 0), i.indrelid, l.polrelid, a.attrelid) IS NOT NULL
+# Volatile, and no business of anybody else; what a sequence gives to a column is known to the state.
+_HARMLESS = """
+'clock_timestamp', 'gen_random_bytes', 'gen_random_uuid', 'gen_salt', 'random', 'random_normal', 'timeofday',
+'uuid_generate_v1', 'uuid_generate_v1mc', 'uuid_generate_v4', 'uuidv4', 'uuidv7'
 """
+# What reading a view, a change of a row and a policy evaluate, as trees of the parser (src/include/nodes): they name
+# every function and table, also PostgreSQL's own functions, which leave no row in pg_depend, and the locks of a view.
+_EVALUATED = f"""
+WITH evaluated (kind, relation, tree) AS (
+    SELECT 'view', r.ev_class, r.ev_action::text FROM pg_rewrite r
+    JOIN pg_class c ON c.oid = r.ev_class AND c.relkind = 'v' WHERE r.rulename = '_RETURN'
+    UNION ALL
+    SELECT 'row', f.adrelid, f.adbin::text FROM pg_attrdef f
+    UNION ALL
+    SELECT 'row', coalesce(a.attrelid, c.conrelid), c.conbin::text FROM pg_constraint c
+    LEFT JOIN pg_attribute a ON c.contypid <> 0 AND a.atttypid = c.contypid WHERE c.contype = 'c'
+    UNION ALL
+    SELECT 'row', i.indrelid, concat(i.indexprs::text, i.indpred::text) FROM pg_index i
+    UNION ALL
+    SELECT 'policy', l.polrelid, concat(l.polqual::text, l.polwithcheck::text) FROM pg_policy l
+    JOIN pg_class c ON c.oid = l.polrelid AND c.relrowsecurity
+)
+SELECT kind, relation::bigint,
+    ARRAY(
+        SELECT DISTINCT p.oid::bigint
+        FROM regexp_matches(tree, ':(?:funcid|opfuncid|aggfnoid|winfnoid) (\\d+)', 'g') AS f (match)
+        JOIN pg_proc p ON p.oid = match[1]::oid JOIN pg_namespace n ON n.oid = p.pronamespace
+        WHERE {_OURS.format(catalogue="pg_proc", oid="p.oid")}
+            OR (p.provolatile = 'v' AND p.proname NOT IN ({_HARMLESS})
+                AND NOT (kind = 'row' AND p.oid = 'nextval(regclass)'::regprocedure))
+    ),
+    ARRAY(SELECT DISTINCT r[1]::bigint FROM regexp_matches(tree, ':relid (\\d+)', 'g') AS r),
+    tree LIKE '%{{ROWMARKCLAUSE %'
+FROM evaluated WHERE relation >= 16384
+"""
+_KEPT_ELSEWHERE = {"m": "materialized view", "f": "foreign table"}
+# What PostgreSQL keeps elsewhere than in tables, or lets another session do.
+_BESIDES = {
+    **dict.fromkeys(
+        ["lo_creat", "lo_create", "lo_from_bytea", "lo_import", "lo_put", "lo_truncate", "lo_unlink", "lowrite"],
+        "large objects are not put back",
+    ),
+    **dict.fromkeys(
+        ["dblink", "dblink_exec", "dblink_send_query"], "what dblink() does in a session of its own is not seen"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -126,19 +159,32 @@ class _Reader:
             self._children.setdefault(parent, []).append(child)
 
     def read(self) -> PostgresSchema:
-        routines = dict(self._all(_ROUTINES))
+        routines = _Routines(self._all(_ROUTINES))
+        evaluated = [_Evaluated(*row) for row in self._all(_EVALUATED) if row[1] in self._names]
         found = list(self._read_references())
         sequences = self._read_sequences()
         triggers: dict[Table, list[tuple[str, str, str]]] = {}
-        for oid, *trigger in self._all(_TRIGGERS):
+        fires: dict[str, int] = {}
+        for oid, function, *trigger in self._all(_TRIGGERS):
             if oid in self._tables:
                 triggers.setdefault(self._tables[oid], []).append(tuple(trigger))
+                fires[self._names[oid]] = fires.get(self._names[oid], 0) + routines.moments([function])
+        moments = dict(routines.by_name)
+        for each in evaluated:
+            for name in self._evaluating(each):
+                told = fires if each.kind == "row" else moments
+                told[name] = told.get(name, 0) + routines.moments(each.functions)
         return PostgresSchema(
             tables=tuple(self._tables.values()),
             references=tuple(reference for reference, _ in found),
-            views=self._read_views(routines),
-            opaque=frozenset(table.name for table in triggers) | self._read_evaluating(routines) | _shared(sequences),
-            routines=frozenset(routines.values()),
+            views=self._read_views(evaluated),
+            policies=self._read_policies(evaluated),
+            opaque=frozenset(table.name for table in triggers) | self._opaque(evaluated) | _shared(sequences),
+            routines=routines.names,
+            locking=frozenset(self._names[each.relation] for each in evaluated if each.locks),
+            moments={name: number for name, number in moments.items() if number},
+            fires={name: number for name, number in fires.items() if number},
+            unseen={**_BESIDES, **dict(self._elsewhere())},
             triggers=triggers,
             sequences=sequences,
             binding=frozenset((reference.child, reference.parent) for reference, binds in found if binds),
@@ -174,18 +220,47 @@ class _Reader:
                     names = self._names[one], column, self._names[other], parent_column
                     yield Reference(*names, acts), binds
 
-    def _read_views(self, routines: dict[int, str]) -> dict[str, frozenset[str]]:
+    def _read_views(self, evaluated: Iterable[_Evaluated]) -> dict[str, frozenset[str]]:
         """Views, partitioned tables, and tables that others inherit from, which stand for more than they can say."""
         views: dict[str, set[str]] = {name: set() for kind, name, _ in self._relations.values() if kind in ("v", "p")}
-        for view, kind, oid in self._all(_VIEWS):
-            if view in self._names and (kind == "pg_class" or oid in routines):
-                views[self._names[view]].add(self._names.get(oid, UNKNOWN) if kind == "pg_class" else UNKNOWN)
+        for view, oid in self._all(_VIEWS):
+            if view in self._names:
+                views[self._names[view]].add(self._names.get(oid, UNKNOWN))
+        for each in evaluated:
+            if each.kind == "view" and each.functions:
+                views[self._names[each.relation]].add(UNKNOWN)
+            elif each.kind == "policy" and each.relation not in self._tables:
+                views[self._names[each.relation]] |= self._consulted(each)
         for oid in self._relations:
             if oid in self._tables and self._children.get(oid):
                 views.setdefault(self._names[oid], set()).add(UNKNOWN)
             elif self._children.get(oid):
                 views[self._names[oid]] |= {self._names[leaf] for leaf in self._leaves(oid)}
         return {view: frozenset(names) for view, names in views.items()}
+
+    def _read_policies(self, evaluated: Iterable[_Evaluated]) -> dict[str, frozenset[str]]:
+        policies: dict[str, frozenset[str]] = {}
+        for each in evaluated:
+            if each.kind == "policy" and each.relation in self._tables:
+                name = self._names[each.relation]
+                policies[name] = policies.get(name, frozenset()) | self._consulted(each)
+        return policies
+
+    def _consulted(self, policy: _Evaluated) -> frozenset[str]:
+        unknown = {UNKNOWN} if policy.functions else set()
+        return frozenset({self._names.get(oid, UNKNOWN) for oid in policy.relations} | unknown)
+
+    def _evaluating(self, each: _Evaluated) -> set[str]:
+        return {self._names[each.relation], *(self._names[leaf] for leaf in self._leaves(each.relation))}
+
+    def _opaque(self, evaluated: Iterable[_Evaluated]) -> frozenset[str]:
+        calling = [self._evaluating(each) for each in evaluated if each.kind != "view" and each.functions]
+        return frozenset().union(*calling)
+
+    def _elsewhere(self) -> Iterator[tuple[str, str]]:
+        for kind, name, _ in self._relations.values():
+            if kind in _KEPT_ELSEWHERE:
+                yield name, f"rows of the {_KEPT_ELSEWHERE[kind]} {name} are not put back"
 
     def _read_sequences(self) -> dict[str, frozenset[str]]:
         users: dict[int, set[str]] = {oid: set() for oid, (kind, _, _) in self._relations.items() if kind == "S"}
@@ -194,15 +269,45 @@ class _Reader:
                 users[sequence] |= {self._names[leaf] for leaf in self._leaves(table)}
         return {self._relations[oid][2]: frozenset(tables or {self._names[oid]}) for oid, tables in users.items()}
 
-    def _read_evaluating(self, routines: dict[int, str]) -> frozenset[str]:
-        if not routines:  # and the query takes a while
-            return frozenset()
-        return frozenset(
-            self._names[leaf]
-            for oid, routine in self._all(_EVALUATED)
-            if routine in routines
-            for leaf in self._leaves(oid)
-        )
+
+@dataclass(frozen=True, slots=True)
+class _Evaluated:
+    """What reading a view, changing a row of a table, or its policy evaluates.
+
+    Attributes:
+        functions: Those that may do more than compute.
+    """
+
+    kind: str
+    relation: int
+    functions: list[int]
+    relations: list[int]
+    locks: bool
+
+
+class _Routines:
+    """The functions and procedures of the project.
+
+    Attributes:
+        by_name: What `moments` says of those that run statements with snapshots of their own.
+    """
+
+    def __init__(self, rows: Iterable[Any]) -> None:
+        self._names: dict[int, str] = {}
+        bodies: dict[str, list[str | None]] = {}
+        for oid, name, kind, volatility, language, source in rows:
+            self._names[oid] = name
+            if volatility == "v" and kind in (
+                "f",
+                "p",
+            ):  # others have the snapshot of the query; a procedure may COMMIT
+                readable = kind == "f" and language in ("sql", "plpgsql")
+                bodies.setdefault(name, []).append(source if readable else None)
+        self.names = frozenset(self._names.values())
+        self.by_name = {name: of_routine(name, bodies) for name in bodies}
+
+    def moments(self, functions: Iterable[int]) -> int:
+        return sum(self.by_name.get(self._names.get(oid, ""), 0) for oid in functions)
 
 
 def _table(name: str, quoted: str, columns: list[Any], uniques: Iterable[list[str]]) -> Table:

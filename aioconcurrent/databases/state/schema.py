@@ -52,6 +52,9 @@ class Schema:
     Attributes:
         views: What each name that stands for other tables reads: names of tables and of views, and
             `UNKNOWN` for anything else.
+        locking: Views that lock what they read.
+        policies: What policies make the database read, besides, with each row of a table; names as in `views`.
+        moments: As `Catalogue` has them; so are `fires` and `unseen`.
         immediate: Tables of an engine without transactions.
     """
 
@@ -61,6 +64,11 @@ class Schema:
     opaque: frozenset[str] = NOTHING
     routines: frozenset[str] = NOTHING
     immediate: frozenset[str] = NOTHING
+    locking: frozenset[str] = NOTHING
+    policies: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    moments: Mapping[str, int] = field(default_factory=dict)
+    fires: Mapping[str, int] = field(default_factory=dict)
+    unseen: Mapping[str, str] = field(default_factory=dict)
 
     def named(self, names: Collection[str]) -> list[Table]:
         """The tables of these names; other names are left out."""
@@ -69,10 +77,22 @@ class Schema:
     def catalogue(self) -> Catalogue:
         """What the footprints of statements are widened by."""
         times = Counter(table.name for table in self.tables)
+        views = {view: names for view, names in self.views.items() if view not in times}
         tables = frozenset(name for name in times if times[name] == 1 and name not in self.views)
+        reads = _Reads({**self.policies, **views}, tables)
+        known = frozenset(name for name in tables if name not in self.policies or reads.are_known(name))
         return Catalogue(
-            tables=tables,
-            views=_behind({view: names for view, names in self.views.items() if view not in times}, tables),
+            tables=known,
+            views={view: reads.tables(view) for view in views if reads.are_known(view)},
+            consulted={name: reads.tables(name) - {name} for name in known & self.policies.keys()},
+            locking={
+                view: locked
+                for view in views
+                if (locked := frozenset().union(*map(reads.tables, reads.names(view) & self.locking)))
+            },
+            moments=self.moments,
+            fires=self.fires,
+            unseen=self.unseen,
             parents=_grouped((reference.child, reference.parent) for reference in self.references),
             cascades=_grouped((reference.parent, reference.child) for reference in self.references if reference.acts),
             opaque=self.opaque,
@@ -97,14 +117,27 @@ def _keys(table: Table) -> frozenset[frozenset[str]]:
     return frozenset(frozenset(column.casefold() for column in key) for key in keys if key)
 
 
-def _behind(views: Mapping[str, frozenset[str]], tables: Collection[str]) -> dict[str, frozenset[str]]:
-    """The tables behind each view, through other views; a view over anything else is left out."""
-    found = {name: frozenset({name}) for name in tables}
-    left = dict(views)
-    while ready := [view for view, names in left.items() if names <= found.keys()]:
-        for view in ready:
-            found[view] = frozenset().union(*(found[name] for name in left.pop(view)))
-    return {view: found[view] for view in views if view in found}
+class _Reads:
+    """What reading a table or a view comes to, through views and policies."""
+
+    def __init__(self, graph: Mapping[str, frozenset[str]], tables: frozenset[str]) -> None:
+        self._graph = graph
+        self._tables = tables
+
+    def names(self, name: str) -> frozenset[str]:
+        """All names that are read, this one too."""
+        found, left = {name}, [name]
+        while left:
+            more = self._graph.get(left.pop(), NOTHING) - found
+            found |= more
+            left += more
+        return frozenset(found)
+
+    def tables(self, name: str) -> frozenset[str]:
+        return self.names(name) & self._tables
+
+    def are_known(self, name: str) -> bool:
+        return self.names(name) <= self._tables | self._graph.keys()
 
 
 def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, frozenset[str]]:
