@@ -47,13 +47,16 @@ def _text(step: TracedStep) -> str:
 
 
 class _InOrder:
-    """Lets the calls named go one after the other, then the first that is ready."""
+    """Lets all calls begin, then those named go one after the other, then the first that is ready."""
 
     def __init__(self, order: Iterable[int]) -> None:
         self._order = list(order)
         self.steps: list[Step] = []
 
     def choose(self, decision: Decision) -> int | None:
+        for call, operation in decision.ready.items():
+            if operation.kind == "start":
+                return call
         while self._order:
             if (call := self._order.pop(0)) in decision.ready:
                 return call
