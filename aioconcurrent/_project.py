@@ -9,7 +9,11 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import PurePath
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from . import _pickling
@@ -17,9 +21,10 @@ from ._loops import current_backend
 from .databases.guard import guard
 from .databases.handoff import Handoff
 from .databases.rehearsal import rehearse_queries
+from .exceptions import UnpicklableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator
 
     from django.conf import LazySettings
 
@@ -42,8 +47,10 @@ class Project:
     Attributes:
         module: The settings module; None for a project set up with
             `settings.configure()`, and where there is no project.
-        base: Pickled settings that are in place before the project starts: those
-            of `settings.configure()`, or those that differ from the module's.
+        base: Pickled settings: those of `settings.configure()`, or those that differ from the module's.
+        late: Of these, the ones that are not in place before the project starts; it may have made them by
+            itself, as an app does that puts a class for its dotted name, and would not take its own value.
+        unpicklable: The types of settings that it must have made by itself, for they cannot be pickled.
         overrides: Pickled settings of `override_settings`, innermost first.
         deleted: Settings that an override has deleted.
         language: The active language; None if translation is off.
@@ -56,6 +63,8 @@ class Project:
 
     module: str | None = None
     base: Mapping[str, bytes] = field(default_factory=dict)
+    late: frozenset[str] = frozenset()
+    unpicklable: Mapping[str, str] = field(default_factory=dict)
     overrides: Mapping[str, bytes] = field(default_factory=dict)
     deleted: frozenset[str] = frozenset()
     language: str | None = None
@@ -70,17 +79,21 @@ class Project:
         """Take note of the project of this process.
 
         Raises:
-            UnpicklableError: A setting that differs from the settings module cannot be pickled.
+            UnpicklableError: An overridden setting cannot be pickled.
         """
         from django.conf import settings
         from django.utils import timezone, translation
 
         overrides, deleted, base, module = _unfold(settings)
+        pickled, unpicklable = _dump_base(base)
+        written = _written(module)
         language = translation.get_language()
         time_zone, standard = timezone.get_current_timezone(), timezone.get_default_timezone()
         return cls(
             module=module,
-            base=_dump_settings(base),
+            base=pickled,
+            late=frozenset(name for name in pickled if not _is_early(name, base[name], written, module)),
+            unpicklable=unpicklable,
             overrides=_dump_settings(overrides),
             deleted=frozenset(deleted),
             language=language,
@@ -109,8 +122,10 @@ class Project:
             _booted_with.update({"": b"", **self.base})
             self._configure(settings)
             django.setup()
+            self._complete(settings)
             if self.overrides:
                 import django.test.signals  # makes overridden settings take effect; here once for all forks
+        self._look_for_unpicklable(settings)
         self.databases.take_over()
         if self.stepped:
             rehearse_queries(self.databases.in_use)
@@ -181,7 +196,7 @@ class Project:
             guard.close_all()
 
     def _configure(self, settings: LazySettings) -> None:
-        base = {name: _pickling.loads(value) for name, value in self.base.items()}
+        base = {name: _pickling.loads(value) for name, value in self.base.items() if name not in self.late}
         if self.module is None:
             settings.configure(**{**base, "DATABASES": self.databases.settings()})
         else:
@@ -189,14 +204,27 @@ class Project:
             for name, value in {**base, "DATABASES": self.databases.settings()}.items():
                 setattr(settings, name, value)
 
+    def _complete(self, settings: Any) -> None:
+        """Give those settings their values that the project has not come to by itself."""
+        made = vars(settings._wrapped)
+        for name, pickled in self.base.items():
+            if name not in made or not _is_same(made[name], pickled):
+                setattr(settings, name, _pickling.loads(pickled))
+
+    def _look_for_unpicklable(self, settings: Any) -> None:
+        for name, kind in self.unpicklable.items():
+            if _kind_of(getattr(settings, name, None)) != kind:
+                reason = f"it cannot be pickled, and the project does not make a {kind} of it by itself"
+                raise UnpicklableError(f"The setting {name}", reason)
+
     def _override(self, pickled: Mapping[str, bytes], gone: list[str]) -> None:
         """Change settings as the caller has; `gone` are those that it had changed when this process was started."""
         if not pickled and not self.deleted and not gone:
             return
-        from django.conf import global_settings, settings
+        from django.conf import settings
         from django.test.utils import override_settings
 
-        written = {**_own(global_settings), **(_own(sys.modules[self.module]) if self.module else {})}
+        written = _written(self.module)
         values = {name: written[name] for name in gone if name in written}
         override_settings(**values | {name: _pickling.loads(value) for name, value in pickled.items()}).enable()
         for name in self.deleted.union(name for name in gone if name not in written and name not in pickled):
@@ -228,11 +256,84 @@ def _unfold(settings: Any) -> tuple[dict[str, Any], set[str], dict[str, Any], st
         deleted |= vars(holder)["_deleted"] - overrides.keys()
         holder = holder.default_settings
     if not isinstance(holder, Settings):
-        return overrides, deleted, _own(holder), None
-    module = sys.modules[holder.SETTINGS_MODULE]
-    written = {**_own(global_settings), **_own(module)}
+        return overrides, deleted, _available(_own(holder)), None
+    written = _written(holder.SETTINGS_MODULE)
     changed = {name: value for name, value in _own(holder).items() if value is not written.get(name, holder)}
-    return overrides, deleted, changed, holder.SETTINGS_MODULE
+    return overrides, deleted, _available(changed), holder.SETTINGS_MODULE
+
+
+def _available(settings: dict[str, Any]) -> dict[str, Any]:
+    """Django 6.1 refuses the settings of e-mail that MAILERS takes the place of, in one breath with it."""
+    import django.conf
+
+    refused = getattr(django.conf, "DEPRECATED_EMAIL_SETTINGS", ()) if "MAILERS" in settings else ()
+    return {name: value for name, value in settings.items() if name not in refused}
+
+
+def _written(module: str | None) -> dict[str, Any]:
+    """What the settings are before anybody changes them."""
+    from django.conf import global_settings
+
+    return {**_own(global_settings), **(_own(sys.modules[module]) if module else {})}
+
+
+def _is_early(name: str, value: Any, written: Mapping[str, Any], module: str | None) -> bool:
+    """Whether a setting can be in place before the project starts, as if its settings module had it.
+
+    Of `settings.configure()` nobody knows what was given and what was made of it later; classes and
+    functions of an app that is installed were not there yet.
+    """
+    if module is None:
+        return not any(_is_of_app(each) for each in _parts(value))
+    return all(map(_is_plain, _parts(value))) and (name not in written or _are_alike(value, written[name]))
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """A value, and what is in it if it is a collection."""
+    yield value
+    if isinstance(value, Mapping):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list | tuple | set | frozenset):
+        for part in value:
+            yield from _parts(part)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether settings modules hold such values, and apps do not make them of others."""
+    from django.utils.functional import Promise
+
+    module = type(value).__module__
+    return isinstance(value, Promise | PurePath) or (
+        module in ("builtins", "collections", "datetime", "decimal", "re", "uuid", "zoneinfo")
+        and not isinstance(value, type | FunctionType | BuiltinFunctionType | MethodType)
+    )
+
+
+def _are_alike(one: Any, other: Any) -> bool:
+    if one is None or other is None or (isinstance(one, list | tuple) and isinstance(other, list | tuple)):
+        return True
+    return isinstance(one, type(other)) or isinstance(other, type(one))
+
+
+def _is_of_app(value: Any) -> bool:
+    from django.apps import apps
+
+    kind = value if isinstance(value, type | FunctionType) else type(value)
+    return any(f"{kind.__module__}.".startswith(f"{config.name}.") for config in apps.get_app_configs())
+
+
+def _is_same(own: Any, pickled: bytes) -> bool:
+    """Whether a value is equal to a pickled one; functions that cannot be imported are by their code."""
+    with suppress(Exception):  # what cannot be compared differs
+        if _pickling.dumps(own) == pickled:
+            return True
+        other = _pickling.loads(pickled)
+        return bool(own == other) or own.__code__ == other.__code__
+    return False
+
+
+def _kind_of(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
 def _real_name(module: str) -> str:
@@ -246,6 +347,18 @@ def _own(holder: object) -> dict[str, Any]:
         for name, value in vars(holder).items()
         if name.isupper() and name not in ("DATABASES", "SETTINGS_MODULE")
     }
+
+
+def _dump_base(settings: Mapping[str, Any]) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Pickle what can be; of the rest return the types."""
+    pickled: dict[str, bytes] = {}
+    left: dict[str, str] = {}
+    for name, value in settings.items():
+        try:
+            pickled[name] = _pickling.dumps(value, f"The setting {name}")
+        except UnpicklableError:
+            left[name] = _kind_of(value)
+    return pickled, left
 
 
 def _dump_settings(settings: Mapping[str, Any]) -> dict[str, bytes]:
