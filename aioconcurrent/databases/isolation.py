@@ -99,6 +99,8 @@ def _of_postgresql(session: _Session) -> str | None:
     status, driver = session.driver.info.transaction_status, session.driver
     if status == _Status.FAILED:
         return None
+    if status == _Status.IDLE:
+        _forget_transaction(session)
     if session.usual is None and status == _Status.IDLE:
         with _in_autocommit(driver):
             session.usual = _shown(driver, "default_transaction_isolation")
@@ -117,11 +119,15 @@ def _note_on_postgresql(session: _Session, sql: str) -> None:
     status = session.driver.info.transaction_status
     session.is_doubtful |= changes  # ROLLBACK takes changes back, also those for transactions to come
     if status == _Status.IDLE:
-        session.current = None
-        if session.is_doubtful:
-            session.usual, session.is_doubtful = None, False
+        _forget_transaction(session)
     elif status == _Status.IN_TRANSACTION and (changes or (session.is_doubtful and _UNDOES.match(sql))):
         session.current = _shown(session.driver, "transaction_isolation")
+
+
+def _forget_transaction(session: _Session) -> None:
+    session.current = None
+    if session.is_doubtful:
+        session.usual, session.is_doubtful = None, False
 
 
 @contextmanager
