@@ -72,6 +72,8 @@ _HINTS = {
 
 def name_anomaly(steps: Sequence[TracedStep], violation: Violation) -> Anomaly:
     """Name what went wrong in a run that is in violation, as well as its steps tell."""
+    if violation.kind == "endless":
+        return _endless(steps, violation)
     deadlock = _deadlock(steps) if violation.kind != "no serial order" else None
     if deadlock is not None:
         return deadlock
@@ -82,6 +84,13 @@ def name_anomaly(steps: Sequence[TracedStep], violation: Violation) -> Anomaly:
         return _unnamed(violation)
     explanation = f"{found.story}; {_result(violation)}."
     return Anomaly(found.name, explanation, _hint(found, steps), found.steps)
+
+
+def _endless(steps: Sequence[TracedStep], violation: Violation) -> Anomaly:
+    looping = {index for index, step in enumerate(steps) if step.call in violation.calls}
+    failing = {index for index in looping if steps[index].error}
+    hint = "Look again, inside the loop, at what has decided that it is entered; or give up after some turns."
+    return Anomaly("endless loop", f"{violation.detail}.", hint, tuple(sorted(failing or looping))[-2:])
 
 
 def _hint(found: Finding, steps: Sequence[TracedStep]) -> str:

@@ -22,7 +22,7 @@ from ..databases.files import describe_process, lock_holders
 from ..databases.gate import Busy, Cancelled, Done, Ended, Unsplittable, Want
 from ..engine.race import Attendance
 from .operation import START
-from .steps import Decision
+from .steps import Decision, request
 from .trace import TracedStep
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _GLANCE = 0.001  # seconds that a statement may take before the database is asked whether it waits
 _OUTSIDER = 0.5  # seconds for which somebody outside the calls may hold a lock; autovacuum gives way sooner
 STEPS = 1000  # of one run
+UNENDED = f"the calls had not ended after {STEPS} steps; one of them may wait for another in a loop"
 
 _ENDS_SESSIONS = re.compile(r"\bpg_terminate_backend\b|^\s*KILL\b", re.IGNORECASE)
 
@@ -51,6 +52,10 @@ class Chooser(Protocol):
 
 class RunGivenUpError(Exception):
     """The run cannot be seen to its end; the argument says why."""
+
+
+class EndlessError(Exception):
+    """The calls do the same for ever, and nobody is left who could end that."""
 
 
 class CallDiedError(Exception):
@@ -146,6 +151,7 @@ class Controller:
 
         Raises:
             RunGivenUpError: They do not come to their ends.
+            EndlessError: They go round in a loop.
             CallDiedError: The process of one ends before its call does.
             UnknownDatabaseError: One would use a database whose rows nobody could put back.
             OutdatedRunError: A statement that was to be split cannot be.
@@ -163,9 +169,15 @@ class Controller:
             if worker is None:
                 return
             await self._let_go(self._players[worker])
-        raise RunGivenUpError(
-            f"the calls had not ended after {STEPS} steps; one of them may wait for another in a loop"
-        )
+        if self._goes_round():
+            raise EndlessError
+        raise RunGivenUpError(UNENDED)
+
+    def _goes_round(self) -> bool:
+        """Whether all who could go on did so for long, and only asked for what they had asked for before."""
+        recent = [(step.call, request(step.operation)) for step in self.trace[-STEPS // 2 :]]
+        before, after = set(recent[: len(recent) // 2]), set(recent[len(recent) // 2 :])
+        return before == after and {player.number for player in self._in(_State.WAITING)} <= {call for call, _ in after}
 
     async def _get_ready(self, player: Player, *, is_made: bool) -> None:
         """Let a call do what comes before it, or end where it is not made."""

@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from .._outcomes import Outcomes
 from .._pickling import text_of
 from ..exceptions import WrappedError
 from .anomalies import name_anomaly
 from .answers import answers
+from .controller import UNENDED
 from .exploration import Counterexample, Exploration
 from .footprint import overlap
+from .judge import Judge, Seen, TooManyOrdersError
 from .oracle import Oracle
-from .schedule import Replay, Schedule, Serial, preemptions, serial_order, shrinks
-from .search import Omission, Search
-from .trace import Ending, call_name
+from .schedule import Replay, Schedule, Serial, is_serial, serial_order, shrinks
+from .search import FEW, Omission, Search
+from .steps import request
+from .trace import ENDLESS, Ending, before_repeating, call_name
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 
-    from .._outcomes import Outcomes
     from ..databases.explored import ExploredDatabases
     from ..engine.race import Report
     from .controller import Chooser
+    from .footprint import Catalogue
     from .oracle import Order, Violation
     from .runs import Run
-    from .schedule import Step
     from .stage import Performance, Stage
 
 _PROBLEMS = 3  # runs that may be given up before nothing more is tried
 _SHRINKING = 20  # runs at most
+_MOST_ENTANGLED = 5  # calls that are looked at without the others
 _WIDENED = 2  # times that tables may turn out to change behind the statements' backs
 
 
@@ -66,24 +71,14 @@ class Referee:
     rule: Callable[[Outcomes], Awaitable[Violation | None]] | None = None
 
 
-@dataclass
-class _Seen:
-    """One run that has taken place."""
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """A run that goes wrong."""
 
-    steps: Sequence[Step]
-    reports: Sequence[Report]
-    ending: Ending
-    touched: Collection[str]  # tables
-    violation: Violation | None = None  # of the caller's rule
-
-    @property
-    def preemptions(self) -> int:
-        return preemptions(self.steps)
-
-    @property
-    def effort(self) -> tuple[int, int]:
-        """What a simpler order has less of."""
-        return self.preemptions, len(Schedule.of(self.steps).choices)
+    schedule: Schedule
+    calls: tuple[int, ...]  # that were made
+    seen: Seen
+    violation: Violation
 
 
 class _AgainError(Exception):
@@ -126,8 +121,9 @@ class Explorer:
         self._forget()
 
     def _forget(self) -> None:
-        self._moved = False
-        self._oracle = Oracle(len(self.calls), self.databases.keys, self.databases.start, self.referee.refusals)
+        self._judges: dict[tuple[int, ...], Judge] = {}  # by the calls that they judge
+        self._asked: set[object] = set()  # which orders of which of many calls were run alone
+        self._uncompared = False  # an ending was not compared with all serial orders
 
     async def explore(self) -> Exploration:
         """Run all orders that matter, until one goes wrong."""
@@ -184,21 +180,74 @@ class Explorer:
 
     async def _try(self, run: Run) -> Counterexample | None:
         """Make one run of the search; return what it proves, if it goes wrong and does so again."""
-        seen = await self._perform(run, self._all)
+        seen = await self._perform(run, self._all, ask_rule=True)
         if seen is None:
             return None
         if run.number == 1:
             self._answers = answers(seen.ending.outcomes)
             self._note_errors(seen)
-        if run.serial and self.referee.rule is None:
-            await self._learn(serial_order(seen.steps, len(self.calls)), seen)
-            return None
-        violation = await self._judge(seen)
-        if violation is None:
-            return None
-        return await self._confirm(run.schedule, seen)
+        if run.serial and not seen.is_endless:
+            order, few = serial_order(seen.steps, len(self.calls)), len(self.calls) <= FEW
+            await self._judge_of(self._all).learn(order, seen, with_other_keys=few)
+            if seen.broken is None:
+                return None
+        found = await self._find(seen)
+        return await self._confirm(found) if found is not None else None
 
-    def _note_errors(self, seen: _Seen) -> None:
+    def _judge_of(self, calls: tuple[int, ...]) -> Judge:
+        if calls not in self._judges:
+            self._judges[calls] = Judge(
+                calls,
+                tuple(self.classes[call] for call in calls),
+                Oracle(len(calls), self.databases.keys, self.databases.start, self.referee.refusals),
+                partial(self._serially, calls),
+                partial(self._with_other_keys, calls),
+                has_rule=self.referee.rule is not None,
+            )
+        return self._judges[calls]
+
+    async def _find(self, seen: Seen) -> _Finding | None:
+        """Say what is wrong with a run of all calls; of many of them, with as few as show it."""
+        judge = self._judge_of(self._all)
+        is_many = len(self._all) > FEW and seen.broken is None
+        if is_many:
+            if judge.clears(seen):
+                return None
+            found = await self._find_among(seen, 2)
+            if found is not None or await judge.explains(seen):
+                return found
+            for size in range(3, min(len(self._all), _MOST_ENTANGLED + 1)):
+                found = await self._find_among(seen, size)
+                if found is not None:
+                    return found
+        return await self._judged(judge, Schedule.of(seen.steps, is_endless=seen.is_endless), seen)
+
+    async def _find_among(self, seen: Seen, size: int) -> _Finding | None:
+        """Look for so many calls that go wrong without the others, in the order of a run of all of them."""
+        for calls in _entangled(seen, size, self.databases.catalogue):
+            choices = tuple(step.worker for step in seen.steps if step.worker in calls)
+            question = tuple(self.classes[call] for call in calls), tuple(map(calls.index, choices))
+            if question in self._asked:
+                continue
+            self._asked.add(question)
+            part = await self._perform(Replay(Schedule(choices)), calls)
+            if part is None:
+                continue
+            schedule = Schedule.of(part.steps, calls, is_endless=part.is_endless)
+            found = await self._judged(self._judge_of(calls), schedule, part)
+            if found is not None:
+                return found
+        return None
+
+    async def _judged(self, judge: Judge, schedule: Schedule, seen: Seen, *, once_more: bool = True) -> _Finding | None:
+        try:
+            violation = await judge.judge(seen, once_more=once_more)
+        except TooManyOrdersError:
+            self._uncompared = True
+            return None
+        return None if violation is None else _Finding(schedule, judge.calls, seen, violation)
+
+    def _note_errors(self, seen: Seen) -> None:
         """Take note of what calls raise while they meet nobody: then little of them is explored."""
         for call, outcome in enumerate(seen.ending.outcomes):
             error = outcome.error if isinstance(outcome, WrappedError) else None
@@ -206,106 +255,121 @@ class Explorer:
                 told = f"{type(error).__name__}: {text_of(error)}".strip(": ")
                 self._notes[f"even with the calls one after another {call_name(call)} raises {told}"] = None
 
-    async def _confirm(self, schedule: Schedule, first: _Seen) -> Counterexample | None:
+    async def _confirm(self, first: _Finding) -> Counterexample | None:
         """See whether the order goes wrong a second time, and whether a simpler one does, too."""
-        seen, violation, departed = await self._again(schedule)
-        if seen is None or violation is None or departed:
+        found, departed = await self._again(first.schedule, first.calls)
+        if found is None or departed:
             self._problems.append(
-                f"an order of the steps went wrong once and not when it was run again ({schedule.token}), so that "
-                "something else than the order decides"
+                f"an order of the steps went wrong once and not when it was run again ({first.schedule.token}), "
+                "so that something else than the order decides"
             )
             return None
-        if seen.preemptions:
-            schedule, seen, violation = await self._shrink(schedule, seen, violation)
-        return await self._told(schedule, seen, violation)
+        found = replace(found, schedule=first.schedule)
+        if found.seen.preemptions and not found.seen.is_endless:
+            found = await self._shrink(found)
+        return await self._told(found)
 
-    async def _again(self, schedule: Schedule) -> tuple[_Seen | None, Violation | None, bool]:
+    async def _again(self, schedule: Schedule, calls: tuple[int, ...]) -> tuple[_Finding | None, bool]:
         """Run an order once more, and judge it; the last item tells whether it was left."""
         replay = Replay(schedule)
-        seen = await self._perform(replay, self._all)
+        seen = await self._perform(replay, calls, ask_rule=calls == self._all)
+        departed = replay.departure is not None
         if seen is None:
-            return None, None, replay.departure is not None
-        return seen, await self._judge(seen), replay.departure is not None
+            return None, departed
+        again = Schedule.of(seen.steps, schedule.calls, is_endless=seen.is_endless)
+        return await self._judged(self._judge_of(calls), again, seen, once_more=False), departed
 
-    async def _shrink(self, schedule: Schedule, seen: _Seen, violation: Violation) -> tuple[Schedule, _Seen, Violation]:
+    async def _shrink(self, found: _Finding) -> _Finding:
         """Look for an order with fewer switches, or a shorter text, that goes wrong as well."""
-        left, tried = _SHRINKING, {schedule.choices}
-        candidates = shrinks(schedule.choices)
+        left, tried = _SHRINKING, {found.schedule.choices}
+        candidates = shrinks(found.schedule.choices)
         while left and (choices := next(candidates, None)) is not None:
             if choices in tried or len(set(choices)) < 2:
                 continue
             tried.add(choices)
             left -= 1
-            simpler, found, _ = await self._again(Schedule(choices))
-            if simpler is None or found is None or simpler.effort >= seen.effort:
+            simpler, _ = await self._again(replace(found.schedule, choices=choices, marks=""), found.calls)
+            if simpler is None or simpler.seen.effort >= found.seen.effort:
                 continue
-            schedule, seen, violation = Schedule.of(simpler.steps), simpler, found
-            candidates = shrinks(schedule.choices)
-        return schedule, seen, violation
+            found = simpler
+            candidates = shrinks(found.schedule.choices)
+        return found
 
-    async def _told(self, schedule: Schedule, seen: _Seen, violation: Violation) -> Counterexample:
+    async def _told(self, found: _Finding) -> Counterexample:
         await self.stage.close_curtain()
+        seen, calls = found.seen, found.calls
         self.shown = list(seen.reports)
-        anomaly = name_anomaly(seen.ending.steps, violation)
+        anomaly = name_anomaly(seen.ending.steps, found.violation)
+        outcomes = self.referee.outcomes_of(seen.reports, calls)
         return Counterexample(
-            token=schedule.token,
+            token=found.schedule.token,
             steps=seen.ending.steps,
-            outcomes=self.referee.outcomes_of(seen.reports, self._all),
+            outcomes=Outcomes([outcomes[call] for call in calls], [outcomes.reports[call] for call in calls]),
             anomaly=anomaly.name,
             explanation=anomaly.explanation,
             hint=anomaly.hint,
-            calls=self.calls,
+            calls=tuple(self.calls[call] for call in calls),
             ending=seen.ending,
             preemptions=seen.preemptions,
             marked=frozenset(anomaly.steps),
         )
 
     async def _replay(self, schedule: Schedule) -> Exploration:
+        calls = schedule.calls or self._all
+        if not set(calls) <= set(self._all):
+            made = " and ".join(call_name(call) for call in calls)
+            raise _StopError(f"the token is of the calls {made}, and only {len(self._all)} calls were given")
         replay = Replay(schedule)
-        seen = await self._perform(replay, self._all)
+        seen = await self._perform(replay, calls, ask_rule=calls == self._all)
         if seen is None:
             raise _StopError(self._problems[0])
         if replay.departure is not None:
             raise _StopError(f"the program left the schedule {replay.departure}")
-        violation = await self._judge(seen)
-        if violation is None:
+        if calls == self._all:
+            found = await self._find(seen)
+        else:
+            found = await self._judged(self._judge_of(calls), schedule, seen)
+        if found is None:
+            if self._uncompared:
+                raise _StopError(self._too_many)
             reason = "this order ends as a serial one does" if self.referee.rule is None else "the rule is kept"
             return Exploration("no race", f"{reason}; it was run alone", False, self._made, self.calls)
-        return self._race(await self._told(schedule, seen, violation))
+        return self._race(await self._told(found))
 
-    async def _judge(self, seen: _Seen) -> Violation | None:
-        """Say what is wrong with an ending, after the serial orders that it has to be compared with were run."""
-        if self.referee.rule is not None:
-            return seen.violation
-        for order in self._oracle.needs(seen.ending):
-            await self._learn(order, await self._serially(order))
-        violation = self._oracle.judge(seen.ending)
-        if violation is not None and violation.nearest is not None:
-            # once more, for what the clock decides
-            self._oracle.learn(violation.nearest, (await self._serially(violation.nearest)).ending)
-            violation = self._oracle.judge(seen.ending)
-        return violation
-
-    async def _learn(self, order: Order, seen: _Seen) -> None:
-        """Take in a serial order; the first one is run twice, with other keys, to see what does not repeat itself."""
-        self._oracle.learn(order, seen.ending)
-        if not self._moved:
-            self._moved = True
-            await self._in_thread(self.databases.move_counters, seen.touched)
-            again = await self._serially(order)
-            await self._in_thread(self.databases.restore)
-            self._oracle.learn(order, again.ending)
-
-    async def _serially(self, order: Order) -> _Seen:
-        seen = await self._perform(Serial(order), order)
-        if seen is None:
-            raise _StopError(f"the calls cannot be made one after another: {self._problems[-1]}")
+    async def _with_other_keys(self, calls: tuple[int, ...], order: Order, touched: Collection[str]) -> Seen:
+        """Run a serial order with the counters of these tables moved on."""
+        await self._in_thread(self.databases.move_counters, touched)
+        seen = await self._serially(calls, order)
+        await self._in_thread(self.databases.restore)
         return seen
 
-    async def _perform(self, chooser: Chooser, calls: Collection[int]) -> _Seen | None:
-        """Make one run and put everything back; None if it was given up."""
+    async def _serially(self, calls: tuple[int, ...], order: Order) -> Seen:
+        """Make some of the calls, numbered among `calls`, one after another."""
+        seen = await self._perform(
+            Serial(tuple(calls[index] for index in order)), tuple(calls[index] for index in sorted(order)), calls
+        )
+        if seen is None or seen.is_endless:
+            problem = UNENDED if seen is not None else self._problems[-1]
+            raise _StopError(f"the calls cannot be made one after another: {problem}")
+        return seen
+
+    async def _perform(
+        self,
+        chooser: Chooser,
+        made: tuple[int, ...],
+        among: tuple[int, ...] | None = None,
+        *,
+        ask_rule: bool = False,
+    ) -> Seen | None:
+        """Make one run and put everything back; None if it was given up.
+
+        Args:
+            made: The calls that are made.
+            among: Those by which its ending counts them, if not these.
+            ask_rule: Whether the caller's rule is asked, if there is one.
+        """
         self._check_limits()
-        performance = await self.stage.perform(chooser, calls, self._deadline)
+        performance = await self.stage.perform(chooser, made, self._deadline)
         if performance.unknown or performance.outdated:
             await self.end_sessions(performance.reports)
             await self._in_thread(self.databases.restore)
@@ -324,43 +388,58 @@ class Explorer:
         touched = self.databases.touched(operations)
         seen = None
         try:
-            seen = await self._look(chooser, performance, touched, calls)
+            seen = await self._look(chooser, performance, touched, made, ask_rule=ask_rule)
         finally:
             # what a run that was given up waited for may keep from being written what is as it was
             await self._in_thread(self.databases.restore, None if seen is None else touched)
         self._notes |= dict.fromkeys(self.databases.remarks)
         if self.databases.moments.learn((step.operation for step in performance.steps), self.databases.catalogue):
             raise _AgainError
-        return seen
+        return seen and replace(seen, ending=seen.ending.among(among or made))
 
     async def _look(
-        self, chooser: Chooser, performance: Performance, touched: Collection[str], calls: Collection[int]
-    ) -> _Seen | None:
+        self,
+        chooser: Chooser,
+        performance: Performance,
+        touched: Collection[str],
+        calls: Collection[int],
+        *,
+        ask_rule: bool,
+    ) -> Seen | None:
         if any(performance.reports[number].result is None for number in calls):
             await self.stage.close_curtain()
-        problem = performance.problem or self._death(
-            performance, calls if performance.dead is None else [performance.dead]
-        )
-        if problem:
             await self.end_sessions(performance.reports)
+        problem = performance.problem or self._death(performance, calls)
+        if problem:
             self._problems.append(problem)
             return None
-        if self.referee.rule is not None:
+        rule = self.referee.rule if ask_rule and not performance.is_endless else None
+        if rule is not None:
             await self.stage.close_curtain()
-        outcomes = self._outcomes(performance, calls)
         if not self.shown:
             self.shown = list(performance.reports)
+        outcomes: Sequence[object] = (made := self._outcomes(performance, calls))
         tables = await self._in_thread(self.databases.rows, touched)
-        ending = Ending(tuple(outcomes), tables, tuple(performance.steps))
-        seen = _Seen(tuple(chooser.steps), performance.reports, ending, touched)
-        if self.referee.rule is not None:
-            seen.violation = await self.referee.rule(outcomes)
-        return seen
+        broken = await rule(made) if rule is not None else None
+        steps = performance.steps
+        if performance.is_endless:
+            steps = steps[: before_repeating([(step.call, request(step.operation)) for step in steps])]
+            outcomes = [
+                outcome if performance.reports[number].result or number not in calls else ENDLESS
+                for number, outcome in enumerate(outcomes)
+            ]
+        ending = Ending(tuple(outcomes), tables, tuple(steps))
+        return Seen(tuple(chooser.steps[: len(steps)]), performance.reports, ending, touched, broken)
 
     def _death(self, performance: Performance, calls: Collection[int]) -> str:
-        """Why a process gave no result; empty if all did."""
-        dead = [number for number in calls if performance.reports[number].result is None]
-        return f"{call_name(dead[0])} has no outcome: {self._outcomes(performance, calls)[dead[0]]}" if dead else ""
+        """Why a process gave no result; empty if all did, or were not let."""
+        if performance.is_endless:
+            return ""
+        silent = [number for number in calls if performance.reports[number].result is None]
+        dead = silent[:1] if performance.dead is None else [performance.dead]
+        return "".join(
+            f"{call_name(number)} has no outcome: {self._outcomes(performance, calls)[number]}" for number in dead
+        )
 
     def _outcomes(self, performance: Performance, calls: Collection[int]) -> Outcomes:
         return self.referee.outcomes_of(performance.reports, calls)
@@ -381,6 +460,8 @@ class Explorer:
 
     def _race(self, counterexample: Counterexample) -> Exploration:
         reason = f"{counterexample.anomaly}, with {_counted(counterexample.preemptions, 'preemption')}"
+        if len(counterexample.calls) < len(self.calls):
+            reason += f"; {len(counterexample.calls)} of the {len(self.calls)} calls are enough"
         return Exploration("race", reason, False, self._made, self.calls, counterexample, tuple(self._notes))
 
     def _inconclusive(self, reason: str) -> Exploration:
@@ -392,7 +473,9 @@ class Explorer:
             return self._inconclusive(self._problems[0])
         if search.divergences:
             return self._inconclusive(str(search.divergences[0]))
-        if self._oracle.unsteady:
+        if self._uncompared:
+            return self._inconclusive(self._too_many)
+        if any(judge.oracle.unsteady for judge in self._judges.values()):
             return self._inconclusive("the calls, one after another, do not end the same way twice")
         if search.omissions - {Omission.BOUND}:
             return self._inconclusive("; ".join(omission.value for omission in search.omissions))
@@ -412,10 +495,23 @@ class Explorer:
         exhaustive = search.exhaustive and not unseen
         return Exploration("no race", reason, exhaustive, self._made, self.calls, None, tuple(self._notes))
 
+    @property
+    def _too_many(self) -> str:
+        return f"an ending could not be compared with all serial orders: {len(self.calls)} calls have too many"
+
     def _not_seen(self) -> list[str]:
         """Why "no race" would not be said of all that can happen."""
         widened = [f"rows of {table} change without any statement that says so" for table in self.databases.widened]
         return sorted([*self._unseen, *self.databases.unseen, *widened])
+
+
+def _entangled(seen: Seen, size: int, catalogue: Catalogue) -> Iterator[tuple[int, ...]]:
+    """So many of the calls that were under way at once, and touched the same data: all such choices."""
+    made = dict.fromkeys(step.worker for step in seen.steps)
+    for calls in combinations(sorted(made), size):
+        steps = [step for step in seen.steps if step.worker in calls]
+        if not is_serial(steps) and overlap(((step.worker, step.operation) for step in steps), catalogue):
+            yield calls
 
 
 def _counted(number: int, what: str) -> str:

@@ -28,10 +28,10 @@ from .facts import Fact, Key, Place, Position, Ref, Scheme, Tables, as_key, may_
 from .renaming import Facts, refs_in, same_but_for_keys
 from .trace import Ending, call_name
 
-__all__ = ["Key", "Oracle", "Order", "Violation", "broken_rule"]
+__all__ = ["Key", "Oracle", "Order", "Violation", "broken_rule", "likeliest"]
 
 Order = tuple[int, ...]
-ViolationKind = Literal["no serial order", "unhandled conflict", "broken rule"]
+ViolationKind = Literal["no serial order", "unhandled conflict", "broken rule", "endless"]
 Reading = Mapping[Place, str]  # where a plain value is read as a key, and of which table
 
 _MANY_READINGS = 4
@@ -97,18 +97,20 @@ class Oracle:
             known.append(ending)
         self._views.clear()
 
-    def needs(self, ending: Ending) -> Iterator[Order]:
+    def needs(self, ending: Ending, is_explained: Callable[[Ending], bool] | None = None) -> Iterator[Order]:
         """The serial orders that must be learnt before `ending` can be called wrong, the likeliest to explain it first.
 
         Where a call refused they are orders of the others, too.  Learn each as it
-        comes; there are no more once one explains the ending.
+        comes; there are no more once one explains the ending, which by default is
+        that it gives it.
         """
+        is_explained = is_explained or self.accepts
         kept = self._kept(ending)
         for calls in dict.fromkeys((kept, self._calls)):
             for order in _likeliest_first(calls, ending):
                 if order in self._serial:
                     continue
-                if self.accepts(ending):
+                if is_explained(ending):
                     return
                 yield order
 
@@ -116,21 +118,43 @@ class Oracle:
         """Tell whether a serial order that was learnt gives this ending."""
         return any(self._view(calls).explains(ending) for calls in dict.fromkeys((self._kept(ending), self._calls)))
 
+    def repeats(self, ending: Ending) -> bool:
+        """Tell whether an ending is, key for key, that of a serial order that was learnt."""
+        return self._view(self._calls).repeats(ending)
+
+    def knows(self, order: Order) -> bool:
+        """Tell whether this order was learnt."""
+        return order in self._serial
+
+    def raises_as_known(self, ending: Ending) -> bool:
+        """Tell whether what was raised is a refusal, or what some serial order that was learnt raises, too."""
+        return not self._unusual(ending)
+
+    def conflict(self, ending: Ending, nearest: Order | None, found: tuple[Difference, ...] = ()) -> Violation | None:
+        """Say what was raised and should not have been."""
+        unusual = self._unusual(ending)
+        if not unusual:
+            return None
+        told = "; ".join(f"{call_name(call)} raised {_told(error)}" for call, error in unusual.items())
+        detail = f"{told}; no serial order raises {'that' if len(unusual) == 1 else 'those'}"
+        return Violation("unhandled conflict", detail, nearest, found, tuple(unusual))
+
+    def _unusual(self, ending: Ending) -> dict[int, BaseException]:
+        usual = {type(error) for known in self._serial.values() for end in known for error in _errors(end).values()}
+        return {
+            call: error
+            for call, error in _errors(ending).items()
+            if type(error) not in usual and not isinstance(error, self._refusals)
+        }
+
     def judge(self, ending: Ending) -> Violation | None:
         """Say what is wrong with an ending, once all that it `needs` was learnt."""
         if self.accepts(ending):
             return None
         nearest, found = self._nearest(ending)
-        usual = {type(error) for known in self._serial.values() for end in known for error in _errors(end).values()}
-        unusual = {
-            call: error
-            for call, error in _errors(ending).items()
-            if type(error) not in usual and not isinstance(error, self._refusals)
-        }
-        if unusual:
-            told = "; ".join(f"{call_name(call)} raised {_told(error)}" for call, error in unusual.items())
-            detail = f"{told}; no serial order raises {'that' if len(unusual) == 1 else 'those'}"
-            return Violation("unhandled conflict", detail, nearest, found, tuple(unusual))
+        conflict = self.conflict(ending, nearest, found)
+        if conflict is not None:
+            return conflict
         named = (
             "; ".join(str(difference) for difference in found[:3]) or "new rows refer to other rows than they should"
         )
@@ -225,10 +249,14 @@ class _View:
         outcomes = {call: ending.outcomes[call] for call in self.calls}
         return self.scheme.facts(outcomes, ending.tables, split=self.split)
 
-    def explains(self, ending: Ending) -> bool:
+    def repeats(self, ending: Ending) -> bool:
         facts = self.facts_of(ending)
-        if any(facts == serial for serial in self.distinct):
+        return any(facts == serial for serial in self.distinct)
+
+    def explains(self, ending: Ending) -> bool:
+        if self.repeats(ending):
             return True
+        facts = self.facts_of(ending)
         return any(
             same_but_for_keys(_read(facts, reading), _read(serial, reading))
             for reading in self.readings
@@ -265,12 +293,17 @@ def _order_named(order: Order) -> str:
     return f"{call_name(order[0])} alone" if len(order) == 1 else " before ".join(call_name(call) for call in order)
 
 
-def _likeliest_first(calls: Order, ending: Ending) -> Iterator[Order]:
-    """All orders of `calls`: by who ended first, by who began first, then the rest."""
+def likeliest(calls: Order, ending: Ending) -> tuple[Order, Order]:
+    """The orders in which the calls ended, and in which they began."""
     last = {step.call: index for index, step in enumerate(ending.steps)}
     first = {step.call: index for index, step in reversed(list(enumerate(ending.steps)))}
     by_end = tuple(sorted(calls, key=lambda call: last.get(call, -1)))
-    by_start = tuple(sorted(calls, key=lambda call: first.get(call, -1)))
+    return by_end, tuple(sorted(calls, key=lambda call: first.get(call, -1)))
+
+
+def _likeliest_first(calls: Order, ending: Ending) -> Iterator[Order]:
+    """All orders of `calls`: by who ended first, by who began first, then the rest."""
+    by_end, by_start = likeliest(calls, ending)
     yield from dict.fromkeys((by_end, by_start))
     yield from (order for order in permutations(calls) if order not in (by_end, by_start))
 

@@ -4,7 +4,8 @@
 
 First the choices, run-length coded where that is shorter; then one character a
 step, a running hash of what was asked for, by which a replay notices at which step
-the program has left the schedule.  A schedule may be shorter than the run: after
+the program has left the schedule, and `~` if it never ends.  If not all calls are made
+their numbers follow, as in `aioc1:1.3:kT3w:1.3`.  A schedule may be shorter than the run: after
 its end the last call goes on while it can, else the lowest that can.
 
 That a call begins is no choice of its own: it does so with its first operation.
@@ -25,7 +26,8 @@ from .trace import call_name
 PREFIX = "aioc1"
 
 _RUN = re.compile(r"(0|[1-9]\d{0,3})(?:\*([1-9]\d{0,5}))?")
-_MARKS = re.compile(r"[A-Za-z0-9_-]*")
+_MARKS = re.compile(r"[A-Za-z0-9_-]*~?")
+OPEN = "~"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +41,27 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Choices to follow, and for as many of the first steps as known, what they asked for."""
+    """Choices to follow, and for as many of the first steps as known, what they asked for.
+
+    Attributes:
+        choices: Calls, by number.
+        marks: A character a step; `OPEN` at the end if more steps follow.
+        calls: Those that are made, if not all are.
+    """
 
     choices: tuple[int, ...]
     marks: str = ""
+    calls: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, steps: Sequence[Step]) -> "Schedule":
+    def of(cls, steps: Sequence[Step], calls: tuple[int, ...] = (), *, is_endless: bool = False) -> "Schedule":
         """The shortest schedule that repeats these steps."""
         length = len(steps)
         while length and steps[length - 1].worker == _unforced(steps, length - 1):
             length -= 1
         marker = _Marker()
         marks = [marker.mark(step.worker, step.operation) for step in steps]
-        return cls(tuple(step.worker for step in steps[:length]), "".join(marks))
+        return cls(tuple(step.worker for step in steps[:length]), "".join(marks) + OPEN * is_endless, calls)
 
     @classmethod
     def from_token(cls, token: str) -> "Schedule":
@@ -62,19 +71,23 @@ class Schedule:
             TokenError: It is not one.
         """
         match token.strip().split(":"):
-            case [prefix, runs, *marks] if prefix == PREFIX and len(marks) <= 1:
-                if marks and not _MARKS.fullmatch(marks[0]):
+            case [prefix, runs, *rest] if prefix == PREFIX and len(rest) <= 2:
+                marks, calls = (*rest, "", "")[:2]
+                if not _MARKS.fullmatch(marks):
                     raise TokenError(token, "the part after the second colon has other characters than A-Z a-z 0-9 _ -")
-                return cls(_choices(token, runs), "".join(marks))
+                return cls(_choices(token, runs), marks, _choices(token, calls))
             case [prefix, *_] if prefix != PREFIX:
                 raise TokenError(token, f"it does not begin with {PREFIX}:")
-        raise TokenError(token, "it should have two or three parts between colons")
+        raise TokenError(token, "it should have two to four parts between colons")
 
     @property
     def token(self) -> str:
         runs = ((choice, len(list(same))) for choice, same in groupby(self.choices))
         text = ".".join(min(".".join([f"{choice}"] * count), f"{choice}*{count}", key=len) for choice, count in runs)
-        return f"{PREFIX}:{text}:{self.marks}" if self.marks else f"{PREFIX}:{text}"
+        parts = [PREFIX, text, self.marks, ".".join(map(str, self.calls))]
+        while not parts[-1] and len(parts) > 2:
+            parts.pop()
+        return ":".join(parts)
 
 
 def _choices(token: str, runs: str) -> tuple[int, ...]:
@@ -199,7 +212,7 @@ class Replay:
         """Say who goes next, or None when nobody can."""
         number = len(self.steps)
         if not decision.ready:
-            if number < len(self._schedule.marks):
+            if number < len(self._schedule.marks.rstrip(OPEN)):
                 self._depart(number, self._last or 0, None)
             return None
         self._last = worker = self._follow(number, decision, unforced(decision.ready, self._last))
@@ -207,7 +220,8 @@ class Replay:
         if operation == START:
             return worker
         mark = self._marker.mark(worker, operation)
-        if self._schedule.marks and self._schedule.marks[number : number + 1] != mark:
+        marks = self._schedule.marks
+        if marks and marks[number : number + 1] != mark and OPEN not in marks[: number + 1]:
             self._depart(number, worker, operation)
         return worker
 

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ..engine.launch import serving
-from .controller import CallDiedError, Controller, OutdatedRunError, RunGivenUpError, UnknownDatabaseError
+from .controller import (
+    CallDiedError,
+    Controller,
+    EndlessError,
+    OutdatedRunError,
+    RunGivenUpError,
+    UnknownDatabaseError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
@@ -31,6 +38,7 @@ class Performance:
         steps: What was done, in the order in which it was let go.
         reports: One per call; each is final when its process has ended, see `Stage.close_curtain`.
         problem: Why the run was given up before its end; empty if it was not.
+        is_endless: Whether it would have gone on for ever.
         dead: The call whose process ended before the call did, if one did while it stood still.
         unknown: The `Operation.database` of one that has to be opened before the run can be made.
         outdated: The run has to be made again with what is known now.
@@ -42,6 +50,7 @@ class Performance:
     steps: Sequence[TracedStep]
     reports: Sequence[Report]
     problem: str = ""
+    is_endless: bool = False
     dead: int | None = None
     unknown: str = ""
     outdated: bool = False
@@ -119,12 +128,14 @@ class Stage:
         begun = time.monotonic()
         await cast.arrive(self._start_up)
         self._next = await self._prepare()
-        problem, dead, unknown, outdated = "", None, "", False
+        problem, is_endless, dead, unknown, outdated = "", False, None, "", False
         with anyio.move_on_at(deadline) as scope:
             try:
                 await cast.controller.run(chooser, calls)
             except RunGivenUpError as given_up:
                 problem = str(given_up)
+            except EndlessError:
+                is_endless = True
             except CallDiedError as died:
                 dead = died.args[0]
             except UnknownDatabaseError as new:
@@ -133,7 +144,7 @@ class Stage:
                 outdated = True
         if scope.cancelled_caught:
             problem = f"the time was over in the middle of a run that had taken {time.monotonic() - begun:.1f} s"
-        if problem or unknown or outdated or dead is not None:
+        if problem or is_endless or unknown or outdated or dead is not None:
             cast.give_up()
             await cast.has_gone.wait()
         return Performance(
@@ -141,6 +152,7 @@ class Stage:
             steps=cast.controller.trace,
             reports=[each.report for each in cast.attendances],
             problem=problem,
+            is_endless=is_endless,
             dead=dead,
             unknown=unknown,
             outdated=outdated,

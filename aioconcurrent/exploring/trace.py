@@ -1,7 +1,7 @@
 """What a run leaves behind: its steps as they were seen, and how it ended."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .operation import Operation
@@ -37,13 +37,23 @@ class TracedStep:
     resumed_after: int | None = None
 
 
+class Endless:
+    """Stands for the outcome of a call that never ended."""
+
+    def __repr__(self) -> str:
+        return "<never ended>"
+
+
+ENDLESS = Endless()
+
+
 @dataclass(frozen=True)
 class Ending:
     """How a whole run ended.
 
     Attributes:
         outcomes: Per call a value, or, if it raised, the exception or the
-            `WrappedError` around it; anything for a call that was not made.
+            `WrappedError` around it, or `ENDLESS`; anything for a call that was not made.
         tables: The rows of the tables that the run touched; others are as at the start.
         steps: What was done.
     """
@@ -51,6 +61,19 @@ class Ending:
     outcomes: tuple[Any, ...]
     tables: Mapping[str, list[dict[str, Any]]]
     steps: tuple[TracedStep, ...] = ()
+
+    def among(self, calls: Sequence[int]) -> "Ending":
+        """The same of these calls alone, which made all its steps, counted anew."""
+        number = {call: index for index, call in enumerate(calls)}
+        steps = tuple(
+            replace(
+                step,
+                call=number[step.call],
+                waited_for=frozenset(number[other] for other in step.waited_for),
+            )
+            for step in self.steps
+        )
+        return Ending(tuple(self.outcomes[call] for call in calls), self.tables, steps)
 
 
 def call_name(call: int) -> str:
@@ -61,3 +84,15 @@ def call_name(call: int) -> str:
         number, letter = divmod(number - 1, 26)
         letters = chr(ord("A") + letter) + letters
     return letters
+
+
+def before_repeating(requests: Sequence[object]) -> int:
+    """How many of these come before they only repeat themselves to their end, with the first two rounds of that."""
+    tail = len(requests) // 4
+    for period in range(1, tail // 2 + 1):
+        if all(requests[-index] == requests[-index - period] for index in range(1, tail + 1)):
+            start = len(requests) - tail - period
+            while start and requests[start - 1] == requests[start - 1 + period]:
+                start -= 1
+            return start + 2 * period
+    return len(requests)

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from ..exceptions import WrappedError
 from ..exploring.accesses import Computed, accesses
-from ..exploring.trace import Ending, TracedStep, call_name
+from ..exploring.trace import Ending, Endless, TracedStep, call_name
 from .sql import keep, literal, operation_text
 from .values import printable, shown
 
@@ -245,7 +245,9 @@ def _rows(count: int, more: str = "") -> str:
 def ended(call: int, outcome: Any) -> LaneRow:
     """How a call ended."""
     error = outcome.error if isinstance(outcome, WrappedError) else outcome
-    if isinstance(error, BaseException):
+    if isinstance(outcome, Endless):
+        text = "never ends"
+    elif isinstance(error, BaseException):
         lines = str(error).strip().splitlines()
         text = f"raises {type(error).__name__}" + (f": {lines[0]}" if lines else "")
     else:

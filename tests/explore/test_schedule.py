@@ -43,7 +43,8 @@ def test_a_token_names_the_choices_run_length_coded_where_shorter(choices: tuple
 def test_a_token_reads_back_as_what_it_was_made_from(seed: int) -> None:
     random = Random(seed)
     choices = tuple(random.choice((0, 0, 0, 1, 2, 11)) for _ in range(random.randrange(60)))
-    schedule = Schedule(choices, "".join(random.choices("aZ09_-", k=random.randrange(20))))
+    marks = "".join(random.choices("aZ09_-", k=random.randrange(20))) + random.choice(("", "~"))
+    schedule = Schedule(choices, marks, random.choice(((), (0, 2, 11))))
     assert Schedule.from_token(f"  {schedule.token}\n") == schedule
 
 
@@ -53,8 +54,10 @@ def test_a_token_reads_back_as_what_it_was_made_from(seed: int) -> None:
         ("", "does not begin with aioc1:"),
         ("0.1.0", "does not begin with aioc1:"),
         ("aioc2:0.1", "does not begin with aioc1:"),
-        ("aioc1", "two or three parts"),
-        ("aioc1:0:a:b", "two or three parts"),
+        ("aioc1", "two to four parts"),
+        ("aioc1:0:a:1:b", "two to four parts"),
+        ("aioc1:0:a:b", "'b' should be the number of a call"),
+        ("aioc1:0:a~b", "other characters"),
         ("aioc1:0.x", "'x' should be the number of a call"),
         ("aioc1:0..1", "'' should be the number of a call"),
         ("aioc1:-1", "'-1' should be"),
@@ -185,6 +188,28 @@ def test_a_change_spoils_every_later_mark() -> None:
     changed = [Step(0, frozenset({0}), Operation("sql", "SELECT x")), *original[1:]]
     same = sum(a == b for a, b in zip(Schedule.of(original).marks, Schedule.of(changed).marks, strict=True))
     assert same < 6
+
+
+def test_a_token_of_some_calls_names_them() -> None:
+    assert Schedule((1, 3), "kT3w", (1, 3)).token == "aioc1:1.3:kT3w:1.3"
+    assert Schedule((1, 3), calls=(1, 3)).token == "aioc1:1.3::1.3"
+
+
+def test_a_replay_that_goes_on_for_ever_follows_an_endless_schedule() -> None:
+    def forever(c: Client) -> Steps:
+        while True:
+            yield c.select("counter", id=1)
+
+    first = Replay(Schedule((0,)))
+    again = Replay(Schedule((0,), "", ()))
+    for replayed in (first, again):
+        simulation = Simulation(s.twice(forever, s.SLOTS, 1), POSTGRESQL)
+        for _ in range(40):
+            worker = replayed.choose(simulation.decision())
+            assert worker is not None
+            simulation.step(worker)
+        again = Replay(Schedule.of(first.steps[:10], is_endless=True))
+    assert again.departure is None
 
 
 def test_nobody_ready_is_the_end_of_a_replay() -> None:

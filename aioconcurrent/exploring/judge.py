@@ -1,0 +1,187 @@
+"""Which serial orders are run to find out whether a run goes wrong, and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import permutations
+from typing import TYPE_CHECKING
+
+from .oracle import Violation, likeliest
+from .schedule import Schedule, preemptions
+from .trace import ENDLESS, call_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Coroutine, Sequence
+
+    from ..engine.race import Report
+    from .oracle import Oracle, Order
+    from .schedule import Step
+    from .trace import Ending
+
+_MOST_CALLS = 5  # of which all 120 serial orders are run, if an ending needs them
+_ROUND = 4  # steps at the end of an endless run, which are of those who go round
+
+
+@dataclass
+class Seen:
+    """One run that has taken place.
+
+    Attributes:
+        steps: Its choices, by the numbers of all calls.
+        ending: By the numbers of the calls that were made.
+        touched: The tables that it may have changed.
+        broken: What the caller's rule says of it.
+    """
+
+    steps: Sequence[Step]
+    reports: Sequence[Report]
+    ending: Ending
+    touched: Collection[str]
+    broken: Violation | None = None
+
+    @property
+    def is_endless(self) -> bool:
+        return ENDLESS in self.ending.outcomes
+
+    @property
+    def preemptions(self) -> int:
+        return preemptions(self.steps)
+
+    @property
+    def effort(self) -> tuple[int, int]:
+        """What a simpler order has less of."""
+        return self.preemptions, len(Schedule.of(self.steps).choices)
+
+
+class TooManyOrdersError(Exception):
+    """An ending would have to be compared with more serial orders than can be run."""
+
+
+@dataclass
+class Judge:
+    """Judges runs of some calls by their serial orders.
+
+    Attributes:
+        calls: The numbers that they have among all calls.
+        classes: Of each a number, the same for those that are the same function with the same arguments.
+        serially: Runs a serial order.
+        with_other_keys: Runs one once more, with the counters of these tables moved on.
+        has_rule: Whether a rule of the caller decides, and only errors and endless runs are looked into here.
+    """
+
+    calls: tuple[int, ...]
+    classes: tuple[int, ...]
+    oracle: Oracle
+    serially: Callable[[Order], Coroutine[None, None, Seen]]
+    with_other_keys: Callable[[Order, Collection[str]], Coroutine[None, None, Seen]]
+    has_rule: bool = False
+    _first: tuple[Order, Seen] | None = None
+    _is_moved: bool = False  # an order was run with other keys
+    _run_twice: set[Order] = field(default_factory=set)  # for the ending at hand
+    _names_can_be_exchanged: bool | None = None
+
+    async def learn(self, order: Order, seen: Seen, *, with_other_keys: bool = True) -> None:
+        """Take in a serial order; the first one is run twice, with other keys, to see what does not repeat itself."""
+        self.oracle.learn(order, seen.ending)
+        self._first = self._first or (order, seen)
+        if with_other_keys:
+            await self._tell_keys()
+
+    async def _tell_keys(self) -> None:
+        if self._is_moved or self.has_rule or self._first is None:
+            return
+        self._is_moved = True
+        order, seen = self._first
+        again = await self.with_other_keys(order, seen.touched)
+        self.oracle.learn(order, again.ending)
+        self._run_twice.add(order)
+
+    def clears(self, seen: Seen) -> bool:
+        """Whether what was learnt already explains a run, to the letter."""
+        if seen.is_endless:
+            return False
+        return self.oracle.raises_as_known(seen.ending) if self.has_rule else self.oracle.repeats(seen.ending)
+
+    async def explains(self, seen: Seen) -> bool:
+        """Whether one of the likeliest orders explains a run, or would if alike calls exchanged their names."""
+        if seen.is_endless:
+            return False
+        await self._tell_keys()
+        likely = dict.fromkeys(likeliest(self._numbers, seen.ending))
+        if await self._can_exchange_names():
+            return any(self._is_explained(self._renamed(seen.ending, order)) for order in likely)
+        for order in likely:
+            if not self._is_explained(seen.ending) and not self.oracle.knows(order):
+                await self.learn(order, await self.serially(order))
+        return self._is_explained(seen.ending)
+
+    async def judge(self, seen: Seen, *, once_more: bool = True) -> Violation | None:
+        """Say what is wrong with a run, after the serial orders that it has to be compared with were run.
+
+        Args:
+            once_more: Whether the likeliest order is run again, for what the database's clock decides.
+
+        Raises:
+            TooManyOrdersError: They are too many.
+        """
+        if seen.broken is not None:
+            return seen.broken
+        self._run_twice.clear()
+        if self._names_can_be_exchanged and not seen.is_endless:
+            self._check_count(self._numbers)
+            if any(self._is_explained(self._renamed(seen.ending, order)) for order in permutations(self._numbers)):
+                return None
+        else:
+            for order in self.oracle.needs(seen.ending, self._is_explained if not seen.is_endless else _never):
+                self._check_count(order)
+                await self.learn(order, await self.serially(order))
+        if seen.is_endless:
+            return _endless(seen.ending)
+        if self.has_rule:
+            return self.oracle.conflict(seen.ending, None)
+        violation = self.oracle.judge(seen.ending)
+        if violation is None or violation.nearest is None or not once_more or violation.nearest in self._run_twice:
+            return violation
+        self.oracle.learn(violation.nearest, (await self.serially(violation.nearest)).ending)
+        return self.oracle.judge(seen.ending)
+
+    def _is_explained(self, ending: Ending) -> bool:
+        return self.oracle.raises_as_known(ending) if self.has_rule else self.oracle.accepts(ending)
+
+    @property
+    def _numbers(self) -> Order:
+        return tuple(range(len(self.calls)))
+
+    def _check_count(self, order: Order) -> None:
+        if len(order) > _MOST_CALLS:
+            raise TooManyOrdersError
+
+    async def _can_exchange_names(self) -> bool:
+        """Whether all calls are alike, and end alike in the contrary order but for which of them it is."""
+        if self._names_can_be_exchanged is None:
+            self._names_can_be_exchanged = False
+            if len(set(self.classes)) == 1 and not self.has_rule and self._first is not None:
+                order = self._first[0][::-1]
+                seen = await self.serially(order)
+                self._names_can_be_exchanged = self.oracle.accepts(self._renamed(seen.ending, order))
+                await self.learn(order, seen)
+        return self._names_can_be_exchanged
+
+    def _renamed(self, ending: Ending, order: Order) -> Ending:
+        """The same run with the calls of `order` under the names of those in the order that was learnt first."""
+        assert self._first is not None
+        outcomes = {name: ending.outcomes[call] for name, call in zip(self._first[0], order, strict=True)}
+        return replace(ending, outcomes=tuple(outcomes[name] for name in self._numbers))
+
+
+def _never(_: Ending) -> bool:
+    return False
+
+
+def _endless(ending: Ending) -> Violation:
+    """What is wrong with a run that would have gone on for ever; its steps end with the loop."""
+    looping = tuple(dict.fromkeys(step.call for step in ending.steps[-_ROUND:]))
+    who = " and ".join(call_name(call) for call in sorted(looping))
+    one = len(looping) == 1
+    detail = f"{who} never {'ends' if one else 'end'}: in this order {'it asks' if one else 'they ask'} for the same "
+    return Violation("endless", f"{detail}again and again, while every serial order comes to its end", calls=looping)
