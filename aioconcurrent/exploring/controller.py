@@ -146,8 +146,11 @@ class Controller:
         self._players.append(player)
         return player.attendance
 
-    async def run(self, chooser: Chooser, calls: Collection[int]) -> None:
+    async def run(self, chooser: Chooser, calls: Collection[int], limit: int = STEPS) -> None:
         """Have these calls get ready one after the other, and step them to their ends; the others are not made.
+
+        Args:
+            limit: How many steps they may take.
 
         Raises:
             RunGivenUpError: They do not come to their ends.
@@ -161,7 +164,7 @@ class Controller:
                 await self._get_ready(player, is_made=player.number in calls)
             player.step = player.read = None
         self.prelude, self.trace, self._failed = self.trace, [], set()
-        for _ in range(STEPS):
+        for _ in range(limit):
             while self._in(_State.BLOCKED) and not self._in(_State.WAITING):
                 await self._unblock()
             await self._take_news()
@@ -175,7 +178,7 @@ class Controller:
 
     def _goes_round(self) -> bool:
         """Whether all who could go on did so for long, and only asked for what they had asked for before."""
-        recent = [(step.call, request(step.operation)) for step in self.trace[-STEPS // 2 :]]
+        recent = [(step.call, request(step.operation)) for step in self.trace[len(self.trace) // 2 :]]
         before, after = set(recent[: len(recent) // 2]), set(recent[len(recent) // 2 :])
         return before == after and {player.number for player in self._in(_State.WAITING)} <= {call for call, _ in after}
 

@@ -14,7 +14,7 @@ from .._pickling import text_of
 from ..exceptions import WrappedError
 from .anomalies import name_anomaly
 from .answers import answers
-from .controller import UNENDED
+from .controller import STEPS, UNENDED
 from .exploration import Counterexample, Exploration
 from .footprint import overlap
 from .judge import Judge, Seen, TooManyOrdersError
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _PROBLEMS = 3  # runs that may be given up before nothing more is tried
 _SHRINKING = 20  # runs at most
+_LOOPING = 200  # steps in which a run that went round for ever shows that it does so again
 _MOST_ENTANGLED = 5  # calls that are looked at without the others
 _WIDENED = 2  # times that tables may turn out to change behind the statements' backs
 
@@ -257,7 +258,8 @@ class Explorer:
 
     async def _confirm(self, first: _Finding) -> Counterexample | None:
         """See whether the order goes wrong a second time, and whether a simpler one does, too."""
-        found, departed = await self._again(first.schedule, first.calls)
+        limit = len(first.seen.steps) + _LOOPING if first.seen.is_endless else STEPS
+        found, departed = await self._again(first.schedule, first.calls, limit)
         if found is None or departed:
             self._problems.append(
                 f"an order of the steps went wrong once and not when it was run again ({first.schedule.token}), "
@@ -269,10 +271,12 @@ class Explorer:
             found = await self._shrink(found)
         return await self._told(found)
 
-    async def _again(self, schedule: Schedule, calls: tuple[int, ...]) -> tuple[_Finding | None, bool]:
+    async def _again(
+        self, schedule: Schedule, calls: tuple[int, ...], limit: int = STEPS
+    ) -> tuple[_Finding | None, bool]:
         """Run an order once more, and judge it; the last item tells whether it was left."""
         replay = Replay(schedule)
-        seen = await self._perform(replay, calls, ask_rule=calls == self._all)
+        seen = await self._perform(replay, calls, ask_rule=calls == self._all, limit=limit)
         departed = replay.departure is not None
         if seen is None:
             return None, departed
@@ -360,6 +364,7 @@ class Explorer:
         among: tuple[int, ...] | None = None,
         *,
         ask_rule: bool = False,
+        limit: int = STEPS,
     ) -> Seen | None:
         """Make one run and put everything back; None if it was given up.
 
@@ -367,9 +372,10 @@ class Explorer:
             made: The calls that are made.
             among: Those by which its ending counts them, if not these.
             ask_rule: Whether the caller's rule is asked, if there is one.
+            limit: How many steps it may have.
         """
         self._check_limits()
-        performance = await self.stage.perform(chooser, made, self._deadline)
+        performance = await self.stage.perform(chooser, made, self._deadline, limit)
         if performance.unknown or performance.outdated:
             await self.end_sessions(performance.reports)
             await self._in_thread(self.databases.restore)

@@ -17,6 +17,8 @@ from .unfolding import State, Unfolding
 
 # A call that only read, and only what it had read before, for this many steps waits for somebody else.
 PATIENCE = 50
+# One that only repeats requests, whatever comes of them, goes round for as long as nobody else does anything.
+ROUNDS = 200
 
 Request = tuple[str, str]
 
@@ -91,8 +93,8 @@ def _queues(standing: Standing, waiter: Standing, rules: Rules) -> bool:
 
 
 def spins(standing: Standing) -> bool:
-    """Tell whether the call only waits for others to change something."""
-    return standing.idle >= PATIENCE
+    """Tell whether the call only waits for others to change something, or may go round for ever."""
+    return standing.idle >= PATIENCE or standing.again >= ROUNDS
 
 
 def keep_on(candidates: Sequence[int], last: int | None, standings: Mapping[int, Standing]) -> int:

@@ -11,6 +11,7 @@ import anyio
 
 from ..engine.launch import serving
 from .controller import (
+    STEPS,
     CallDiedError,
     Controller,
     EndlessError,
@@ -118,11 +119,14 @@ class Stage:
         self._next: _Cast | None = None
         self._last: _Cast | None = None
 
-    async def perform(self, chooser: Chooser, calls: Collection[int], deadline: float) -> Performance:
+    async def perform(
+        self, chooser: Chooser, calls: Collection[int], deadline: float, limit: int = STEPS
+    ) -> Performance:
         """Run these calls in the order that the chooser says.
 
         Args:
             deadline: When to give the run up, in seconds of `anyio.current_time`.
+            limit: How many steps it may have.
         """
         cast = self._last = self._next or await self._prepare()
         begun = time.monotonic()
@@ -131,7 +135,7 @@ class Stage:
         problem, is_endless, dead, unknown, outdated = "", False, None, "", False
         with anyio.move_on_at(deadline) as scope:
             try:
-                await cast.controller.run(chooser, calls)
+                await cast.controller.run(chooser, calls, limit)
             except RunGivenUpError as given_up:
                 problem = str(given_up)
             except EndlessError:

@@ -42,6 +42,8 @@ class Standing:
     ledgers: Mapping[tuple[str, int], Ledger] = field(default_factory=dict)
     seen: frozenset[Operation] = frozenset()  # asked for since it last touched anything but by reading
     idle: int = 0  # steps since it last did that or asked for something new
+    known: frozenset[tuple[str, str]] = frozenset()  # requests that it has made
+    again: int = 0  # steps since it last made another, whatever came of it
 
     @property
     def ready(self) -> bool:
@@ -100,6 +102,9 @@ def _advance(call: int, before: Standing, decision: Decision, catalogue: Catalog
     if standing.operation is None:  # its connections close: open transactions and session locks end
         for ledger in ledgers.values():
             effect |= Effect(everything=True) if ledger.tainted else ledger.release()
+    asked = request(act.operation)
+    again = standing.again + 1 if asked in standing.known else 0
+    standing = replace(standing, known=standing.known | {asked}, again=again)
     changes = bool(effect.locks or effect.published)
     if changes or act.operation not in before.seen:
         seen: frozenset[Operation] = frozenset() if changes else before.seen

@@ -51,3 +51,11 @@ def claim_or_give_up(code: str, using: str) -> bool:
         except IntegrityError:
             continue
     raise LookupError(code)
+
+
+def claim_uniquely(code: str, using: str) -> bool:
+    """Look, and insert where the database sees to it that nobody else does."""
+    if Voucher.objects.using(using).filter(code=code).exists():
+        return False
+    Voucher.objects.using(using).create(code=code)
+    return True
