@@ -128,6 +128,7 @@ class Controller:
         self._wake = anyio.Event()
         self._dirty = False  # something ended since those who wait were last looked at
         self._failed: set[int] = set()
+        self._freed: list[int] = []  # the indexes of steps that waited and have ended since the last decision
         self._current: Player | None = None
         self.prelude: list[TracedStep] = []  # what made the calls ready
         self.trace: list[TracedStep] = []
@@ -163,7 +164,8 @@ class Controller:
             if player.state is not _State.ENDED:
                 await self._get_ready(player, is_made=player.number in calls)
             player.step = player.read = None
-        self.prelude, self.trace, self._failed = self.trace, [], set()
+        self.prelude, self.trace = self.trace, []
+        self._failed, self._freed = set(), []
         for _ in range(limit):
             while self._in(_State.BLOCKED) and not self._in(_State.WAITING):
                 await self._unblock()
@@ -200,7 +202,24 @@ class Controller:
         ready = {player.number: player.operation for player in self._in(_State.WAITING)}
         blocked = frozenset(player.number for player in self._in(_State.BLOCKED))
         failed, self._failed = frozenset(self._failed), set()
-        return Decision(ready, blocked, failed)
+        freed, self._freed = self._freed, []
+        overtook = {self.trace[step].call for step in freed for other in self._ahead(step) if self._waits(other, freed)}
+        return Decision(ready, blocked, failed, frozenset(overtook))
+
+    def _ahead(self, step: int) -> list[int]:
+        """The steps behind which PostgreSQL had this one wait, and that waited themselves."""
+        if self.trace[step].operation.vendor != "postgresql":
+            return []
+        others = [self._players[call].step for call in self.trace[step].waited_for]
+        return [other for other in others if other is not None and other < step and self.trace[other].waited_for]
+
+    def _waits(self, step: int, freed: Sequence[int]) -> bool:
+        """Whether a step waits still, or was set free and holds what nobody could have got after it."""
+        traced = self.trace[step]
+        if self._players[traced.call].state is _State.BLOCKED:
+            return True
+        held = traced.operation.in_transaction and traced.error is None and bool(traced.rowcount)
+        return step in freed and held
 
     def _in(self, *states: _State) -> list[Player]:
         return [player for player in self._players if player.state in states]
@@ -338,6 +357,8 @@ class Controller:
             columns=done.columns,
             rows=done.rows,
         )
+        if player.waited:
+            self._freed.append(player.step)
         if player.waited and self._current is not None and self._current is not player:
             releaser = frozenset({self._current.number})
             step = replace(step, waited_for=step.waited_for or releaser, resumed_after=self._current.step)

@@ -19,8 +19,8 @@ from .exploration import Counterexample, Exploration
 from .footprint import overlap
 from .judge import Judge, Seen, TooManyOrdersError
 from .oracle import Oracle
-from .schedule import Replay, Schedule, Serial, is_serial, serial_order, shrinks
-from .search import FEW, Omission, Search
+from .schedule import Departure, Replay, Schedule, Serial, is_serial, serial_order, shrinks
+from .search import FEW, WAKINGS, Omission, Search
 from .steps import request
 from .trace import ENDLESS, Ending, before_repeating, call_name
 
@@ -182,7 +182,7 @@ class Explorer:
     async def _try(self, run: Run) -> Counterexample | None:
         """Make one run of the search; return what it proves, if it goes wrong and does so again."""
         seen = await self._perform(run, self._all, ask_rule=True)
-        if seen is None:
+        if seen is None or run.is_disordered:
             return None
         if run.number == 1:
             self._answers = answers(seen.ending.outcomes)
@@ -231,7 +231,7 @@ class Explorer:
             if question in self._asked:
                 continue
             self._asked.add(question)
-            part = await self._perform(Replay(Schedule(choices)), calls)
+            part, _ = await self._follow(Schedule(choices), calls)
             if part is None:
                 continue
             schedule = Schedule.of(part.steps, calls, is_endless=part.is_endless)
@@ -275,13 +275,23 @@ class Explorer:
         self, schedule: Schedule, calls: tuple[int, ...], limit: int = STEPS
     ) -> tuple[_Finding | None, bool]:
         """Run an order once more, and judge it; the last item tells whether it was left."""
-        replay = Replay(schedule)
-        seen = await self._perform(replay, calls, ask_rule=calls == self._all, limit=limit)
-        departed = replay.departure is not None
+        seen, departure = await self._follow(schedule, calls, limit)
+        departed = departure is not None
         if seen is None:
             return None, departed
         again = Schedule.of(seen.steps, schedule.calls, is_endless=seen.is_endless)
         return await self._judged(self._judge_of(calls), again, seen, once_more=False), departed
+
+    async def _follow(
+        self, schedule: Schedule, calls: tuple[int, ...], limit: int = STEPS
+    ) -> tuple[Seen | None, Departure | None]:
+        """Run an order, again and again while calls are not woken in the order in which they came to wait."""
+        for _ in range(WAKINGS):
+            replay = Replay(schedule)
+            seen = await self._perform(replay, calls, ask_rule=calls == self._all, limit=limit)
+            if not replay.is_disordered:
+                break
+        return seen, replay.departure
 
     async def _shrink(self, found: _Finding) -> _Finding:
         """Look for an order with fewer switches, or a shorter text, that goes wrong as well."""
@@ -323,12 +333,11 @@ class Explorer:
         if not set(calls) <= set(self._all):
             made = " and ".join(call_name(call) for call in calls)
             raise _StopError(f"the token is of the calls {made}, and only {len(self._all)} calls were given")
-        replay = Replay(schedule)
-        seen = await self._perform(replay, calls, ask_rule=calls == self._all)
+        seen, departure = await self._follow(schedule, calls)
         if seen is None:
             raise _StopError(self._problems[0])
-        if replay.departure is not None:
-            raise _StopError(f"the program left the schedule {replay.departure}")
+        if departure is not None:
+            raise _StopError(f"the program left the schedule {departure}")
         if calls == self._all:
             found = await self._find(seen)
         else:
@@ -483,8 +492,10 @@ class Explorer:
             return self._inconclusive(self._too_many)
         if any(judge.oracle.unsteady for judge in self._judges.values()):
             return self._inconclusive("the calls, one after another, do not end the same way twice")
-        if search.omissions - {Omission.BOUND}:
-            return self._inconclusive("; ".join(omission.value for omission in search.omissions))
+        if fatal := search.omissions - {Omission.BOUND, Omission.DISORDER}:
+            return self._inconclusive("; ".join(omission.value for omission in fatal))
+        if Omission.DISORDER in search.omissions:
+            self._unseen.add(Omission.DISORDER.value)
         if not self._met:
             nothing = (
                 "nothing overlapped: no two calls touched the same data with one of them changing it, so that no "
@@ -494,7 +505,7 @@ class Explorer:
         unseen = self._not_seen()
         fate = "ends as a serial one does" if self.referee.rule is None else "keeps the rule"
         reason = f"every order that {'was run' if unseen else 'can matter'} {fate}"
-        if not search.exhaustive:
+        if Omission.BOUND in search.omissions:
             reason = f"no order with up to {_counted(self.limits.preemptions or 0, 'preemption')} goes wrong"
         if unseen:
             reason += f", but not everything could be seen: {'; '.join(unseen)}"

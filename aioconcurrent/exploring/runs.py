@@ -112,6 +112,7 @@ class Run:
         preemptions: The fewest with which its order of steps can be had.
         steps: The choices made so far.
         cut: It was given up before all calls had ended.
+        is_disordered: Of two that waited for one lock the later was woken first; what came then was not learned.
         divergences: Where the program did other things than in an earlier run.
     """
 
@@ -122,6 +123,7 @@ class Run:
         self.preemptions = preemptions
         self.steps: list[Step] = []
         self.cut = True
+        self.is_disordered = False
         self.divergences: list[Divergence] = []
         self.unfolding = unfolding
         self.state: State | None = None
@@ -143,6 +145,9 @@ class Run:
 
         Call it at every decision, from the first, before any step, to the last.
         """
+        self.is_disordered = self.is_disordered or bool(decision.overtook)
+        if self.is_disordered:
+            return self._go_on(decision)
         if self.state is None:
             self._begin(decision)
         else:
@@ -152,6 +157,15 @@ class Run:
             self.cut = bool(decision.blocked)
             return None
         worker = self._pick(candidates)
+        self._taken.append(worker)
+        take(worker, decision, self.steps)
+        return worker
+
+    def _go_on(self, decision: Decision) -> int | None:
+        """Let the calls come to their ends."""
+        if not decision.ready:
+            return None
+        worker = unforced(decision.ready, self._taken[-1])
         self._taken.append(worker)
         take(worker, decision, self.steps)
         return worker

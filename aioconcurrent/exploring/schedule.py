@@ -207,10 +207,12 @@ class Replay:
         self._last: int | None = None
         self.steps: list[Step] = []
         self.departure: Departure | None = None
+        self.is_disordered = False  # of two that waited for one lock the later was woken first
 
     def choose(self, decision: Decision) -> int | None:
         """Say who goes next, or None when nobody can."""
         number = len(self.steps)
+        self.is_disordered = self.is_disordered or bool(decision.overtook)
         if not decision.ready:
             if number < len(self._schedule.marks.rstrip(OPEN)):
                 self._depart(number, self._last or 0, None)

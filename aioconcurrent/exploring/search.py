@@ -28,12 +28,16 @@ from .unfolding import Event, State, Unfolding
 FEW = 3  # calls whose serial orders are all run first
 
 
+WAKINGS = 6  # times that an order is tried in which calls are not woken as they came to wait
+
+
 class Omission(Enum):
     """Why something may have been left out."""
 
     BOUND = "orders with more preemptions exist"
     CUT = "a run was given up before its end"
     DIVERGED = "the program did other things when the same was done again"
+    DISORDER = "of calls that waited for one lock the later was woken first, each time that it was tried"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,7 @@ class Search:
         self._cut: set[State] = set()
         self._private: set[tuple[int, int]] = set()  # calls and effects
         self._was_cut = False
+        self._was_disordered = False
         self._finished = False
         self.runs = 0
         self.preemptions = 0
@@ -141,9 +146,12 @@ class Search:
             return
         self._unfolding = run.unfolding
         self._was_cut = run.cut
+        self._was_disordered = run.is_disordered
         self.divergences += run.divergences
         if run.divergences:
             self.omissions.add(Omission.DIVERGED)
+        if run.is_disordered:
+            return
         if run.cut:
             self.omissions.add(Omission.CUT)
         if run.state is not None:
@@ -254,12 +262,20 @@ class Search:
         if event is None:
             yield from self._ask([*_choices(edge.node), edge.worker])
             event = unfolding.predict(edge.node.state, edge.worker)
-        if event is None and not self._was_cut:
+        if event is None and not self._was_cut and not self._was_disordered:
             self.omissions.add(Omission.DIVERGED)
         return event
 
     def _ask(self, plan: list[int]) -> Iterator[list[int]]:
-        """Have a run made."""
-        yield plan
+        """Have a run made, again and again while those that wait are not woken in the order in which they came.
+
+        The other order of waking is what comes where they begin to wait in the other order.
+        """
+        for _ in range(WAKINGS):
+            yield plan
+            if not self._was_disordered:
+                break
+        else:
+            self.omissions.add(Omission.DISORDER)
         if self._unfolding is not None and any(self._unfolding.contested(*private) for private in self._private):
             raise _OutdatedError

@@ -26,11 +26,13 @@ class Decision:
         ready: The calls that wait at a gate, and what they ask for.
         blocked: The calls whose statement the database says waits.
         failed: The calls in whose last statement, since the decision before, an error was raised.
+        overtook: Those that were set free, since the decision before, ahead of one that had waited longer for the same.
     """
 
     ready: Mapping[int, Operation]
     blocked: frozenset[int] = frozenset()
     failed: frozenset[int] = frozenset()
+    overtook: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from itertools import count, pairwise
+from random import Random
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,8 @@ from aioconcurrent.exploring.schedule import preemptions
 from aioconcurrent.exploring.search import Omission
 
 from . import scenarios as s
+from .host import Schema
+from .simulated import Server
 from .workload import (
     MYSQL,
     POSTGRESQL,
@@ -252,6 +256,30 @@ def test_with_one_waiter_the_order_of_waking_does_not_matter(program: Program) -
     found = explore(scenario, Engine("postgresql", wake=7), one_waiter=True)
     assert found.search.exhaustive
     assert set(found.outcomes) == set(every_outcome(scenario, POSTGRESQL)[0])
+
+
+@pytest.mark.parametrize("program", [s.locked_update, s.lost_update_in_atomic])
+def test_an_order_is_tried_again_until_waiters_are_woken_as_they_came(program: Program) -> None:
+    scenario = s.twice(program, s.SLOTS, calls=3)
+    found = explore(scenario, Engine("postgresql", wake=7))
+    assert found.search.exhaustive
+    assert not found.search.divergences
+    assert set(found.outcomes) == set(every_outcome(scenario, POSTGRESQL)[0])
+    assert any(run.is_disordered for run in found.log)
+
+
+def test_waiters_that_are_never_woken_as_they_came_leave_something_out() -> None:
+    class Backwards(Random):
+        def shuffle(self, order: Any) -> None:
+            order.reverse()
+
+    class LastFirst(Engine):
+        def host(self, schema: Schema, clients: int, run: int) -> Server:
+            return Server(schema, clients, self.vendor, self.isolation, Backwards())
+
+    found = explore(s.twice(s.locked_update, s.SLOTS, calls=3), LastFirst("postgresql"))
+    assert found.search.omissions == {Omission.DISORDER}
+    assert not found.search.exhaustive
 
 
 def test_a_schedule_is_the_same_run_in_a_new_search() -> None:

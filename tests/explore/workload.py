@@ -236,6 +236,7 @@ class Simulation:
         programs = zip(scenario.programs, clients, strict=True)
         self._workers = [Worker(program(client), client) for program, client in programs]
         self._failed: set[int] = set()
+        self._overtook: frozenset[int] = frozenset()
 
     def decision(self) -> Decision:
         ready, blocked = {}, set()
@@ -246,7 +247,7 @@ class Simulation:
                 ready[number] = START
             elif worker.request:
                 ready[number] = worker.request.operation
-        return Decision(ready, frozenset(blocked), frozenset(self._failed))
+        return Decision(ready, frozenset(blocked), frozenset(self._failed), self._overtook)
 
     def step(self, number: int) -> None:
         """Let one call go, until all stand still."""
@@ -257,9 +258,17 @@ class Simulation:
             return
         request = worker.request
         assert request is not None
+        waiting = [(session, session.waiting.key) for session in self._host.queue if session.waiting]
+        self._woken: list[Session] = []
         self._settle(self._host.begin(self._host.sessions[number], request.body()))
         while not (decision := self.decision()).ready and decision.blocked:
             self._settle(self._host.give_up())
+        self._overtook = frozenset(
+            session.number
+            for index, (session, key) in enumerate(waiting)
+            for earlier in (before for before, wanted in waiting[:index] if wanted == key)
+            if session in self._woken and earlier not in self._woken[: self._woken.index(session)]
+        )
 
     def end(self) -> Outcome:
         """What the run came to: the rows, and of each call what it saw and how it ended."""
@@ -291,13 +300,16 @@ class Simulation:
     def _settle(self, ended: list[Session]) -> None:
         """Let the calls whose statement ended go on one by one: the one that was let go first, then by number."""
         left = list(ended)
+        self._woken += ended
         while left:
             session = left.pop(0)
             left.sort(key=lambda session: session.number)
             assert session.result is not None
             if session.result[0] == "error":
                 self._failed.add(session.number)
-            left += self._advance(session.number, *session.result)
+            freed = self._advance(session.number, *session.result)
+            self._woken += freed
+            left += freed
 
     def _advance(self, number: int, how: str, what: Any) -> list[Session]:
         worker = self._workers[number]
