@@ -203,7 +203,10 @@ class Controller:
         blocked = frozenset(player.number for player in self._in(_State.BLOCKED))
         failed, self._failed = frozenset(self._failed), set()
         freed, self._freed = self._freed, []
-        overtook = {self.trace[step].call for step in freed for other in self._ahead(step) if self._waits(other, freed)}
+        pairs = [(other, step) for step in freed for other in self._ahead(step)]
+        overtook = {self.trace[step].call for other, step in pairs if self._waits(other, freed)}
+        if any(other in freed and not self._keeps(other) and not self._keeps(step) for other, step in pairs):
+            self.unseen.add("which of two statements that waited for one lock came first")
         return Decision(ready, blocked, failed, frozenset(overtook))
 
     def _ahead(self, step: int) -> list[int]:
@@ -215,11 +218,13 @@ class Controller:
 
     def _waits(self, step: int, freed: Sequence[int]) -> bool:
         """Whether a step waits still, or was set free and holds what nobody could have got after it."""
-        traced = self.trace[step]
-        if self._players[traced.call].state is _State.BLOCKED:
+        if self._players[self.trace[step].call].state is _State.BLOCKED:
             return True
-        held = traced.operation.in_transaction and traced.error is None and bool(traced.rowcount)
-        return step in freed and held
+        return step in freed and self._keeps(step) and bool(self.trace[step].rowcount) and not self.trace[step].error
+
+    def _keeps(self, step: int) -> bool:
+        """Whether a step leaves locked what it has found."""
+        return self.trace[step].operation.in_transaction
 
     def _in(self, *states: _State) -> list[Player]:
         return [player for player in self._players if player.state in states]

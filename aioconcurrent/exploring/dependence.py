@@ -145,6 +145,11 @@ class Act:
             effect |= self.ledger.release()
         return effect
 
+    @property
+    def comes_to_the_same_later(self) -> bool:
+        """Whether to wait for a lock is the same as to come when it is free: it sees nothing before it has it."""
+        return self.footprint.moment and (self.ledger.viewed or not self._stable)
+
     def after(self, status: Status) -> Ledger:
         """The ledger once the statement has come to `status`."""
         ledger, control = self.ledger, self._control()

@@ -66,9 +66,9 @@ def eligible(standings: Mapping[int, Standing], rules: Rules) -> list[int]:
     with the calls renamed.
 
     With `one_waiter`, a call that wants a lock for which another already waits is
-    left until that one has it, unless it holds that lock itself: PostgreSQL does
-    not wake two waiters for one row in the order they came (research/stepping.md,
-    section 4).
+    left until that one has it, if that comes to the same, unless it holds that lock
+    itself: PostgreSQL does not always wake two waiters for one row in the order they
+    came (research/stepping.md, section 4).
     """
     idle = {call for call, standing in standings.items() if standing.operation == START}
     first = {rules.classes[call]: call for call in sorted(idle, reverse=True)}
@@ -85,7 +85,10 @@ def eligible(standings: Mapping[int, Standing], rules: Rules) -> list[int]:
 
 
 def _queues(standing: Standing, waiter: Standing, rules: Rules) -> bool:
-    wanted = standing.act(rules.catalogue).effect(Status.WAITING)
+    act = standing.act(rules.catalogue)
+    if not act.comes_to_the_same_later:
+        return False
+    wanted = act.effect(Status.WAITING)
     awaited = waiter.act(rules.catalogue).effect(Status.WAITING)
     if wanted.everything or awaited.everything:
         return False

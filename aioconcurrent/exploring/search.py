@@ -96,7 +96,8 @@ class Search:
         classes: Of each call a number, the same for those that are the same function with the same arguments.
         catalogue: What the database knows about its tables.
         max_preemptions: Leave out orders that need more; None for no limit.
-        one_waiter: Let only one call wait for a lock; needed where waiters are not woken in a fixed order.
+        one_waiter: Let only one call wait for a lock where that comes to the same; where waiters are not always
+            woken in the order in which they came, an order with two may have to be tried again.
     """
 
     def __init__(
@@ -125,7 +126,7 @@ class Search:
 
     @property
     def exhaustive(self) -> bool:
-        """Every order that can matter has been run; with `one_waiter`, every one that it allows."""
+        """Every order that can matter has been run."""
         return self._finished and not self.omissions
 
     def next_run(self) -> Run | None:
