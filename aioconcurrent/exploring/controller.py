@@ -224,7 +224,8 @@ class Controller:
 
     def _keeps(self, step: int) -> bool:
         """Whether a step leaves locked what it has found."""
-        return self.trace[step].operation.in_transaction
+        operation = self.trace[step].operation
+        return operation.in_transaction or operation.split
 
     def _in(self, *states: _State) -> list[Player]:
         return [player for player in self._players if player.state in states]

@@ -121,7 +121,6 @@ class Footprint:
     locks: frozenset[str] = NOTHING
     shares: frozenset[str] = NOTHING  # locks that several may hold
     unseen: frozenset[str] = NOTHING
-    moment: bool = False  # one row, found by its key, is all that it looks at: locked and seen as it is then, at once
     immediate: frozenset[str] = NOTHING  # of the writes, those that a transaction neither hides nor takes back
     moment: bool = True
     watched: frozenset[str] = NOTHING
