@@ -81,6 +81,27 @@ def test_who_of_four_alike_calls_draws_which_number_does_not_matter(database: st
     assert found.schedules_run <= 30
 
 
+@pytest.mark.parametrize("database", on("postgresql"))
+def test_two_calls_wait_for_a_third_and_both_have_counted_before_it_ends(database: str) -> None:
+    accounts(database)
+
+    def at_most_one_is_stale(outcomes: Outcomes) -> bool:
+        return not Account.objects.using(database).get(pk=1).owner.endswith(";0:101;0:101")
+
+    kwargs = {"pk": 1, "using": database}
+    calls = [(crowds.add_and_note, kwargs), *[(crowds.count_into_owner, kwargs)] * 2]
+    found = explore(*calls, check=at_most_one_is_stale)
+    assert found.verdict == "race", found
+
+
+@pytest.mark.parametrize("database", on("postgresql"))
+@pytest.mark.parametrize("function", [crowds.draw_number, crowds.lock_then_count_into_owner])
+def test_three_calls_that_lock_first_are_exhausted(database: str, function: object) -> None:
+    accounts(database)
+    found = explore(*alike(database, function, 3))
+    assert (found.verdict, found.exhaustive) == ("no race", True), found
+
+
 @pytest.mark.parametrize("database", on("file"))
 def test_a_token_of_calls_that_are_not_given_is_said_to_be_one(database: str) -> None:
     accounts(database)

@@ -1,6 +1,6 @@
 """What more than two calls do to one account, and loops that end in some orders only."""
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connections, transaction
 from django.db.models import F
 
 from tests.project.shop.models import Account, Coupon, Voucher
@@ -59,3 +59,23 @@ def claim_uniquely(code: str, using: str) -> bool:
         return False
     Voucher.objects.using(using).create(code=code)
     return True
+
+
+def add_and_note(pk: int, using: str) -> None:
+    with transaction.atomic(using):
+        Account.objects.using(using).filter(pk=pk).update(balance=F("balance") + 1)
+        Coupon.objects.using(using).create(code="noted")
+
+
+def count_into_owner(pk: int, using: str) -> None:
+    """Write what is counted when the statement begins, beside the balance as it is when it has the row."""
+    with transaction.atomic(using), connections[using].cursor() as cursor:
+        counted = "owner || ';' || (SELECT count(*) FROM shop_coupon) || ':' || balance"
+        cursor.execute(f"UPDATE shop_account SET owner = {counted} WHERE id = %s", [pk])
+
+
+def lock_then_count_into_owner(pk: int, using: str) -> None:
+    with transaction.atomic(using):
+        account = Account.objects.using(using).select_for_update().get(pk=pk)
+        account.owner += f":{Coupon.objects.using(using).count()}"
+        account.save()
