@@ -17,7 +17,7 @@ from ..exploring.operation import START
 from .guard import session_id
 from .passage import ROWS, Passage, told_columns, told_error, told_rows
 from .sources import application_line
-from .transactions import transaction_of
+from .transactions import FetchedCursor, transaction_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -155,8 +155,11 @@ class Gate(Passage):
             if self.talk is None:
                 return run()
             operation = self._describe(connection, kind, sql, parameters)
-            if self._ask(operation, session_id(connection)) == "split":
-                return self._pass_split(connection, operation, run, cursor)
+            match self._ask(operation, session_id(connection)):
+                case "split":
+                    return self._pass_split(connection, operation, run, cursor)
+                case "at once":
+                    return self._pass_at_once(connection, operation, run, cursor)
             value = self._attempt(connection, kind, run)
             self._track(connection, kind, sql)
             self._track_locks(connection, kind, sql)
@@ -192,6 +195,35 @@ class Gate(Passage):
         self._report(Done(None, None))
         return value
 
+    def _pass_at_once(self, connection: Any, operation: Operation, run: Callable[[], Any], cursor: Any) -> Any:
+        """Run a statement of SQLite that writes, with its COMMIT, which in autocommit comes with the last row fetched.
+
+        While that COMMIT waits for readers it keeps others from beginning to read, or to write.
+        """
+        link = connection.connection
+
+        def run_and_fetch() -> Any:
+            with connection.wrap_database_errors:
+                link.execute("BEGIN")
+            value = run()
+            with connection.wrap_database_errors:
+                cursor.cursor = FetchedCursor(cursor.cursor)
+            return value
+
+        def undo(_: Exception) -> None:
+            if link.in_transaction:
+                link.execute("ROLLBACK")
+
+        def commit() -> None:
+            with connection.wrap_database_errors:
+                link.execute("COMMIT")
+
+        value = self._attempt(connection, operation.kind, run_and_fetch, undo)
+        self._attempt(connection, "commit", commit, undo)
+        self._track(connection, operation.kind, operation.text)
+        self._report(Done(cursor.rowcount, None))
+        return value
+
     def _attempt(
         self,
         connection: Any,
@@ -204,9 +236,14 @@ class Gate(Passage):
             try:
                 return run()
             except Exception as error:
+                if self._would_wait(connection, kind, error):
+                    if kind != "commit":  # which keeps what it has while it waits
+                        undo(error)
+                    if self.say(Busy()) == "retry":
+                        continue
                 undo(error)
-                if not self._may_retry(connection, kind, error):
-                    raise
+                self._fail(connection, error)
+                raise
 
     def fetched(self, cursor: Any, rows: Iterable[Any]) -> None:
         if self.is_closed() and len(self._rows) < ROWS:
@@ -226,20 +263,17 @@ class Gate(Passage):
             self._is_under_way = False
             self.say(done)
 
-    def _may_retry(self, connection: Any, kind: Kind, error: Exception) -> bool:
-        """Report a failed round trip; True if it is to be tried again."""
+    def _fail(self, connection: Any, error: Exception) -> None:
+        """Report a failed round trip."""
         cause = error.__cause__ or error
         if _sqlstate(cause) == _QUERY_CANCELED and self.say(Cancelled()) == "deadlock":
             self._report(Done(None, "OperationalError: deadlock detected"))
             raise _deadlock(connection) from cause
-        if self._would_wait(connection, kind, cause) and self.say(Busy()) == "retry":
-            return True
         self._report(Done(None, told_error(error), lost=_is_lost(connection, cause)))
-        return False
 
-    def _would_wait(self, connection: Any, kind: Kind, cause: BaseException) -> bool:
+    def _would_wait(self, connection: Any, kind: Kind, error: BaseException) -> bool:
         """Whether SQLite's busy handler would run: never for a connection that has a lock, except at COMMIT."""
-        code = getattr(cause, "sqlite_errorcode", None)
+        code = getattr(error.__cause__ or error, "sqlite_errorcode", None)
         if connection.vendor != "sqlite" or code is None or code & 0xFF != _SQLITE_BUSY:
             return False
         return kind == "commit" or id(connection.connection) not in self._locked

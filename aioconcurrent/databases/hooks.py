@@ -34,20 +34,20 @@ def _hook_cursor(kind: Any, passage: Passage) -> None:
         if not passage.is_closed():
             return execute(self, sql, params)
         run = lambda: execute(self, sql, params)  # noqa: E731 - a name would say no more
-        return passage.pass_database(self.db, "sql", str(sql), params, run, self.cursor)
+        return passage.pass_database(self.db, "sql", str(sql), params, run, self)
 
     def passing_executemany(self: Any, sql: Any, param_list: Any) -> Any:
         if not passage.is_closed():
             return executemany(self, sql, param_list)
         rows = list(param_list)
         flat = [value for row in rows for value in (row.values() if isinstance(row, dict) else row)]
-        return passage.pass_database(self.db, "many", str(sql), flat, lambda: executemany(self, sql, rows), self.cursor)
+        return passage.pass_database(self.db, "many", str(sql), flat, lambda: executemany(self, sql, rows), self)
 
     def passing_callproc(self: Any, procname: str, params: Any = None, kparams: Any = None) -> Any:
         if not passage.is_closed():
             return callproc(self, procname, params, kparams)
         run = lambda: callproc(self, procname, params, kparams)  # noqa: E731 - a name would say no more
-        return passage.pass_database(self.db, "callproc", procname, params, run, self.cursor)
+        return passage.pass_database(self.db, "callproc", procname, params, run, self)
 
     kind.execute, kind.executemany, kind.callproc = passing_execute, passing_executemany, passing_callproc
     for name, several in (("fetchone", False), ("fetchmany", True), ("fetchall", True)):

@@ -88,6 +88,8 @@ class IsolationLevels:
         """Whether the application has opened a transaction of which Django knows nothing."""
         if connection.vendor == "postgresql":
             return bool(connection.connection.info.transaction_status != _Status.IDLE)
+        if connection.vendor == "sqlite":
+            return bool(connection.connection.in_transaction)
         return connection.vendor == "mysql" and self._session(connection).is_begun
 
     def _session(self, connection: Any) -> _Session:

@@ -60,7 +60,11 @@ class Passage(ABC):
     def pass_database(
         self, connection: Any, kind: Kind, sql: str, parameters: object, run: Callable[[], Any], cursor: Any = None
     ) -> Any:
-        """Run one round trip of a connection."""
+        """Run one round trip of a connection.
+
+        Args:
+            cursor: Django's, if it is one of a cursor.
+        """
 
     @abstractmethod
     def fetched(self, cursor: Any, rows: Iterable[Any]) -> None:

@@ -8,7 +8,11 @@ asks for none.
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Transaction:
@@ -53,3 +57,34 @@ class _MysqlTransaction(Transaction):
 def transaction_of(connection: Any) -> Transaction:
     """One for the next statement of this connection."""
     return (_MysqlTransaction if connection.vendor == "mysql" else Transaction)(connection)
+
+
+class FetchedCursor:
+    """A cursor of SQLite's driver with all rows of its statement; the next statement is the driver's again."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor._cursor if isinstance(cursor, FetchedCursor) else cursor
+        self._rows: Iterator[Any] = iter(self._cursor.fetchall())
+
+    def execute(self, *args: Any) -> Any:
+        self._rows = self._cursor
+        return self._cursor.execute(*args)
+
+    def executemany(self, *args: Any) -> Any:
+        self._rows = self._cursor
+        return self._cursor.executemany(*args)
+
+    def fetchone(self) -> Any:
+        return next(self._rows, None)
+
+    def fetchmany(self, size: int | None = None) -> list[Any]:
+        return list(islice(self._rows, self._cursor.arraysize if size is None else size))
+
+    def fetchall(self) -> list[Any]:
+        return list(self._rows)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._rows
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)

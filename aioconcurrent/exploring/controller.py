@@ -246,11 +246,8 @@ class Controller:
             player.read = player.step
         self.trace.append(TracedStep(player.number, player.want.operation, player.want.source))
         player.state = _State.GRANTED
-        await self._answer(player, "split" if self._is_split(player) else "go")
+        await self._answer(player, self._databases.moments.manner(player.operation, self._databases.catalogue))
         await self._settle(player)
-
-    def _is_split(self, player: Player) -> bool:
-        return player.operation.split and player.operation.kind != "commit"
 
     async def _unblock(self) -> None:
         """Nobody can go on: the longest waiter gets the error that its time limit would have brought."""

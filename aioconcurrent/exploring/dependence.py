@@ -131,6 +131,8 @@ class Act:
         if control in _LOCAL_CONTROLS:
             return LOCAL
         locks, shares = self._wants()
+        if self._in_file and not self._in_transaction and touched.writes and (self.waited or status is Status.WAITING):
+            locks |= {self._lock(_PENDING)}  # at its COMMIT, as far as is known
         effect = Effect(
             reads=NOTHING if self._reads_its_snapshot() else touched.reads,
             writes=touched.writes,

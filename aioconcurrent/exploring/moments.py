@@ -36,6 +36,16 @@ class Moments:
             return operation
         return replace(operation, in_transaction=True, split=True)
 
+    def manner(self, operation: Operation, catalogue: Catalogue) -> str:
+        """How the gate is to let an operation go: "go", "split", or "at once" with its COMMIT."""
+        if operation.split and operation.kind != "commit":
+            return "split"
+        if operation.vendor == "sqlite" and operation.kind == "sql" and not operation.in_transaction:
+            touched = footprint(operation, catalogue)
+            if touched.writes or not touched.moment:
+                return "at once"
+        return "go"
+
     def _can_split(self, operation: Operation) -> bool:
         kind = "callproc" if operation.vendor == "postgresql" and operation.kind == "callproc" else "sql"
         return (

@@ -121,6 +121,8 @@ class File(Host):
         yield from ()
 
     def _run(self, session: Connection, sql: str, values: Row, waits: Callable[[], bool] | None = None) -> Body:
+        if waits is None and not sql.startswith(("BEGIN", "SELECT")) and not session.link.in_transaction:
+            return (yield from self._run_at_once(session, sql, values))
         while True:
             try:
                 rows = session.link.execute(sql, values).fetchall()
@@ -136,6 +138,28 @@ class File(Host):
                 session.holds = session.link.in_transaction
                 return rows
             yield Waiting()
+
+    def _run_at_once(self, session: Connection, sql: str, values: Row) -> Body:
+        """Run a statement in autocommit: it holds nothing while it waits to begin, and what it has at its COMMIT."""
+        try:
+            while True:
+                yield from self._run(session, "BEGIN", {})
+                try:
+                    rows = session.link.execute(sql, values).fetchall()
+                    break
+                except sqlite3.IntegrityError as error:
+                    raise IntegrityError from error
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                        raise
+                session.link.execute("ROLLBACK")
+                yield Waiting()
+            yield from self._run(session, "COMMIT", {}, waits=lambda: True)
+        finally:
+            if session.link.in_transaction:
+                session.link.execute("ROLLBACK")
+            session.holds = False
+        return rows
 
 
 _made: WeakKeyDictionary[Schema, dict[bool, bytes]] = WeakKeyDictionary()

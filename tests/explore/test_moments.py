@@ -319,3 +319,24 @@ def test_a_statement_that_is_split_shows_what_it_shows_otherwise(database: str) 
     expected = outcome(lambda: moments.all_that_shows(database))
     assert len(expected) > 8
     assert outcome(step) == expected
+
+
+# SQLite
+
+
+@pytest.mark.parametrize("place", at("file", "file-wal"), indirect=True)
+def test_a_writer_of_sqlite_waits_for_a_reader(place: Place, rows: str) -> None:
+    is_safe(explore(call(moments.take_and_note, rows, pk=FIRST), call(moments.look_slowly, rows, pk=FIRST)))
+
+
+@pytest.mark.parametrize("place", at("file"), indirect=True)
+def test_a_reader_of_sqlite_that_begins_to_write_meets_a_writer_in_autocommit(place: Place, rows: str) -> None:
+    found = explore(call(moments.look_and_add, rows, pk=FIRST), call(moments.add, rows, pk=FIRST))
+    is_race(found)
+    assert "database is locked" in str(found)
+
+
+@pytest.mark.parametrize("database", on("file"))
+def test_rows_that_were_fetched_before_their_commit_are_read_like_others(database: str) -> None:
+    (outcome,) = stepped(call(moments.fetch_all_ways, database), database=database).outcomes
+    assert outcome == moments.fetch_all_ways(database)

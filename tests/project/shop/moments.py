@@ -5,7 +5,7 @@ from typing import Any
 from django.db import DatabaseError, connections, transaction
 from django.db.models import F
 
-from tests.project.shop.models import Account, Counter
+from tests.project.shop.models import Account, Counter, Coupon
 
 # MySQL reads the table that it changes only by way of a copy.
 _FIRST_FREE = "(SELECT id FROM (SELECT id FROM shop_account WHERE owner = '' ORDER BY id LIMIT 1) AS free)"
@@ -149,4 +149,43 @@ def all_that_shows(using: str) -> list[Any]:
     connection.rollback()
     connection.set_autocommit(True)
     shown.append(list(Account.objects.using(using).order_by("owner", "balance").values_list("owner", "balance")))
+    return shown
+
+
+def take_and_note(pk: int, using: str) -> bool:
+    """Change a row in a transaction, and insert one in autocommit: with RETURNING, SQLite commits at the last fetch."""
+    with transaction.atomic(using):
+        taken = Account.objects.using(using).filter(pk=pk, balance__gt=0).update(balance=0) > 0
+    if taken:
+        Coupon.objects.using(using).create(code="taken")
+    return taken
+
+
+def look_slowly(pk: int, using: str) -> None:
+    with transaction.atomic(using):
+        Account.objects.using(using).get(pk=pk)
+        Account.objects.using(using).get(pk=pk)
+
+
+def look_and_add(pk: int, using: str) -> None:
+    """Begin to read, then write: SQLite refuses that at once to whoever meets a writer."""
+    with transaction.atomic(using):
+        Account.objects.using(using).get(pk=pk)
+        add(pk, using)
+
+
+def fetch_all_ways(using: str) -> list[Any]:
+    """Read the rows that an INSERT gives, as cursors can be read."""
+    insert = "INSERT INTO shop_coupon (code) VALUES ('a'), ('b'), ('c') RETURNING code"
+    with connections[using].cursor() as cursor:
+        cursor.execute(insert)
+        shown = [cursor.fetchone(), cursor.fetchmany(1), cursor.fetchall(), cursor.fetchone(), cursor.rowcount]
+        cursor.execute(insert)
+        shown += [[column[0] for column in cursor.description], list(cursor), cursor.fetchmany()]
+        cursor.execute("SELECT 1")
+        shown.append(cursor.fetchall())
+        cursor.executemany("INSERT INTO shop_coupon (code) VALUES (%s)", [("d",), ("e",)])
+        shown.append(cursor.rowcount)
+        cursor.execute("INSERT INTO shop_coupon (code) VALUES ('f')")
+        shown.append([cursor.rowcount, cursor.fetchall(), cursor.lastrowid is not None])
     return shown
