@@ -10,6 +10,8 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
+from .patience import make_patient
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -33,6 +35,7 @@ def connect_directly(alias: str, settings: Mapping[str, Any] | None = None) -> A
     connection = load_backend(live["ENGINE"]).DatabaseWrapper(live, alias)
     try:
         connection.connect()
+        make_patient(connection)
     except BaseException:
         if connection.connection is not None:  # it was made, and could not be set up
             connection.connection.close()

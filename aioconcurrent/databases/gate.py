@@ -58,7 +58,7 @@ class Busy:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """PostgreSQL cancelled the statement at somebody's request."""
+    """PostgreSQL cancelled the statement: at our request, at somebody's, or when a limit of time was over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +158,9 @@ class Gate(Passage):
             match self._ask(operation, session_id(connection)):
                 case "split":
                     return self._pass_split(connection, operation, run, cursor)
+                case "free":
+                    self._is_under_way = False
+                    return run()
                 case "at once":
                     return self._pass_at_once(connection, operation, run, cursor)
             value = self._attempt(connection, kind, run)
@@ -165,6 +168,9 @@ class Gate(Passage):
             self._track_locks(connection, kind, sql)
             self._report(Done(getattr(cursor, "rowcount", None), None))
             return value
+
+    def pass_fetch(self, connection: Any, sql: str, parameters: object, run: Callable[[], Any]) -> Any:
+        return self.pass_database(connection, "fetch", sql, parameters, run)
 
     def _pass_split(self, connection: Any, operation: Operation, run: Callable[[], Any], cursor: Any) -> Any:
         """Run a statement in a transaction of its own, whose COMMIT asks as a step by itself."""

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _step
 from .gate import gate
+from .guard import guard
+from .patience import make_patient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,21 +23,22 @@ def install(talk: Callable[[bytes], bytes], *, with_django: bool = True) -> None
         hooks.install(gate)
         caches.install(gate)
         follow_coroutines()
-        _quicken_sqlite()
+        _suit_connections()
     gate.talk = talk
 
 
-def _quicken_sqlite() -> None:
-    """Let SQLite report a lock at once, for which the gate waits in its place, and let no write wait for a disk."""
-    from django.db import connections
+def _suit_connections() -> None:
+    """Have every connection of this process, of whatever thread, bear with standing still."""
     from django.db.backends.signals import connection_created
 
-    def quicken(sender: object, connection: Any, **_: object) -> None:
+    def suit(sender: object, connection: Any, **_: object) -> None:
         if connection.vendor == "sqlite":
+            # a lock is reported at once, and the gate waits for it; what is lost in a power cut is put back anyway
             connection.connection.execute("PRAGMA busy_timeout = 0")
-            connection.connection.execute("PRAGMA synchronous = OFF")  # what is lost in a power cut is put back anyway
+            connection.connection.execute("PRAGMA synchronous = OFF")
+        make_patient(connection)
 
-    connection_created.connect(quicken, weak=False)
-    for connection in connections.all(initialized_only=True):
+    connection_created.connect(suit, weak=False)
+    for connection in guard.opened:
         if connection.connection is not None:
-            quicken(None, connection)
+            suit(None, connection)

@@ -26,12 +26,13 @@ class Guard:
     """Watches over every connection of this process.
 
     Attributes:
+        opened: The connections that were opened since they were last closed, of all threads.
         announce: Takes a pickled (alias, session id) for each session that is opened.
     """
 
     def __init__(self) -> None:
         self._handoff: Handoff | None = None
-        self._opened: list[BaseDatabaseWrapper] = []
+        self.opened: list[BaseDatabaseWrapper] = []
         self._warmed: set[str] = set()
         self._is_installed = False
         self.announce: Callable[[bytes], None] = lambda _: None
@@ -81,8 +82,8 @@ class Guard:
         from django.db.backends.base.base import BaseDatabaseWrapper
 
         connections.close_all()
-        while self._opened:
-            connection = self._opened.pop()
+        while self.opened:
+            connection = self.opened.pop()
             if connection.connection is not None and not _is_busy(connection):
                 connection.inc_thread_sharing()  # its own thread may be gone, or busy for ever
                 with contextlib.suppress(Exception):
@@ -100,7 +101,7 @@ class Guard:
             if refusal is not None:
                 raise refusal
             connect(connection)
-            self._opened.append(connection)
+            self.opened.append(connection)
             self.announce(_pickling.dumps((connection.alias, session_id(connection))))
 
         BaseDatabaseWrapper.connect = guarded_connect  # type: ignore[method-assign, assignment]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from .passage import Passage
 
@@ -33,6 +33,7 @@ def _hook_cursor(kind: Any, passage: Passage) -> None:
     def passing_execute(self: Any, sql: Any, params: Any = None) -> Any:
         if not passage.is_closed():
             return execute(self, sql, params)
+        self.aioconcurrent_query = str(sql), params  # for those that fetch it later
         run = lambda: execute(self, sql, params)  # noqa: E731 - a name would say no more
         return passage.pass_database(self.db, "sql", str(sql), params, run, self)
 
@@ -52,18 +53,43 @@ def _hook_cursor(kind: Any, passage: Passage) -> None:
     kind.execute, kind.executemany, kind.callproc = passing_execute, passing_executemany, passing_callproc
     for name, several in (("fetchone", False), ("fetchmany", True), ("fetchall", True)):
         setattr(kind, name, _noting(passage, name, several=several))
+    kind.__iter__ = _iterating(kind.__iter__)
 
 
 def _noting(passage: Passage, name: str, *, several: bool) -> Callable[..., Any]:
-    """A fetch method that takes note of what is read, for the picture."""
+    """A fetch method that takes note of what is read, for the picture, and passes where it is a round trip."""
 
     def fetch(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with self.db.wrap_database_errors:
-            found = getattr(self.cursor, name)(*args, **kwargs)
+        def run() -> Any:
+            with self.db.wrap_database_errors:
+                return getattr(self.cursor, name)(*args, **kwargs)
+
+        query = getattr(self, "aioconcurrent_query", None)
+        if query is not None and _is_on_server(self.cursor) and passage.is_closed():
+            sql, params = query
+            found = passage.pass_fetch(self.db, sql, params, run)
+        else:
+            found = run()
         passage.fetched(self.cursor, found if several else [] if found is None else [found])
         return found
 
     return fetch
+
+
+def _iterating(iterate: Callable[[Any], Iterator[Any]]) -> Callable[[Any], Iterator[Any]]:
+    def iterate_by_fetching(self: Any) -> Iterator[Any]:
+        if not _is_on_server(self.cursor):
+            yield from iterate(self)
+            return
+        while rows := self.fetchmany(self.cursor.itersize):
+            yield from rows
+
+    return iterate_by_fetching
+
+
+def _is_on_server(cursor: Any) -> bool:
+    """Whether each fetch is a round trip of its own: both drivers of PostgreSQL give such cursors a name."""
+    return isinstance(getattr(cursor, "name", None), str)
 
 
 def _hook_connection(kind: Any, passage: Passage) -> None:

@@ -104,7 +104,7 @@ def _of_postgresql(session: _Session) -> str | None:
     if status == _Status.IDLE:
         _forget_transaction(session)
     if session.usual is None and status == _Status.IDLE:
-        with _in_autocommit(driver):
+        with in_autocommit(driver):
             session.usual = _shown(driver, "default_transaction_isolation")
     if session.usual is None and session.current is None:
         session.current = _shown(driver, "transaction_isolation")
@@ -133,7 +133,7 @@ def _forget_transaction(session: _Session) -> None:
 
 
 @contextmanager
-def _in_autocommit(driver: Any) -> Iterator[None]:
+def in_autocommit(driver: Any) -> Iterator[None]:
     """Keep the driver from sending BEGIN; none of this is a round trip."""
     autocommit = driver.autocommit
     driver.autocommit = True

@@ -66,6 +66,10 @@ class Passage(ABC):
             cursor: Django's, if it is one of a cursor.
         """
 
+    def pass_fetch(self, connection: Any, sql: str, parameters: object, run: Callable[[], Any]) -> Any:
+        """Fetch rows of a query that are still on the server."""
+        return run()
+
     @abstractmethod
     def fetched(self, cursor: Any, rows: Iterable[Any]) -> None:
         """Take note of rows that the application has read."""

@@ -63,7 +63,7 @@ class FetchedCursor:
     """A cursor of SQLite's driver with all rows of its statement; the next statement is the driver's again."""
 
     def __init__(self, cursor: Any) -> None:
-        self._cursor = cursor._cursor if isinstance(cursor, FetchedCursor) else cursor
+        self._cursor: Any = cursor._cursor if isinstance(cursor, FetchedCursor) else cursor
         self._rows: Iterator[Any] = iter(self._cursor.fetchall())
 
     def execute(self, *args: Any) -> Any:

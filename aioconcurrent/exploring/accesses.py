@@ -100,7 +100,7 @@ def _of_step(steps: Sequence[TracedStep], index: int) -> Iterator[Access]:
             written = rows if verb == "set" else ()
             found = () if in_vain else rows
             yield Access(index, step.call, verb, str(key), {}, written, found, done, done, done, "", failed)
-    elif step.operation.kind == "sql":
+    elif step.operation.kind in ("sql", "fetch"):
         times = (_seen(steps, index, done), done, NEVER if failed else _visible(steps, index, done))
         for part in _parts(step.operation.vendor, step.operation.text, step.operation.parameters is not None):
             written = tuple({name: _filled(value, step.operation) for name, value in row} for row in part.written)

@@ -23,7 +23,7 @@ from ..databases.gate import Busy, Cancelled, Done, Ended, Unsplittable, Want
 from ..engine.race import Attendance
 from .operation import START
 from .steps import Decision, request
-from .trace import TracedStep
+from .trace import ROWS_KEPT, TracedStep
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -91,6 +91,7 @@ class Player:
     step: int | None = None  # the index of its last step
     read: int | None = None  # the index of the step whose rows it reads
     waited: bool = False  # in that step
+    is_cancelled: bool = False  # in that step, to end a deadlock
     sessions: set[tuple[str, int]] = field(default_factory=set)
     closed: set[tuple[str, int]] = field(default_factory=set)  # of the sessions, as far as this process is concerned
 
@@ -241,7 +242,7 @@ class Controller:
             await self._settle(player)
             return
         self._databases.caches.note(player.operation)
-        player.step, player.waited = len(self.trace), False
+        player.step, player.waited, player.is_cancelled = len(self.trace), False, False
         if not (player.operation.split and player.operation.kind == "commit"):  # its rows are read after its COMMIT
             player.read = player.step
         self.trace.append(TracedStep(player.number, player.want.operation, player.want.source))
@@ -321,6 +322,9 @@ class Controller:
                 case Want():
                     self._note_rows(player, message.columns, message.rows)
                     named = self._databases.named(message.operation)
+                    if self._databases.moments.is_free(named, self._databases.catalogue):
+                        await self._answer(player, "free")
+                        continue
                     operation = self._databases.moments.split(named, self._databases.catalogue)
                     player.want, player.state = replace(message, operation=operation), _State.WAITING
                     player.note_session()
@@ -334,7 +338,7 @@ class Controller:
                     self._databases.moments.keep_whole(player.operation)
                     raise OutdatedRunError
                 case Cancelled():
-                    await self._answer(player, "deadlock")
+                    await self._answer(player, "deadlock" if player.is_cancelled else "raise")
                 case Done():
                     self._note_end(player, message)
                 case None:
@@ -345,7 +349,9 @@ class Controller:
 
     def _note_rows(self, player: Player, columns: tuple[str, ...], rows: tuple[tuple[object, ...], ...]) -> None:
         if player.read is not None and rows:
-            self.trace[player.read] = replace(self.trace[player.read], columns=columns, rows=rows)
+            step = self.trace[player.read]
+            before = step.rows if step.columns == columns else ()  # of the same query, fetched bit by bit
+            self.trace[player.read] = replace(step, columns=columns, rows=(*before, *rows)[:ROWS_KEPT])
 
     def _note_end(self, player: Player, done: Done) -> None:
         assert player.step is not None
@@ -447,7 +453,7 @@ class Controller:
             probe = self._probes[player.operation.database]
             assert player.want is not None
             assert player.want.session is not None
-            player.state = _State.GRANTED
+            player.state, player.is_cancelled = _State.GRANTED, True
             probe.cancel(player.want.session)
 
     def _by_session(self, database: str) -> dict[int, int]:

@@ -158,7 +158,7 @@ class Act:
         if self.operation.split and status is Status.FAILED:  # and rolled back
             return Ledger(tainted=ledger.tainted or self.footprint.everything)
         if self.footprint.everything:
-            tainting = self.operation.kind in ("sql", "many", "callproc")
+            tainting = self.operation.kind in ("sql", "fetch", "many", "callproc")
             return replace(ledger, tainted=True, active=True, strict=True) if tainting else ledger
         if control in (Control.COMMIT, Control.ROLLBACK) and status is Status.DONE and not self._released:
             return Ledger(begun=self.footprint.control is Control.BEGIN, tainted=ledger.tainted)

@@ -153,7 +153,7 @@ def footprint(operation: Operation, catalogue: Catalogue) -> Footprint:
         return Footprint(control=_CONTROLS[operation.kind])
     if operation.kind == "cache":
         return _of_cache(operation)
-    if operation.kind not in ("sql", "many"):
+    if operation.kind not in ("sql", "fetch", "many"):
         return EVERYTHING
     with_parameters = operation.parameters is not None
     return _of_statement(operation.vendor, operation.database, operation.text, with_parameters, catalogue)

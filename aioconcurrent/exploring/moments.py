@@ -46,6 +46,13 @@ class Moments:
                 return "at once"
         return "go"
 
+    def is_free(self, operation: Operation, catalogue: Catalogue) -> bool:
+        """Whether a fetch of rows from the server is no step: what they are is settled, and it cannot wait."""
+        if operation.kind != "fetch":
+            return False
+        touched = footprint(operation, catalogue)
+        return not operation.in_transaction or not (touched.everything or touched.locks or touched.shares)
+
     def _can_split(self, operation: Operation) -> bool:
         kind = "callproc" if operation.vendor == "postgresql" and operation.kind == "callproc" else "sql"
         return (
@@ -66,7 +73,7 @@ class Moments:
             self._watched |= touched.watched
             if _fails_if_late(operation):
                 self._watched |= touched.locks
-            if operation.vendor in _SERVERS and not operation.in_transaction:
+            if self._can_split(operation):
                 self._instant |= touched.locks
         again = bool(self._watched & self._instant)
         if again:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["start", "sql", "many", "callproc", "commit", "rollback", "close", "step", "cache"]
+Kind = Literal["start", "sql", "fetch", "many", "callproc", "commit", "rollback", "close", "step", "cache"]
 Primitive = str | bytes | int | float | bool | None
 
 

@@ -21,7 +21,7 @@ _INSERT = re.compile(r"^(INSERT INTO \S+) \(([^()]*)\) VALUES \(([^()]*)\)( .*|)
 _COMMA = re.compile(r", (?![^()]*\))")
 _WORTH_SHORTENING = 5
 _LONGEST_LITERAL = 40
-_VERBS = {"many": "executemany: ", "callproc": "CALL "}
+_VERBS = {"fetch": "FETCH of ", "many": "executemany: ", "callproc": "CALL "}
 
 
 def operation_text(operation: Operation, telling: Collection[str] = ()) -> str:

@@ -36,7 +36,8 @@ class Thread(threading.Thread):
 
     def __init__(self, function: Callable[[], Any]) -> None:
         super().__init__()
-        self._function, self.result = function, None
+        self._function = function
+        self.result: Any = None
         self.start()
 
     def run(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -139,6 +140,13 @@ def test_a_moment_lasts_where_another_transaction_is_refused_what_is_newer_than_
     known = Moments()
     known.learn([operation(PLAIN, vendor, in_transaction=True, isolation="repeatable read")], CATALOGUE)
     assert is_split(PLAIN, vendor, known=known) is matters
+
+
+def test_what_cannot_be_split_is_not_learnt_of_again_and_again() -> None:
+    known = Moments()
+    many = replace(operation(PLAIN), kind="many")
+    skipping = operation("SELECT * FROM a WHERE z = %s FOR UPDATE SKIP LOCKED", in_transaction=True)
+    assert not known.learn([many, skipping], CATALOGUE)
 
 
 def test_what_cannot_run_in_a_transaction_is_named() -> None:
@@ -340,3 +348,42 @@ def test_a_reader_of_sqlite_that_begins_to_write_meets_a_writer_in_autocommit(pl
 def test_rows_that_were_fetched_before_their_commit_are_read_like_others(database: str) -> None:
     (outcome,) = stepped(call(moments.fetch_all_ways, database), database=database).outcomes
     assert outcome == moments.fetch_all_ways(database)
+
+
+# Rows that stay on the server
+
+IN_ORDER = {"source": FIRST, "target": FIRST + 1}
+AGAINST_IT = {"source": FIRST + 1, "target": FIRST}
+
+
+@pytest.mark.parametrize("database", on("postgresql"))
+def test_a_fetch_that_locks_is_a_step_and_waits(database: str, rows: str) -> None:
+    calls = call(moments.move, database, **IN_ORDER), call(moments.add_up_locked, database)
+    done = stepped(*calls, order=[0, 1, 0, 1, 1, 1], database=database)
+    fetches = [step for step in done.steps if step.operation.kind == "fetch"]
+    assert [step.waited_for for step in fetches] == [frozenset({0}), frozenset(), frozenset()]
+    assert [step.rows for step in fetches] == [((FIRST, "", 8),), ((FIRST + 1, "", 11),), ()]
+    assert done.outcomes == [None, 19]
+
+
+@pytest.mark.parametrize("database", on("postgresql"))
+def test_fetches_that_lock_are_explored_one_by_one(database: str, rows: str) -> None:
+    is_safe(explore(call(moments.add_up_locked, database), call(moments.move, database, **IN_ORDER)))
+    found = explore(call(moments.add_up_locked, database), call(moments.move, database, **AGAINST_IT))
+    is_race(found)
+    assert "deadlock" in found.reason
+
+
+@pytest.mark.parametrize("database", on("postgresql"))
+def test_a_fetch_that_locks_nothing_is_no_step(database: str, rows: str) -> None:
+    done = stepped(call(moments.add_up, database), database=database)
+    assert done.texts() == ["SELECT", "commit"]
+    assert [len(step.rows) for step in done.steps] == [2, 0]
+    is_safe(explore(call(moments.add_up, database), call(moments.move, database, **IN_ORDER)))
+
+
+@pytest.mark.parametrize("database", on("postgresql"))
+def test_who_iterates_over_a_cursor_on_the_server_fetches(database: str, rows: str) -> None:
+    done = stepped(call(moments.lock_by_iterating, database), database=database)
+    assert [step.operation.kind for step in done.steps] == ["sql", "fetch", "fetch", "commit"]
+    assert done.outcomes == [[(FIRST,), (FIRST + 1,)]]

@@ -189,3 +189,40 @@ def fetch_all_ways(using: str) -> list[Any]:
         cursor.execute("INSERT INTO shop_coupon (code) VALUES ('f')")
         shown.append([cursor.rowcount, cursor.fetchall(), cursor.lastrowid is not None])
     return shown
+
+
+def add_up_locked(using: str, chunk: int = 1) -> int:
+    """Lock rows as they are fetched, one by one."""
+    with transaction.atomic(using):
+        accounts = Account.objects.using(using).select_for_update().order_by("pk").iterator(chunk_size=chunk)
+        return sum(account.balance for account in accounts)
+
+
+def add_up(using: str, chunk: int = 1) -> int:
+    with transaction.atomic(using):
+        return sum(
+            account.balance for account in Account.objects.using(using).order_by("pk").iterator(chunk_size=chunk)
+        )
+
+
+def move(using: str, source: int, target: int) -> None:
+    """Take from an account, and give to another."""
+    with transaction.atomic(using):
+        Account.objects.using(using).filter(pk=source).update(balance=F("balance") - 1)
+        Account.objects.using(using).filter(pk=target).update(balance=F("balance") + 1)
+
+
+def lock_by_iterating(using: str) -> list[Any]:
+    with transaction.atomic(using), connections[using].chunked_cursor() as cursor:
+        cursor.execute("SELECT id FROM shop_account ORDER BY id FOR UPDATE")
+        return list(cursor)
+
+
+def sleep(using: str) -> None:
+    """Take longer than an impatient database waits."""
+    run(using, "SELECT pg_sleep(0.5)" if connections[using].vendor == "postgresql" else "SELECT sleep(1.5)")
+
+
+def sleep_too_long(using: str) -> None:
+    run(using, "SET statement_timeout = '50ms'")
+    run(using, "SELECT pg_sleep(60)")
