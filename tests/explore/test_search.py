@@ -90,12 +90,16 @@ def test_windows_eight_statements_apart_are_brought_together_at_once(engine: Eng
     assert found.runs <= 8
 
 
+def test_a_single_statement_in_autocommit_is_refused_above_read_committed_if_another_came_first() -> None:
+    found = explore(s.twice(s.f_update), SERIALIZABLE)
+    assert any("SerializationError" in str(outcome) for outcome in found.outcomes)
+
+
 @pytest.mark.parametrize(
     ("engine", "change"),
     [
         (POSTGRESQL, s.f_update),
         (POSTGRESQL, s.locked_update),
-        (SERIALIZABLE, s.f_update),
         (MYSQL, s.locked_update),
         (SQLITE, s.f_update),
         (IMMEDIATE, s.lost_update_in_atomic),
