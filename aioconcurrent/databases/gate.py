@@ -90,11 +90,13 @@ class Ended:
 
     Attributes:
         unshared: Which caches it used that no other process sees, a sentence each.
+        unseen: What it did that passes unseen, a sentence each.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Primitive, ...], ...]
     unshared: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
 
 
 class Gate(Passage):
@@ -132,7 +134,7 @@ class Gate(Passage):
         """Let everything pass, after a last word about what was read."""
         with self._passing:
             if self.talk is not None:
-                self.say(Ended(self._columns, tuple(self._rows), tuple(self.unshared.values())))
+                self.say(Ended(self._columns, tuple(self._rows), tuple(self.unshared.values()), tuple(self.unseen)))
                 self.talk = None
 
     def pass_through(self, operation: Operation, run: Callable[[], Any], tell: Tell | None = None) -> Any:

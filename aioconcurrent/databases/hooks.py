@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from .passage import Passage
 
 
+# What PostgreSQL's drivers have for rows that flow while Python runs: no step could stand between.
+_STREAMS = frozenset({"copy", "stream", "copy_expert", "copy_from", "copy_to"})
+
+
 def install(passage: Passage) -> None:
     """Let every round trip of this process pass."""
     from django.db import connections
@@ -54,6 +58,14 @@ def _hook_cursor(kind: Any, passage: Passage) -> None:
     for name, several in (("fetchone", False), ("fetchmany", True), ("fetchall", True)):
         setattr(kind, name, _noting(passage, name, several=several))
     kind.__iter__ = _iterating(kind.__iter__)
+    attribute = kind.__getattr__
+
+    def noted_attribute(self: Any, name: str) -> Any:
+        if name in _STREAMS and passage.is_closed():
+            passage.unseen.add(f"cursor.{name}() passes unseen")
+        return attribute(self, name)
+
+    kind.__getattr__ = noted_attribute
 
 
 def _noting(passage: Passage, name: str, *, several: bool) -> Callable[..., Any]:

@@ -35,6 +35,7 @@ class Passage(ABC):
         dirty: Ids of connections that ran something since their last COMMIT.
         isolation: The levels of their transactions.
         unshared: Which caches were used that no other process sees, a sentence each.
+        unseen: What was done that passes unseen, a sentence each.
     """
 
     def __init__(self) -> None:
@@ -43,6 +44,7 @@ class Passage(ABC):
         self.dirty: set[int] = set()
         self.isolation = IsolationLevels()
         self.unshared: dict[int, str] = {}  # by the cache's id
+        self.unseen: set[str] = set()
 
     @abstractmethod
     def is_closed(self) -> bool:

@@ -331,6 +331,7 @@ class Controller:
                 case Ended():
                     self._note_rows(player, message.columns, message.rows)
                     self.unshared |= set(message.unshared)
+                    self.unseen |= set(message.unseen)
                     await self._answer(player, "ok")
                 case Busy():
                     player.state, player.waited = _State.BLOCKED, True

@@ -38,6 +38,13 @@ def test_tables_that_change_without_a_statement_are_named(database: str, account
     assert "rows of shop_account change without any statement that says so" in found.reason
 
 
+@pytest.mark.parametrize("database", on("postgresql"))
+def test_rows_that_flow_past_are_named(database: str, account: Account) -> None:
+    found = explore(*[(unseen.copy_and_add, {"using": database})] * 2)
+    assert (found.verdict, found.exhaustive) == ("no race", False), found
+    assert "passes unseen" in found.reason
+
+
 def test_what_a_catalogue_cannot_see_of_a_name_goes_with_the_statements_that_name_it() -> None:
     catalogue = Catalogue(frozenset({"a", "b"}), routines=frozenset({"f"}), unseen={"b": "b is odd", "f": "f is odd"})
 

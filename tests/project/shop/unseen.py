@@ -1,6 +1,9 @@
 """Calls that change rows where nobody looks."""
 
+import io
+
 from django.db import connections
+from django.db.models import F
 
 from tests.project.shop.models import Account, Counter
 
@@ -21,3 +24,19 @@ def rename_with_the_driver(pk: int, owner: str, using: str) -> str:
     """Change what another call does not look at, beside what it does."""
     add_with_the_driver(pk, using, at_once=True)
     return Account.objects.using(using).filter(owner=owner).values_list("owner", flat=True).first() or ""
+
+
+def copy_balances(using: str) -> bytes:
+    """Read by COPY, and add to what is there."""
+    with connections[using].cursor() as cursor:
+        if hasattr(cursor.cursor, "copy_expert"):  # psycopg2
+            file = io.BytesIO()
+            cursor.copy_expert("COPY shop_account (balance) TO STDOUT", file)
+            return file.getvalue()
+        with cursor.copy("COPY shop_account (balance) TO STDOUT") as copy:
+            return b"".join(map(bytes, copy))
+
+
+def copy_and_add(using: str) -> None:
+    copy_balances(using)
+    Account.objects.using(using).update(balance=F("balance") + 1)
