@@ -200,16 +200,17 @@ def test_a_replay_that_goes_on_for_ever_follows_an_endless_schedule() -> None:
         while True:
             yield c.select("counter", id=1)
 
-    first = Replay(Schedule((0,)))
-    again = Replay(Schedule((0,), "", ()))
-    for replayed in (first, again):
-        simulation = Simulation(s.twice(forever, s.SLOTS, 1), POSTGRESQL)
+    def forty_steps(schedule: Schedule) -> Replay:
+        replayed, simulation = Replay(schedule), Simulation(s.twice(forever, s.SLOTS, 1), POSTGRESQL)
         for _ in range(40):
             worker = replayed.choose(simulation.decision())
             assert worker is not None
             simulation.step(worker)
-        again = Replay(Schedule.of(first.steps[:10], is_endless=True))
-    assert again.departure is None
+        return replayed
+
+    first = forty_steps(Schedule((0,)))
+    assert forty_steps(Schedule.of(first.steps[:10], is_endless=True)).departure is None
+    assert forty_steps(Schedule.of(first.steps[:10])).departure is not None
 
 
 def test_nobody_ready_is_the_end_of_a_replay() -> None:

@@ -273,7 +273,7 @@ def test_two_that_wait_for_a_third_are_both_let_wait_where_they_look_at_more_tha
     def counts_into(column: str) -> Program:
         def counts(c: Client) -> Steps:
             def steps() -> Steps:
-                yield c.update("counter", lambda row: {column: row["count"]}, counted="log", id=1)
+                yield c.update("counter", lambda row: {column: 10 * row["n"] + row["count"]}, counted="log", id=1)
 
             yield from c.atomic(steps())
 
@@ -283,7 +283,7 @@ def test_two_that_wait_for_a_third_are_both_let_wait_where_they_look_at_more_tha
     found = explore(scenario, POSTGRESQL, one_waiter=True)
     assert found.search.exhaustive
     assert set(found.outcomes) == set(every_outcome(scenario, POSTGRESQL)[0])
-    assert found.first(lambda outcome: "'n': 1, 'name': 0, 'about': 0" in dict(outcome)["counter"])
+    assert found.first(lambda outcome: "'n': 1, 'name': 10, 'about': 10" in dict(outcome)["counter"])
 
 
 @pytest.mark.parametrize("program", [s.locked_update, s.lost_update_in_atomic])
