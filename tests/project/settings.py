@@ -19,7 +19,7 @@ if os.environ.get("AIOCONCURRENT_TEST_POSTGRES_DRIVER") == "psycopg2":
     sys.modules["psycopg"] = None  # type: ignore[assignment]  # Django takes the other one where it cannot import it
 
 SECRET_KEY = "only for tests"
-INSTALLED_APPS = ["tests.project.shop", "tests.project.ledger"]
+INSTALLED_APPS = ["tests.project.shop", "tests.project.ledger", "tests.project.office"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 
