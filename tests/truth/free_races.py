@@ -77,7 +77,7 @@ def _dawdle(trial: Trial, call: int, alias: str, random: Random, barrier: Barrie
 
     with connections[alias].execute_wrapper(pausing):
         connections[alias].ensure_connection()
-        if connections[alias].vendor == "sqlite":  # elsewhere it makes a statement long enough for others to come between
+        if connections[alias].vendor == "sqlite":  # on servers it is what lets others come between
             _do_not_wait_for_the_disk(alias)
         barrier.wait(timeout=30)
         return _tell(trial, call, alias)

@@ -64,14 +64,14 @@ class Tally:
     races: int = 0
     astray: int = 0  # real races that ended as no serial order does
     verdicts: Counter[str] = field(default_factory=Counter)
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         lines = [
-            f"{self.programs} programs and {self.races} real races compared, {self.astray} of which ended as no order does",
+            f"{self.programs} programs and {self.races} real races compared; {self.astray} ended as no order does",
             *(f"{number:6} {verdict}" for verdict, number in self.verdicts.most_common()),
-            "; ".join(f"{what} {spent:.0f} s" for what, spent in self.seconds.most_common()),
+            "; ".join(f"{what} {spent:.0f} s" for what, spent in self.seconds.items()),
         ]
         return "\n".join([*lines, f"{len(self.failures)} failures", *self.failures])
 
@@ -86,7 +86,7 @@ class Comparison:
     races: int
     explore: Explore = explore
     failures: list[str] = field(default_factory=list)
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
     astray: Counter[str] = field(default_factory=Counter)
     raced: int = 0
 
@@ -94,7 +94,7 @@ class Comparison:
         alias = self.place.alias
         self._serial = self._timed("serial orders", free_races.serial_endings, self.trial, alias)
         fill(alias)
-        found = self._timed("exploring", self._explored)
+        found: Exploration = self._timed("exploring", self._explored)
         if found.verdict == "race":
             self._timed("replaying", self._confirm, found)
         elif found.verdict == "no race" and found.exhaustive:
@@ -111,7 +111,7 @@ class Comparison:
         try:
             return function(*args)
         finally:
-            self.seconds[what] += time.monotonic() - begun
+            self.seconds[what] = time.monotonic() - begun
 
     def _explored(self) -> Exploration:
         calls = [(programs.run, arguments) for arguments in self.trial.arguments(self.place.alias)]
@@ -150,7 +150,7 @@ class Comparison:
 
             def ends_as_some_order_does(outcomes: Outcomes[Any]) -> bool:
                 told = [
-                    Told(each.error if isinstance(each, WrappedError) and each.error else each, Journal.read(journal))
+                    Told(each.error if isinstance(each, WrappedError) else each, Journal.read(journal))
                     for each, journal in zip(outcomes, journals, strict=True)
                 ]
                 ended.append(canonical(told, rows_of(self.place.alias)))
@@ -188,7 +188,8 @@ def compare(seed: int, place: Place, races: int, tally: Tally) -> None:
     tally.races += comparison.raced
     tally.astray += comparison.astray.total()
     tally.verdicts[verdict] += 1
-    tally.seconds += comparison.seconds
+    for what, spent in comparison.seconds.items():
+        tally.seconds[what] = tally.seconds.get(what, 0) + spent
     told = f"seed {seed}, {place.name}: {comparison.trial}"
     if comparison.failures:
         tally.failures.append("\n".join([told, *(f"  {failure}" for failure in comparison.failures)]))

@@ -70,7 +70,9 @@ def _start(model: type[Model]) -> list[dict[str, Any]]:
     return [{**_USUAL[name], "id": pk, **_OTHER.get(model, {})} for pk in _START[name]]
 
 
-_USUAL = {_name(model): {field.attname: field.get_default() for field in model._meta.concrete_fields} for model in MODELS}
+_USUAL = {
+    _name(model): {field.attname: field.get_default() for field in model._meta.concrete_fields} for model in MODELS
+}
 
 
 def rows_of(alias: str) -> Rows:
@@ -80,11 +82,11 @@ def rows_of(alias: str) -> Rows:
 
 def canonical(told: Sequence[Told], rows: Rows) -> str:
     """Name an ending: the same for all that differ by luck alone."""
-    drawn = {value: f"<{name} of {call}>" for call, each in enumerate(told) for value, name in each.journal.drawn.items()}
+    drawn = {
+        value: f"<{name} of {call}>" for call, each in enumerate(told) for value, name in each.journal.drawn.items()
+    }
     outcomes = tuple(_outcome(each, drawn) for each in told)
-    tables = tuple(
-        (table, tuple(_row(table, row, drawn) for row in found)) for table, found in rows.items() if found
-    )
+    tables = tuple((table, tuple(_row(table, row, drawn) for row in found)) for table, found in rows.items() if found)
     places = {
         Key(table, row["id"]): Key(table, row["id"] if row["id"] in _START[table] else _NEW + place)
         for table, found in rows.items()

@@ -33,9 +33,7 @@ class Trial:
         ]
 
     def __str__(self) -> str:
-        told = "\n".join(
-            f"    {name}: {program}" for name, program in zip(self.names, self.programs, strict=True)
-        )
+        told = "\n".join(f"    {name}: {program}" for name, program in zip(self.names, self.programs, strict=True))
         return f"shows {self.shown} of what it saw\n{told}"
 
 
@@ -44,7 +42,7 @@ def made_up(seed: int) -> Trial:
     random = Random(seed)
     theme = random.choice(THEMES)
     calls = random.choice((2, 2, 2, 3))
-    shown = random.choice(("everything", "last", "nothing"))
+    shown: Shown = random.choice(("everything", "last", "nothing"))
 
     def operation() -> Operation:
         return random.choice(theme if random.random() < 0.9 else _EVERYTHING), random.choice((1, 1, 1, 2))

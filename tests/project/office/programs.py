@@ -344,8 +344,8 @@ class Clerk:
         return (None,)
 
     def _last_bill(self) -> int:
-        last = self._bills.last()
-        return last.pk if last else 0
+        last: int | None = self._bills.values_list("pk", flat=True).last()
+        return last or 0
 
     def bill_after_last(self, pk: int) -> tuple[object, Kind]:
         return self._bills.create(after=self._last_bill() + 1).after, "after"

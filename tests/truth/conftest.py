@@ -1,0 +1,5 @@
+"""What the tests of truth share: the places of the tests of exploring."""
+
+from tests.explore.conftest import place
+
+__all__ = ["place"]
