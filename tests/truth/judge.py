@@ -14,7 +14,8 @@ from functools import lru_cache
 from itertools import permutations, product
 from typing import Any
 
-from django.db import transaction
+from django.core.management.color import no_style
+from django.db import connections, transaction
 from django.db.models import Model
 
 from tests.project.office.models import Bill, Handle, Job, Post, Reply
@@ -59,6 +60,9 @@ def fill(alias: str) -> None:
             model._default_manager.using(alias).all().delete()
         for model in changed:
             model._default_manager.using(alias).bulk_create([model(**row) for row in _start(model)])
+        with connections[alias].cursor() as cursor:
+            for statement in connections[alias].ops.sequence_reset_sql(no_style(), changed):
+                cursor.execute(statement)
 
 
 def _name(model: type[Model]) -> str:
