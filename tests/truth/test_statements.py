@@ -54,7 +54,7 @@ def test_a_statement_has_a_beginning_and_an_end(case: Case, place: Place) -> Non
 
 @pytest.mark.parametrize(
     ("case", "place"),
-    at_places({"one row by its key": Case(same("add"), {place: SAFE for place in SERVERS})}),
+    at_places({"one row by its key": Case(same("add"), dict.fromkeys(SERVERS, SAFE))}),
     indirect=["place"],
 )
 def test_a_statement_that_reads_nothing_else_costs_no_step_more(case: Case, place: Place) -> None:

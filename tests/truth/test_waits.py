@@ -16,7 +16,7 @@ from tests.project.databases import on
 from tests.project.office import waits
 from tests.project.office.models import Post
 from tests.project.office.statements import sql
-from tests.truth.cases import NO_RACE, RACE, SAFE, Case, assert_verdict, at_places, each, twice
+from tests.truth.cases import NO_RACE, RACE, SAFE, Case, assert_verdict, at_places, twice
 from tests.truth.judge import fill
 from tests.truth.test_names import changed
 

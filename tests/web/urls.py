@@ -1,6 +1,6 @@
 from django.urls import path
 
-from tests.web import views
+from tests.web import answers, views
 
 urlpatterns = [
     path("buy/", views.buy),
@@ -11,4 +11,11 @@ urlpatterns = [
     path("moved/", views.moved),
     path("fail/", views.fail),
     path("stream/", views.stream),
+    *(
+        path(f"{view.__name__}/", view)
+        for view in (
+            *(answers.deposit, answers.deposit_badly, answers.form, answers.made, answers.numbered),
+            *(answers.make_and_go, answers.join, answers.logged, answers.missing),
+        )
+    ),
 ]
