@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,10 +98,15 @@ def _operation(word: str) -> Operation:
     return verb, int(pk or 1)
 
 
-def at_places(cases: Mapping[str, Case]) -> list[Any]:
-    """The values of (case, place): each case where it has a verdict."""
+def at_places(cases: Mapping[str, Case], core: Container[str] = USUAL) -> list[Any]:
+    """The values of (case, place): each case where it has a verdict, elsewhere than in `core` only thoroughly."""
     return [
-        pytest.param(case, PLACES[name], id=f"{told} at {name}", marks=marks_of(name))
+        pytest.param(
+            case,
+            PLACES[name],
+            id=f"{told} at {name}",
+            marks=[*marks_of(name), *([] if name in core else [pytest.mark.thorough])],
+        )
         for told, case in cases.items()
         for name in case.by_place
     ]

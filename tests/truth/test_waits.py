@@ -32,8 +32,8 @@ ON_SQLITE = {
     "an INSERT that returns its key, after a transaction": Case(
         beside(waits.close_and_note, waits.read_twice), dict.fromkeys(SQLITE, SAFE)
     ),
-    "an INSERT that returns its key": Case(beside(waits.reply, waits.read_other), SAFE),
-    "a get_or_create": Case(beside(waits.take, waits.read_other), SAFE),
+    "an INSERT that returns its key": Case(beside(waits.reply, waits.count), SAFE),
+    "a get_or_create": Case(beside(waits.take, waits.count), SAFE),
     "a transaction that reads before it writes": Case(
         beside(waits.reply, waits.read_then_like),
         {"file": CONFLICT, "file-immediate": SAFE, "file-wal": CONFLICT, "postgresql-RC": SAFE, "mysql-RC": SAFE},

@@ -33,3 +33,53 @@ class Bill(models.Model):
 class Handle(models.Model):
     name = models.CharField(max_length=50, unique=True)
     uses = models.IntegerField(default=0)
+
+
+class Folder(models.Model):
+    parent = models.ForeignKey("self", on_delete=models.CASCADE, null=True)
+    enforced = models.BooleanField(default=True)
+
+
+class Label(models.Model):
+    folders = models.ManyToManyField(Folder)
+    name = models.CharField(max_length=50, default="")
+
+
+class Card(models.Model):
+    """Never overdrawn, as the database sees to."""
+
+    balance = models.IntegerField(default=0)
+
+    class Meta:
+        constraints = (models.CheckConstraint(condition=models.Q(balance__gte=0), name="card_not_overdrawn"),)
+
+
+class Profile(models.Model):
+    post = models.OneToOneField(Post, on_delete=models.CASCADE)
+
+
+class Enrolment(models.Model):
+    """One of each student in each course; and as a course may be NULL, any number of those."""
+
+    student = models.IntegerField()
+    course = models.IntegerField(null=True)
+    grade = models.IntegerField(default=0)
+    credits = models.IntegerField(default=0)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=["student", "course"], name="one_enrolment"),)
+
+
+class Document(models.Model):
+    """One of a name that is not deleted, on databases that know partial indexes."""
+
+    name = models.CharField(max_length=50)
+    deleted = models.BooleanField(default=False)
+    guarded = models.BooleanField(default=False)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                fields=["name"], condition=models.Q(deleted=False, guarded=True), name="one_live_document"
+            ),
+        )

@@ -26,9 +26,9 @@ def read_twice(using: str) -> tuple[Any, Any]:
         return tuple(Post.objects.using(using).get(pk=1).active for _ in range(2))  # type: ignore[return-value]
 
 
-def read_other(using: str) -> int:
+def count(using: str) -> tuple[int, int]:
     with transaction.atomic(using):
-        return Job.objects.using(using).count() + Job.objects.using(using).count()
+        return Reply.objects.using(using).count(), Handle.objects.using(using).count()
 
 
 def reply(using: str) -> None:
