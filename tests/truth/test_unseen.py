@@ -13,11 +13,11 @@ from aioconcurrent.sync import explore
 from tests.project.databases import on
 from tests.project.office import statements, unseen
 from tests.project.office.models import Post
-from tests.truth.cases import NOT_ALL_SEEN, RACE, SAFE, assert_verdict, same, twice
+from tests.truth.cases import NOT_ALL_SEEN, RACE, SAFE, Call, assert_verdict, same, twice
 from tests.truth.judge import fill
 
 
-def calls_at(database: str, *calls: tuple[Callable[..., Any], dict[str, Any]]) -> list[Any]:
+def calls_at(database: str, *calls: Call) -> list[Any]:
     return [(function, {**given, "using": database}) for function, given in calls]
 
 
@@ -83,6 +83,7 @@ def test_a_view_may_lock(database: str, lock: str, verdict: str) -> None:
         assert_verdict(found, verdict)
 
 
+MAKES_TEXT = "BEGIN RETURN QUERY EXECUTE 'SELECT * FROM office_' || 'job WHERE owner IS NULL'; END"
 READERS = {
     "a view": (["CREATE VIEW jobs AS SELECT * FROM office_job WHERE owner IS NULL"], ["DROP VIEW jobs"], "jobs"),
     "a function": (
@@ -91,10 +92,7 @@ READERS = {
         "free_jobs()",
     ),
     "a function that makes its text": (
-        [
-            "CREATE FUNCTION free_jobs() RETURNS SETOF office_job LANGUAGE plpgsql VOLATILE AS "
-            "$$ BEGIN RETURN QUERY EXECUTE 'SELECT * FROM office_' || 'job WHERE owner IS NULL'; END $$"
-        ],
+        ["CREATE FUNCTION free_jobs() RETURNS SETOF office_job LANGUAGE plpgsql VOLATILE AS $$ " + MAKES_TEXT + " $$"],
         ["DROP FUNCTION free_jobs"],
         "free_jobs()",
     ),
@@ -147,8 +145,8 @@ def test_a_table_may_know_no_transactions(database: str, engine: str, verdict: s
 @pytest.mark.parametrize("database", on("postgresql"))
 def test_rows_are_locked_as_they_are_fetched(database: str) -> None:
     fill(database)
-    opposed = [(unseen.lock_one_by_one, {"reverse": reverse}) for reverse in (False, True)]
-    ordered = [(unseen.lock_one_by_one, {}), (unseen.like_both, {})]
+    opposed: list[Call] = [(unseen.lock_one_by_one, {"reverse": reverse}) for reverse in (False, True)]
+    ordered: list[Call] = [(unseen.lock_one_by_one, {}), (unseen.like_both, {})]
     assert_verdict(explore(*calls_at(database, *ordered), max_seconds=30), SAFE)
     assert_verdict(explore(*calls_at(database, *opposed), max_seconds=30), "race: deadlock")
 

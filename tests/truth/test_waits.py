@@ -16,7 +16,7 @@ from tests.project.databases import on
 from tests.project.office import waits
 from tests.project.office.models import Post
 from tests.project.office.statements import sql
-from tests.truth.cases import NO_RACE, RACE, SAFE, Case, assert_verdict, at_places, twice
+from tests.truth.cases import NO_RACE, RACE, SAFE, Call, Case, assert_verdict, at_places, twice
 from tests.truth.judge import fill
 from tests.truth.test_names import changed
 
@@ -71,7 +71,7 @@ def old_view(database: str) -> Iterator[None]:
         own.close()
 
 
-INSERTS = {
+INSERTS: dict[str, list[Call]] = {
     "names": [(waits.insert_names, {"names": names}) for names in ("ad", "cb")],
     "keys": [(waits.insert_keys, {"keys": keys}) for keys in ([1, 4], [3, 2])],
     "after a lock of nothing": [(waits.store, {"name": name}) for name in "xy"],

@@ -344,7 +344,7 @@ class Clerk:
         return (None,)
 
     def _last_bill(self) -> int:
-        last: int | None = self._bills.values_list("pk", flat=True).last()
+        last: int | None = self._bills.aggregate(last=Max("pk"))["last"]
         return last or 0
 
     def bill_after_last(self, pk: int) -> tuple[object, Kind]:
