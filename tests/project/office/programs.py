@@ -148,7 +148,7 @@ class Clerk:
     def _execute(self, statement: str) -> int:
         with connections[self.using].cursor() as cursor:
             cursor.execute(statement)
-            return cursor.rowcount
+            return int(cursor.rowcount)
 
     @property
     def _bills(self) -> QuerySet[Bill]:
