@@ -5,7 +5,7 @@ import pytest
 from tests.explore.places import Place
 from tests.project.office import statements
 from tests.project.office.models import Post
-from tests.truth.cases import RACE, SAFE, Case, at_places, does, each, same, twice
+from tests.truth.cases import NOT_ALL_SEEN, RACE, SAFE, Case, at_places, does, each, same, twice
 from tests.truth.judge import fill
 
 SERVERS = ("postgresql-RC", "mysql-RC")
@@ -18,16 +18,18 @@ def one_and_two(using: str) -> None:
 
 
 ON_POSTGRESQL = {"postgresql-RC": RACE, "file": SAFE}
+# MariaDB locks what the subquery finds, and then what it changes: between the two no order of statements comes.
+LOCKING = {**ON_POSTGRESQL, "mysql-RC": NOT_ALL_SEEN}
 
 RACES = {
-    "a job that a subquery finds": Case(does("claim", "claim"), ON_POSTGRESQL),
+    "a job that a subquery finds": Case(does("claim", "claim"), LOCKING),
     "a job that a common table expression finds": Case(
         each(statements.claim_with_cte, who=("a", "b")), {"postgresql-RC": RACE}
     ),
     "a job that another table in FROM finds": Case(each(statements.claim_from, who=("a", "b")), ON_POSTGRESQL),
     "a row where there is none": Case(same("bill_once"), {"*": RACE, "file": SAFE}),
-    "all rows but the last": Case(does("drop_unless_last:1", "drop_unless_last:2"), ON_POSTGRESQL),
-    "the next number": Case(same("bill_by_subquery"), ON_POSTGRESQL),
+    "all rows but the last": Case(does("drop_unless_last:1", "drop_unless_last:2"), LOCKING),
+    "the next number": Case(same("bill_by_subquery"), LOCKING),
     "a value of another row": Case(each(statements.raise_over_other, pk=(1, 2)), ON_POSTGRESQL),
     "rows found by what another changes": Case(
         [(statements.like_all, {}), (statements.close_twos, {})], ON_POSTGRESQL, one_and_two
