@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ._calls import Call
     from ._outcomes import Outcomes
-    from ._question import Question, Refusals
+    from ._question import Ignored, Question, Refusals
     from .databases.handoff import View
     from .exploring.exploration import Exploration
 
@@ -84,6 +84,7 @@ async def explore(
     *calls: object,
     check: Callable[[Outcomes[Any]], Any] | None = None,
     refusals: Refusals = (),
+    ignore: Ignored = (),
     max_schedules: int | None = None,
     max_seconds: float | None = None,
     preemptions: int | None = None,
@@ -100,6 +101,8 @@ async def explore(
         check: Decides instead, called after each run with its outcomes while the rows are as the
             run has left them: an order goes wrong if it returns False or raises AssertionError.
         refusals: Exceptions by which a call may refuse: it then counts as not having been made.
+        ignore: Models, or "app.Model" and "app.Model.field", whose rows or values are not compared, as
+            those of logs and of counts of visits; a single one need not be in a list.
         max_schedules: How many runs may be made, by default 1000.
         max_seconds: How long all may take, by default 60 s.
         preemptions: Leave out orders in which calls are stopped more often than this, although they
@@ -121,6 +124,7 @@ async def explore(
             calls,
             check=check,
             refusals=refusals,
+            ignore=ignore,
             max_schedules=max_schedules,
             max_seconds=max_seconds,
             preemptions=preemptions,
@@ -134,6 +138,7 @@ async def replay(
     *calls: object,
     check: Callable[[Outcomes[Any]], Any] | None = None,
     refusals: Refusals = (),
+    ignore: Ignored = (),
 ) -> Exploration:
     """Run one order of the statements of the calls alone.
 
@@ -142,6 +147,7 @@ async def replay(
         *calls: Those that it was found with.
         check: As for `explore`.
         refusals: As for `explore`.
+        ignore: As for `explore`.
 
     Returns:
         "race" if the order still goes wrong, "no race" if it does not, and "inconclusive" if the
@@ -156,7 +162,7 @@ async def replay(
         StateError: The rows cannot be read or put back.
         ProbeNotPermittedError: The database's user may not see who waits for locks.
     """
-    return await _explore(question(calls, check=check, refusals=refusals, token=token))
+    return await _explore(question(calls, check=check, refusals=refusals, ignore=ignore, token=token))
 
 
 async def _explore(asked: Question) -> Exploration:

@@ -105,7 +105,7 @@ def _refuse_uncommitted(databases: Handoff) -> None:
 
 def _referee(question: Question, in_caller: InCaller, loan: Loan) -> Referee:
     rule = partial(_ask, question.check, in_caller, loan) if question.check is not None else None
-    return Referee(partial(_outcomes_of, question.calls), question.refusals, rule)
+    return Referee(partial(_outcomes_of, question.calls), question.refusals, question.ignored, rule)
 
 
 def _outcomes_of(calls: Sequence[Call], reports: Sequence[Report], made: Collection[int]) -> Outcomes:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ._calls import parsed
 from ._options import current_options, options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from django.db.models import Model
 
     from ._calls import Call
     from ._options import Options
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from .exploring.schedule import Schedule
 
     Refusals: TypeAlias = type[BaseException] | Iterable[type[BaseException]]
+    Ignored: TypeAlias = Iterable[type[Model] | str]
 
 
 _SECOND = 1_000_000_000  # nanoseconds
@@ -34,6 +37,7 @@ class Question:
         preemptions: Orders with more are left out; None for no limit.
         schedule: The one order to run; None for all.
         moment: Where the clock of the first call stands, as `time.time_ns` has it; None where clocks run.
+        ignored: Tables, and columns of tables, that are left out of the comparison.
     """
 
     calls: Sequence[Call]
@@ -43,6 +47,7 @@ class Question:
     preemptions: int | None = None
     schedule: Schedule | None = None
     moment: int | None = None
+    ignored: frozenset[tuple[str, str | None]] = frozenset()
 
 
 def question(
@@ -50,6 +55,7 @@ def question(
     *,
     check: Callable[[Outcomes], Any] | None,
     refusals: Refusals,
+    ignore: Ignored = (),
     max_schedules: int | None = None,
     max_seconds: float | None = None,
     preemptions: int | None = None,
@@ -59,7 +65,8 @@ def question(
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: One is out of range, there are fewer than two calls, or the start method is "inline".
+        ValueError: One is out of range, there are fewer than two calls, the start method is "inline", or
+            `ignore` names no model or field.
         TokenError: `token` is none.
     """
     given = {"max_schedules": max_schedules, "max_seconds": max_seconds}
@@ -74,9 +81,43 @@ def question(
     if len(found) < 2:
         raise ValueError("Exploring takes at least two calls: one alone meets nobody.")
     moment = None if chosen.real_time else _moment(len(found))
-    asked = Question(found, chosen, check, _checked(refusals), preemptions, moment=moment)
+    asked = Question(found, chosen, check, _checked(refusals), preemptions, moment=moment, ignored=_ignored(ignore))
     token = chosen.replay if token is None else token
     return asked if token is None else replace(asked, schedule=_read(token))
+
+
+def _ignored(named: Any) -> frozenset[tuple[str, str | None]]:
+    """The tables and columns of models, "app.Model" and "app.Model.field"."""
+    if isinstance(named, str | type):
+        named = (named,)
+    return frozenset(column for each in named for column in _columns_of(each))
+
+
+def _columns_of(named: Any) -> Iterator[tuple[str, str | None]]:
+    from django.apps import apps
+    from django.core.exceptions import FieldDoesNotExist
+    from django.db.models import Field, ManyToManyField, Model
+
+    if isinstance(named, type) and issubclass(named, Model):
+        yield named._meta.db_table.lower(), None
+        return
+    if not isinstance(named, str):
+        raise TypeError(f"ignore takes models, 'app.Model' and 'app.Model.field', not {named!r}.")
+    label, model_name, *field = named.split(".") if named.count(".") in (1, 2) else ("", "")
+    try:
+        model = apps.get_model(label, model_name)
+        of = model._meta.get_field(field[0]) if field else None
+    except (LookupError, FieldDoesNotExist, ValueError) as error:
+        raise ValueError(f"ignore: {named!r} is no model and no field of one: {error}") from None
+    table = model._meta.db_table.lower()
+    if of is None:
+        yield table, None
+    elif isinstance(of, ManyToManyField):
+        yield cast("Any", of).remote_field.through._meta.db_table.lower(), None
+    elif isinstance(of, Field) and of.concrete:
+        yield table, of.column
+    else:
+        raise ValueError(f"ignore: {named!r} has no column of its own.")
 
 
 def _moment(calls: int) -> int:

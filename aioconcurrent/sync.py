@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from ._calls import Call, Target
-    from ._question import Question, Refusals
+    from ._question import Ignored, Question, Refusals
 
 
 __all__ = [
@@ -97,6 +97,7 @@ def explore(
     *calls: object,
     check: Callable[[Outcomes[Any]], Any] | None = None,
     refusals: Refusals = (),
+    ignore: Ignored = (),
     max_schedules: int | None = None,
     max_seconds: float | None = None,
     preemptions: int | None = None,
@@ -111,6 +112,7 @@ def explore(
         calls,
         check=check,
         refusals=refusals,
+        ignore=ignore,
         max_schedules=max_schedules,
         max_seconds=max_seconds,
         preemptions=preemptions,
@@ -124,6 +126,7 @@ def replay(
     *calls: object,
     check: Callable[[Outcomes[Any]], Any] | None = None,
     refusals: Refusals = (),
+    ignore: Ignored = (),
 ) -> Exploration:
     """Block while `aioconcurrent.replay` runs; arguments, result and errors are the same.
 
@@ -131,7 +134,7 @@ def replay(
         RuntimeError: An event loop is running in this thread.
     """
     _refuse_loop("replay")
-    return _explore(_question.question(calls, check=check, refusals=refusals, token=token))
+    return _explore(_question.question(calls, check=check, refusals=refusals, ignore=ignore, token=token))
 
 
 def _explore(asked: Question) -> Exploration:

@@ -10,22 +10,20 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from ..exploring.facts import CACHE
 from .caches import READS, shown, store
 from .identity import cache_names
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from ..exploring.operation import Operation
 
-_TABLE = "cache "
 _NOTHING = object()
 
 
 class CacheState:
     """The keys that calls have changed, in this process's own connections to the caches.
 
-    Each store is like a table, named "cache " and the store, with a row for each key.
+    Each store is like a table, named `CACHE` and the store, with a row for each key.
 
     Attributes:
         unseen: Which stores of calls are unknown here, a sentence each.
@@ -60,16 +58,15 @@ class CacheState:
     def touched(self, operation: Operation) -> set[str]:
         """The store that an operation may have changed."""
         is_change = operation.kind == "cache" and operation.text not in READS
-        return {_TABLE + operation.database} if is_change else set()
+        return {CACHE + operation.database} if is_change else set()
 
-    def rows(self, tables: Collection[str]) -> dict[str, list[dict[str, Any]]]:
-        """What the keys of these stores hold now."""
+    def rows(self) -> dict[str, list[dict[str, Any]]]:
+        """What all these keys hold now, by store."""
         found: dict[str, list[dict[str, Any]]] = {}
         for name, key in self._start:
-            if _TABLE + name in tables:
-                value = self._open()[name].get(key, _NOTHING)
-                rows = found.setdefault(_TABLE + name, [])
-                rows += [] if value is _NOTHING else [{"key": key, "value": shown(value)}]
+            value = self._open()[name].get(key, _NOTHING)
+            rows = found.setdefault(CACHE + name, [])
+            rows += [] if value is _NOTHING else [{"key": key, "value": shown(value)}]
         return found
 
     def restore(self) -> None:

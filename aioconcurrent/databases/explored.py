@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..exploring.facts import Key
 from ..exploring.footprint import Catalogue, footprint
 from ..exploring.moments import Moments
+from ..exploring.numbers import Numbers, apart
 from .cache_state import CacheState
 from .handoff import database_identity
 from .identity import database_names
@@ -21,13 +22,13 @@ from .probes import open_probe
 from .state import StateError, open_state
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from typing import Self
 
     from ..exploring.operation import Operation
     from .handoff import Handoff
     from .probes import Probe
-    from .state import Row, State
+    from .state import Advance, Row, State
 
 _NO_ROUND_TRIP = frozenset({"start", "step", "cache"})
 
@@ -39,6 +40,10 @@ class _Database:
     identity: str
     prefix: str
     state: State
+
+    @property
+    def tables(self) -> Collection[str]:
+        return {self.prefix + table for table in self.state.keys}
 
 
 class ExploredDatabases:
@@ -146,7 +151,7 @@ class ExploredDatabases:
         Raises:
             StateError: They cannot be read.
         """
-        found: dict[str, list[Row]] = self.caches.rows(tables)
+        found: dict[str, list[Row]] = self.caches.rows()
         for each in self._databases:
             rows = each.state.rows(_own(each, tables))
             found |= {each.prefix + table: these for table, these in rows.items()}
@@ -172,10 +177,30 @@ class ExploredDatabases:
         """What people should know of how rows were put back, a sentence each."""
         return [remark for each in self._databases for remark in each.state.remarks]
 
-    def move_counters(self, tables: Collection[str]) -> None:
-        """Move the counters of these tables' keys on, each by another amount."""
+    def advances(self) -> list[Advance]:
+        """Which counters of keys a run has moved on, while all is as the run has left it."""
+        return [
+            replace(one, table=each.prefix + one.table) for each in self._databases for one in each.state.advances()
+        ]
+
+    def move_counters(self, advances: Sequence[Advance] = ()) -> list[Numbers]:
+        """Let these counters begin where no other numbers are, and all others where they were found.
+
+        Returns:
+            The numbers that each of them gives from now on.
+        """
+        numbers: list[Numbers] = []
         for each in self._databases:
-            each.state.move_counters(_own(each, tables))
+            begins = {}
+            for one in advances:
+                if one.table not in each.tables:
+                    continue
+                chosen = apart(one.table, one.first, one.next - one.first, numbers)
+                if one.last is None or chosen.end <= one.last:
+                    numbers.append(chosen)
+                    begins[one.name] = chosen.first
+            each.state.move_counters(begins)
+        return numbers
 
     def look_behind(self, operations: Iterable[Operation]) -> None:
         """Find what has changed besides what these operations may have, and look at it from now on."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
-from .facts import Fact, Key, Position, Ref
-from .renaming import Facts
+from .facts import Fact, Facts, Key, Ref, Some
+from .parts import Leaf, Position, Size
 from .trace import call_name
 
 
@@ -71,12 +71,16 @@ def show(value: object, limit: int = 60) -> str:
         return ", ".join(f"{name}={show(inner, limit)}" for name, inner in value.items())
     if isinstance(value, Ref):
         return str(value.key)
+    if isinstance(value, Some):
+        return f"some {value.kind}"
+    if isinstance(value, Size):
+        return f"a {value.kind} of {value.parts}"
     text = str(value) if value is ABSENT else repr(value)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
 def differences(found: Facts, expected: Facts, keys: Mapping[str, Key]) -> tuple[Difference, ...]:
-    """List where `found` is unlike `expected`, both without split texts; rows that are new pair off as well as can be.
+    """List where `found` is unlike `expected`; rows that are new pair off as well as can be.
 
     Empty if the endings differ only in which new rows refer to which.
     """
@@ -132,10 +136,11 @@ def _of_row(fact: Fact, twin: Fact | None, keys: Mapping[str, Key]) -> Iterator[
         there = _cells(twin)
     elif twin is None and fact.about[0] == "gone":
         there = _cells(fact)
-    if isinstance(here, Mapping) and isinstance(there, Mapping):
-        for column in here:
-            if _blanked(here[column]) != _blanked(there.get(column, ABSENT)):
-                yield Difference("row", here[column], there.get(column, ABSENT), table, row, name=column)
+    if twin is not None and isinstance(here, Mapping) and isinstance(there, Mapping):
+        parts, expected = _parts(fact), _parts(twin)
+        for name in here:
+            if _compared(parts[name]) != _compared(expected.get(name, ())):
+                yield Difference("row", here[name], there.get(name, ABSENT), table, row, name=name)
     else:
         yield Difference("row", here, there, table, row)
 
@@ -145,7 +150,35 @@ def _flip(difference: Difference) -> Difference:
 
 
 def _cells(fact: Fact) -> dict[str, Hashable]:
-    return {str(leaf.position[-1]): leaf.value for leaf in fact.leaves}
+    """The values of a row, by column; of JSON by the path in it as well."""
+    return {name: _whole(leaves) for name, leaves in _parts(fact).items()}
+
+
+def _parts(fact: Fact) -> dict[str, list[Leaf]]:
+    found: dict[str, list[Leaf]] = {}
+    for leaf in fact.leaves:
+        found.setdefault(path_named(leaf.position[2:]), []).append(leaf)
+    return found
+
+
+def _compared(leaves: Sequence[Leaf]) -> Hashable:
+    return tuple(_blanked(leaf.value) for leaf in leaves)
+
+
+def _whole(leaves: Sequence[Leaf]) -> Hashable:
+    """The value whose parts these are, with dots for what cannot be compared."""
+    if len(leaves) == 1:
+        return leaves[0].value
+    return "".join("..." if isinstance(leaf.value, Some) else _text(leaf.value) for leaf in leaves)
+
+
+def _text(value: Hashable) -> str:
+    return str(value.key) if isinstance(value, Ref) else str(value)
+
+
+def path_named(path: Position) -> str:
+    """A path into a value, as Python would have it."""
+    return "".join(f"[{each!r}]" if isinstance(each, int) else f".{each}" for each in path).lstrip(".")
 
 
 def _name(fact: Fact, keys: Mapping[str, Key]) -> str:
@@ -159,7 +192,7 @@ def _of_outcomes(more: Sequence[Fact], fewer: Sequence[Fact]) -> Iterator[Differ
     here, there = _by_path(more), _by_path(fewer)
     for path in dict.fromkeys([*here, *there]):
         call, *names = path
-        name = "".join(f"[{each!r}]" if isinstance(each, int) else f".{each}" for each in names).lstrip(".")
+        name = path_named(tuple(names))
         yield Difference("outcome", here.get(path, ABSENT), there.get(path, ABSENT), call=int(str(call)), name=name)
 
 
@@ -170,6 +203,7 @@ def _by_path(facts: Sequence[Fact]) -> dict[Position, Hashable]:
         kind, *path = fact.about
         if kind == "outcome":
             *rest, last = path
-            value = fact.leaves[-1].value if fact.leaves else last
+            own = [leaf for leaf in fact.leaves if leaf.position == fact.leaves[-1].position]
+            value = _whole(own) if own else last
             found[tuple(path) if fact.leaves else tuple(rest)] = value
     return found

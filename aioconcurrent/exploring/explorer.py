@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 
     from ..databases.explored import ExploredDatabases
+    from ..databases.state import Advance
     from ..engine.race import Report
     from .controller import Chooser
     from .footprint import Catalogue
+    from .numbers import Numbers
     from .oracle import Order, Violation
     from .runs import Run
     from .stage import Performance, Stage
@@ -64,11 +66,13 @@ class Referee:
     Attributes:
         outcomes_of: Makes what the calls came to from their reports.
         refusals: Exceptions by which a call refuses.
+        ignored: Tables, and columns of tables, that are not compared.
         rule: Asks the caller's rule, if there is one; None where it is kept.
     """
 
     outcomes_of: Callable[[Sequence[Report], Collection[int]], Outcomes]
     refusals: tuple[type[BaseException], ...] = ()
+    ignored: Collection[tuple[str, str | None]] = ()
     rule: Callable[[Outcomes], Awaitable[Violation | None]] | None = None
 
 
@@ -121,7 +125,14 @@ class Explorer:
         self._all = tuple(range(len(self.calls)))
         self._forget()
 
+    async def _begin_anew(self) -> None:
+        await self._in_thread(self.databases.move_counters)
+        self._forget()
+
     def _forget(self) -> None:
+        self._is_tuned = self.referee.rule is not None  # the counters of keys are where they are to be
+        self._numbers: list[Numbers] = []  # that they give
+        self._accepted: list[tuple[Judge, Ending]] = []  # endings that were no race
         self._judges: dict[tuple[int, ...], Judge] = {}  # by the calls that they judge
         self._asked: set[object] = set()  # which orders of which of many calls were run alone
         self._uncompared = False  # an ending was not compared with all serial orders
@@ -133,7 +144,7 @@ class Explorer:
                 found = await self._until_known(self._explore_once)
                 if not await self._in_thread(self.databases.widen):
                     return found
-                self._forget()
+                await self._begin_anew()
             return self._inconclusive("tables changed in some run without any statement of the calls that says so")
         except _StopError as reason:
             return self._inconclusive(str(reason))
@@ -157,7 +168,7 @@ class Explorer:
             except _AgainError as new:
                 for identity in new.args:
                     await self._in_thread(self.databases.open, identity)
-                self._forget()
+                await self._begin_anew()
 
     async def _leave(self) -> None:
         """Whatever has happened, leave the rows as they were found."""
@@ -165,6 +176,7 @@ class Explorer:
             await self.stage.aclose()
             await self.end_sessions(self.stage.reports)
             await self._in_thread(self.databases.restore)
+            await self._in_thread(self.databases.move_counters)
 
     async def _explore_once(self) -> Exploration:
         search = Search(
@@ -177,6 +189,7 @@ class Explorer:
             counterexample = await self._try(run)
             if counterexample is not None:
                 return self._race(counterexample)
+        await self._doubt()
         return self._conclude(search)
 
     async def _try(self, run: Run) -> Counterexample | None:
@@ -189,7 +202,8 @@ class Explorer:
             self._note_errors(seen)
         if run.serial and not seen.is_endless:
             order, few = serial_order(seen.steps, len(self.calls)), len(self.calls) <= FEW
-            await self._judge_of(self._all).learn(order, seen, with_other_keys=few)
+            await self._judge_of(self._all).learn(order, seen, repeat=few)
+            self._is_tuned = True
             if seen.broken is None:
                 return None
         found = await self._find(seen)
@@ -197,12 +211,13 @@ class Explorer:
 
     def _judge_of(self, calls: tuple[int, ...]) -> Judge:
         if calls not in self._judges:
+            databases, referee = self.databases, self.referee
             self._judges[calls] = Judge(
                 calls,
                 tuple(self.classes[call] for call in calls),
-                Oracle(len(calls), self.databases.keys, self.databases.start, self.referee.refusals),
+                Oracle(len(calls), databases.keys, databases.start, referee.refusals, referee.ignored, self._numbers),
                 partial(self._serially, calls),
-                partial(self._with_other_keys, calls),
+                self._move_counters,
                 has_rule=self.referee.rule is not None,
             )
         return self._judges[calls]
@@ -213,6 +228,7 @@ class Explorer:
         is_many = len(self._all) > FEW and seen.broken is None
         if is_many:
             if judge.clears(seen):
+                self._accept(judge, seen.ending)
                 return None
             found = await self._find_among(seen, 2)
             if found is not None or await judge.explains(seen):
@@ -246,6 +262,8 @@ class Explorer:
         except TooManyOrdersError:
             self._uncompared = True
             return None
+        if violation is None:
+            self._accept(judge, seen.ending)
         return None if violation is None else _Finding(schedule, judge.calls, seen, violation)
 
     def _note_errors(self, seen: Seen) -> None:
@@ -333,6 +351,10 @@ class Explorer:
         if not set(calls) <= set(self._all):
             made = " and ".join(call_name(call) for call in calls)
             raise _StopError(f"the token is of the calls {made}, and only {len(self._all)} calls were given")
+        if self.referee.rule is None:
+            judge = self._judge_of(calls)
+            await judge.learn(likely := tuple(range(len(calls))), await self._serially(calls, likely))
+            self._is_tuned = True
         seen, departure = await self._follow(schedule, calls)
         if seen is None:
             raise _StopError(self._problems[0])
@@ -349,12 +371,27 @@ class Explorer:
             return Exploration("no race", f"{reason}; it was run alone", False, self._made, self.calls)
         return self._race(await self._told(found))
 
-    async def _with_other_keys(self, calls: tuple[int, ...], order: Order, touched: Collection[str]) -> Seen:
-        """Run a serial order with the counters of these tables moved on."""
-        await self._in_thread(self.databases.move_counters, touched)
-        seen = await self._serially(calls, order)
-        await self._in_thread(self.databases.restore)
-        return seen
+    async def _move_counters(self, advances: Sequence[Advance]) -> list[Numbers]:
+        self._is_tuned = True
+        self._numbers = await self._in_thread(self.databases.move_counters, advances)
+        return self._numbers
+
+    def _accept(self, judge: Judge, ending: Ending) -> None:
+        if self.referee.rule is None:
+            self._accepted.append((judge, ending))
+
+    async def _doubt(self) -> None:
+        """See of the endings that were no race whether what cannot be compared would have decided otherwise."""
+        for judge, ending in self._accepted:
+            self._unseen |= await judge.doubts(ending, self._writers(ending))
+
+    def _writers(self, ending: Ending) -> dict[str, set[int]]:
+        """The calls that may have changed a table."""
+        found: dict[str, set[int]] = {}
+        for step in ending.steps:
+            for table in self.databases.touched([step.operation]):
+                found.setdefault(table, set()).add(step.call)
+        return found
 
     async def _serially(self, calls: tuple[int, ...], order: Order) -> Seen:
         """Make some of the calls, numbered among `calls`, one after another."""
@@ -435,6 +472,7 @@ class Explorer:
             self.shown = list(performance.reports)
         outcomes: Sequence[object] = (made := self._outcomes(performance, calls))
         tables = await self._in_thread(self.databases.rows, touched)
+        advances = () if self._is_tuned else await self._in_thread(self.databases.advances)
         broken = await rule(made) if rule is not None else None
         steps = performance.steps
         if performance.is_endless:
@@ -444,7 +482,7 @@ class Explorer:
                 for number, outcome in enumerate(outcomes)
             ]
         ending = Ending(tuple(outcomes), tables, tuple(steps))
-        return Seen(tuple(chooser.steps[: len(steps)]), performance.reports, ending, touched, broken)
+        return Seen(tuple(chooser.steps[: len(steps)]), performance.reports, ending, advances, broken)
 
     def _death(self, performance: Performance, calls: Collection[int]) -> str:
         """Why a process gave no result; empty if all did, or were not let."""
@@ -502,6 +540,7 @@ class Explorer:
                 "order of theirs could matter"
             )
             return self._inconclusive("; ".join([nothing, self._answers, *self._not_seen()]))
+        self._notes |= dict.fromkeys(note for judge in self._judges.values() for note in judge.oracle.notes())
         unseen = self._not_seen()
         fate = "ends as a serial one does" if self.referee.rule is None else "keeps the rule"
         reason = f"every order that {'was run' if unseen else 'can matter'} {fate}"

@@ -5,23 +5,27 @@ returned or raised.  Keys of rows that the run made are `Ref`s in it: which numb
 a sequence gave says nothing, only that two places hold the same one does.
 """
 
-import math
-import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
-from datetime import date, time, timedelta
-from enum import Enum
-from numbers import Number
-from typing import Any
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any, Literal
 from uuid import UUID
 
 from ..exceptions import WrappedError
+from .numbers import Numbers
+from .parts import Leaf, Position, answer, as_key, attributes, leaves, parsed, scalar, without_addresses
 
 Row = Mapping[str, Any]
 Tables = Mapping[str, Sequence[Row]]
-Position = tuple[Hashable, ...]
-Place = tuple[Position, int]  # the position and the part of a leaf
+Place = tuple[Position, int, str]  # a position whatever the index in a list, the part of a text, and the type
+Cause = Literal["chance", "keys"]
+
+CHANCE = "made by chance"  # no table's name
+CACHE = "cache "  # what the names of tables begin with that are none
+WHOLE = -1  # the part of a text that is not taken apart
+_LONGEST = 19  # digits of a number that may be a key, and one more
+_WIDE = 8  # characters of a value that no chance makes twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +45,17 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """The key of a row that was made during the run."""
+    """The key of a row that was made during the run; or, of the table `CHANCE`, a value that only equals itself."""
 
     table: str
     key: Hashable
 
 
 @dataclass(frozen=True, slots=True)
-class Leaf:
-    """A value and where it stands; `part` counts within a string that has numbers in it."""
+class Some:
+    """A value of which nothing but its type can be compared."""
 
-    position: Position
-    value: Hashable
-    part: int = 0
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,50 +66,19 @@ class Fact:
     leaves: tuple[Leaf, ...]
 
 
-_NUMBERED = re.compile(r"([0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}|\d+)")
-_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]+")
-_UUID_DIGITS = 32
-_LONGEST_SPLIT = 500
+Facts = Counter[Fact]
 
 
-def as_key(value: object) -> Hashable:
-    """Put one form for all in which a key may appear: a UUID is also a text, a number in a text is a number."""
-    if isinstance(value, UUID):
-        return value.hex
-    if isinstance(value, str):
-        digits = value.replace("-", "").lower()
-        if len(digits) == _UUID_DIGITS and _NUMBERED.fullmatch(value):
-            return digits
-        return int(value) if value.isdecimal() and str(int(value)) == value else value
-    return scalar(value)
+class Start:
+    """The rows from which every run begins, and which columns hold keys."""
 
-
-@dataclass
-class Scheme:
-    """Which columns hold keys, and what is not to be compared.
-
-    Args:
-        keys: Per table.
-        start: The rows from which every run begins.
-        masked: Positions that differ between two runs of one order.
-        opaque: Tables whose keys differ so, which makes them as good as automatic.
-        proven: Values, by position and part, that hold keys of a table though no foreign key says so.
-        refuted: Values that do not, though they may equal one by chance.
-    """
-
-    keys: Mapping[str, Key]
-    start: Tables
-    masked: set[Position] = field(default_factory=set)
-    opaque: set[str] = field(default_factory=set)
-    proven: dict[Place, str] = field(default_factory=dict)
-    refuted: set[Place] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self._rows = {table: {self.identity(table, row): row for row in rows} for table, rows in self.start.items()}
-        self._counts = {table: Counter(self.identity(table, row) for row in rows) for table, rows in self.start.items()}
+    def __init__(self, keys: Mapping[str, Key], tables: Tables) -> None:
+        self.keys = keys
+        self.rows = {table: {self.identity(table, row): row for row in rows} for table, rows in tables.items()}
+        self.counts = {table: Counter(self.identity(table, row) for row in rows) for table, rows in tables.items()}
         self._old = {
-            table: {as_key(row.get(key.columns[0])) for row in self.start.get(table, ())}
-            for table, key in self.keys.items()
+            table: {as_key(row.get(key.columns[0])) for row in tables.get(table, ())}
+            for table, key in keys.items()
             if key.columns
         }
 
@@ -117,12 +88,12 @@ class Scheme:
         columns = key.columns if key and key.columns else tuple(row)
         return tuple(as_key(row.get(column)) for column in columns)
 
-    def cell(self, table: str, column: str, value: Any) -> Hashable:
-        """The value as it is compared: a `Ref` where it is the key of a row that was made during the run."""
+    def new_key(self, table: str, column: str, value: Any) -> str | None:
+        """The table of whose new rows the value is the key, as far as the column tells."""
         target = self._target(table, column)
-        if target is not None and value is not None and as_key(value) not in self._old.get(target, ()):
-            return Ref(target, as_key(value))
-        return scalar(value)
+        if target is None or value is None or as_key(value) in self._old.get(target, ()):
+            return None
+        return target
 
     def _target(self, table: str, column: str) -> str | None:
         """The table whose automatic keys the column holds."""
@@ -132,91 +103,179 @@ class Scheme:
             if column in key.references:
                 table, column = key.references[column]
             elif key.columns == (column,):
-                return table if key.automatic or table in self.opaque else None
+                return table if key.automatic else None
             else:
                 return None
         return None
 
-    def facts(self, outcomes: Mapping[int, Any], tables: Tables, *, split: bool = True) -> Counter[Fact]:
+
+@dataclass(frozen=True)
+class Scheme:
+    """How values are read.
+
+    Args:
+        ignored: Tables, and columns of tables, that are left out; None stands for all columns.
+        numbers: Where the counters of keys were moved to.
+        weak: Places whose values differ between two runs of one order, and why.
+    """
+
+    start: Start
+    ignored: Collection[tuple[str, str | None]] = ()
+    numbers: Sequence[Numbers] = ()
+    weak: Mapping[Place, Cause] = field(default_factory=dict)
+
+    @property
+    def moved(self) -> set[str]:
+        """The tables whose new keys are told by value."""
+        return {numbers.table for numbers in self.numbers}
+
+    def facts(self, outcomes: Mapping[int, Any], tables: Tables) -> Facts:
         """Take an ending apart.
 
         Args:
             outcomes: Of the calls that count.
             tables: Those not in it are as at the start.
-            split: Whether numbers in texts become leaves of their own, so that they can be keys.
         """
-        found = Counter(fact for table, rows in tables.items() for fact in self._of_table(table, rows))
+        found = Counter(fact for fact, _ in self.rows(tables))
         for call, outcome in outcomes.items():
-            found.update(_Values(self.cell).of_outcome(call, outcome))
-        return Counter({self._masked(fact, split): count for fact, count in found.items()})
+            found.update(_Values(self).of_outcome(call, outcome))
+        return self._spread(found)
 
-    def _of_table(self, table: str, rows: Iterable[Row]) -> Iterator[Fact]:
-        left = Counter(self._counts.get(table, ()))
-        for row in rows:
-            identity = self.identity(table, row)
-            before = self._rows[table][identity] if left[identity] > 0 else None
-            left[identity] -= 1
-            if row != before and (before is None or self._leaves(table, row) != self._leaves(table, before)):
-                yield Fact(("row", table), self._leaves(table, row))
-        for identity in (+left).elements():
-            yield Fact(("gone", table), self._leaves(table, self._rows[table][identity]))
+    def rows(self, tables: Tables) -> Iterator[tuple[Fact, bool]]:
+        """The facts of rows, and whether each was there at the start."""
+        for table, rows in tables.items():
+            if not self.is_ignored(table):
+                yield from self._of_table(table, rows)
 
-    def _leaves(self, table: str, row: Row) -> tuple[Leaf, ...]:
-        return tuple(
-            Leaf(("row", table, column), self.cell(table, column, value))
-            for column, value in row.items()
-            if ("row", table, column) not in self.masked
-        )
+    def is_ignored(self, table: str, column: str | None = None) -> bool:
+        """Whether a table or a column is left out; the tables of a second database begin with its alias."""
+        bare = table.rpartition(".")[2]
+        return (bare, None) in self.ignored or (column is not None and (bare, column) in self.ignored)
 
-    def _masked(self, fact: Fact, split: bool) -> Fact:
-        leaves = [leaf for leaf in fact.leaves if leaf.position not in self.masked]
-        if split:
-            leaves = [self._proven(part) for leaf in leaves for part in _split(leaf)]
-        return Fact(fact.about, tuple(leaves))
+    def cell(self, table: str, column: str, value: Any, before: Row | None = None) -> Iterator[Leaf]:
+        """The value of a column as it is compared.
 
-    def _proven(self, leaf: Leaf) -> Leaf:
-        table = self.proven.get((leaf.position, leaf.part))
-        if table is None or not may_be_key(leaf) or as_key(leaf.value) in self._old.get(table, ()):
+        Args:
+            before: The row at the start: what is as it was there is no work of chance.
+        """
+        position = ("row", table, column)
+        target = self.start.new_key(table, column, value)
+        if target is not None and (target not in self.moved or self._number(value) is not None):
+            yield Leaf(position, Ref(target, as_key(value)))
+            return
+        old = set() if before is None else set(self._leaves(position, before.get(column)))
+        for leaf in self._leaves(position, value):
+            yield leaf if leaf in old else self._read(leaf)
+
+    def leaves(self, position: Position, value: Any) -> Iterator[Leaf]:
+        """The parts of a value that stands in no column."""
+        return map(self._read, self._leaves(position, value))
+
+    def _leaves(self, position: Position, value: Any) -> Iterator[Leaf]:
+        for leaf in leaves(position, value, whole=True):
+            if isinstance(leaf.value, str) and whole_place(leaf.position) not in self.weak:
+                yield from leaves(leaf.position, leaf.value)
+            elif isinstance(leaf.value, str):
+                yield replace(leaf, part=WHOLE)
+            else:
+                yield leaf
+
+    def _read(self, leaf: Leaf) -> Leaf:
+        if (table := self._number(leaf.value)) is not None:
+            return replace(leaf, value=Ref(table, as_number(leaf.value)))
+        cause = self.weak.get(place_of(leaf))
+        if cause is None or leaf.value is None:
             return leaf
-        return Leaf(leaf.position, Ref(table, as_key(leaf.value)), leaf.part)
+        if cause == "keys" or _is_wide(leaf.value):
+            return replace(leaf, value=Ref(CHANCE, as_key(leaf.value)))
+        return replace(leaf, value=Some(type(leaf.value).__name__))
+
+    def _number(self, value: object) -> str | None:
+        """The table whose counter gave this number."""
+        number = as_number(value)
+        return None if number is None else next((each.table for each in self.numbers if number in each), None)
+
+    def _of_table(self, table: str, rows: Iterable[Row]) -> Iterator[tuple[Fact, bool]]:
+        left = Counter(self.start.counts.get(table, ()))
+        for row in rows:
+            identity = self.start.identity(table, row)
+            before = self.start.rows[table][identity] if left[identity] > 0 else None
+            left[identity] -= 1
+            if row != before:
+                now = self._of_row(table, row, before)
+                if before is None or now != self._of_row(table, before, before):
+                    yield Fact(("row", table), now), before is not None
+        for identity in (+left).elements():
+            row = self.start.rows[table][identity]
+            yield Fact(("gone", table), self._of_row(table, row, row)), True
+
+    def _of_row(self, table: str, row: Row, before: Row | None) -> tuple[Leaf, ...]:
+        cells = ((name, value) for name, value in row.items() if not self.is_ignored(table, name))
+        return tuple(leaf for name, value in cells for leaf in self.cell(table, name, value, before))
+
+    def _spread(self, facts: Facts) -> Facts:
+        """Know a value that chance made wherever it stands."""
+        known = {ref.key for ref in refs_in(facts) if ref.table == CHANCE and _is_wide(ref.key)}
+        if not known:
+            return facts
+        return mapped(facts, lambda value: Ref(CHANCE, as_key(value)) if as_key(value) in known else value)
 
 
-def may_be_key(leaf: Leaf) -> bool:
-    """Tell whether the value is of a kind that keys are made of, and not known for one."""
-    return isinstance(leaf.value, int | str | UUID) and not isinstance(leaf.value, bool)
+def refs_in(facts: Facts) -> set[Ref]:
+    """The keys of new rows that the facts mention."""
+    return {leaf.value for fact in facts for leaf in fact.leaves if isinstance(leaf.value, Ref)}
 
 
-def _split(leaf: Leaf) -> Iterator[Leaf]:
-    """Make each number in a text a leaf."""
-    if not isinstance(leaf.value, str) or len(leaf.value) > _LONGEST_SPLIT:
-        yield leaf
-        return
-    for part, text in enumerate(_NUMBERED.split(leaf.value)):
-        yield Leaf(leaf.position, text, part)
+def mapped(facts: Facts, change: Callable[[Hashable], Hashable]) -> Facts:
+    """Put something else for values."""
+    result: Facts = Counter()
+    for fact, times in facts.items():
+        changed = tuple(replace(leaf, value=change(leaf.value)) for leaf in fact.leaves)
+        result[Fact(fact.about, changed)] += times
+    return result
 
 
-def scalar(value: Any) -> Hashable:
-    """A value without parts, as something that equals only what it should."""
-    if isinstance(value, float) and math.isnan(value):  # it does not equal itself
-        return ("float", "nan")
-    if value is None or isinstance(value, str | bytes | Number | date | time | timedelta | UUID | Enum):
-        return value
-    if type(value).__name__ == "__proxy__":  # Django's lazy texts
-        return str(value)
-    if isinstance(value, bytearray | memoryview):
-        return bytes(value)
-    return (type(value).__qualname__, _ADDRESS.sub("0x", repr(value)))
+def as_number(value: object) -> int | None:
+    """The whole number that a value is or writes, also with zeros before it."""
+    if isinstance(value, str):
+        return int(value) if value.isdecimal() and len(value) < _LONGEST else None
+    if isinstance(value, Decimal):
+        return int(value) if value.is_finite() and value == int(value) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-_Cell = Callable[[str, str, Any], Hashable]
-_Keys = tuple[Leaf, ...]
+def place_of(leaf: Leaf) -> Place:
+    """Where the leaf stands, whatever the index in a list."""
+    begin = 2 if leaf.position[:1] == ("outcome",) else 1  # behind the number of the call
+    position = tuple("*" if isinstance(each, int) else each for each in leaf.position[begin:])
+    return (*leaf.position[:begin], *position), leaf.part, type(leaf.value).__name__
+
+
+def is_weak(leaf: Leaf) -> bool:
+    """Tell whether nothing but a part of what the value says can be compared."""
+    return isinstance(leaf.value, Some) or (isinstance(leaf.value, Ref) and leaf.value.table == CHANCE)
+
+
+def whole_place(position: Position) -> Place:
+    """That of a text that is not taken apart."""
+    return place_of(Leaf(position, "", WHOLE))
+
+
+def _is_wide(value: Hashable) -> bool:
+    """Tell whether chance would hardly make the value twice, so that two equal ones are one."""
+    if isinstance(value, str):  # with letters other than those of times
+        return len(value) >= _WIDE and any(each.isalpha() and each not in "TZ" for each in value)
+    return isinstance(value, UUID) or (isinstance(value, bytes) and len(value) >= _WIDE)
+
+
+_Context = tuple[Leaf, ...]
 
 
 class _Values:
     """Walks through what one call returned; objects that contain themselves come to an end."""
 
-    def __init__(self, cell: _Cell) -> None:
-        self._cell = cell
+    def __init__(self, scheme: Scheme) -> None:
+        self._scheme = scheme
         self._open: set[int] = set()
 
     def of_outcome(self, call: int, outcome: Any) -> Iterator[Fact]:
@@ -229,68 +288,60 @@ class _Values:
 
     def _of_error(self, about: Position, error: BaseException) -> Iterator[Fact]:
         yield Fact((*about, "raises", type(error).__qualname__), ())
-        yield Fact((*about, "message"), (Leaf((*about, "message"), _ADDRESS.sub("0x", str(error))),))
+        message = (*about, "message")
+        yield Fact(message, tuple(self._scheme.leaves(message, without_addresses(str(error)))))
         if isinstance(error, BaseExceptionGroup):
             for index, inner in enumerate(error.exceptions):
                 yield from self._of_error((*about, index), inner)
 
-    def _of(self, about: Position, value: Any, keys: _Keys) -> Iterator[Fact]:
+    def _of(self, about: Position, value: Any, context: _Context) -> Iterator[Fact]:
         if id(value) in self._open:
-            yield Fact((*about, "itself"), keys)
+            yield Fact((*about, "itself"), context)
             return
         self._open.add(id(value))
-        yield from self._inside(about, value, keys)
+        yield from self._inside(about, value, context)
         self._open.discard(id(value))
 
-    def _inside(self, about: Position, value: Any, keys: _Keys) -> Iterator[Fact]:
+    def _inside(self, about: Position, value: Any, context: _Context) -> Iterator[Fact]:
         meta = getattr(type(value), "_meta", None)
         if hasattr(meta, "concrete_fields"):
-            yield from self._of_model(about, value, keys)
+            yield from self._of_model(about, value, context)
         elif getattr(value, "_result_cache", None) is not None:  # a QuerySet that was evaluated
-            yield from self._of(about, list(value._result_cache), keys)
+            yield from self._of(about, list(value._result_cache), context)
         elif isinstance(value, Mapping):
-            yield from self._of_mapping(about, value, keys)
+            yield from self._of_mapping(about, value, context)
         elif isinstance(value, set | frozenset):
-            yield Fact((*about, "set of", len(value)), keys)
+            yield Fact((*about, "set of", len(value)), context)
             for element in value:
-                leaves = tuple(leaf for fact in self._of((*about, "any"), element, ()) for leaf in fact.leaves)
-                yield Fact((*about, "any"), keys + leaves)
+                inside = tuple(leaf for fact in self._of((*about, "any"), element, ()) for leaf in fact.leaves)
+                yield Fact((*about, "any"), context + inside)
         elif isinstance(value, list | tuple):
-            yield Fact((*about, type(value).__qualname__, len(value)), keys)
+            yield Fact((*about, type(value).__qualname__, len(value)), context)
             for index, element in enumerate(value):
-                yield from self._of((*about, index), element, keys)
-        elif (attributes := _attributes(value)) is not None:
-            yield Fact((*about, type(value).__qualname__), keys)
-            for name, inner in attributes.items():
-                yield from self._of((*about, name), inner, keys)
+                yield from self._of((*about, index), element, context)
+        elif (data := parsed(value)) is not value:
+            yield from self._of(about, data, context)
+        elif (parts := answer(value) or attributes(value)) is not None:
+            yield Fact((*about, type(value).__qualname__), context)
+            for name, inner in parts.items():
+                yield from self._of((*about, name), inner, context)
         else:
-            yield Fact(about, (*keys, Leaf(about, scalar(value))))
+            yield Fact(about, (*context, *self._scheme.leaves(about, value)))
 
-    def _of_model(self, about: Position, value: Any, keys: _Keys) -> Iterator[Fact]:
+    def _of_model(self, about: Position, value: Any, context: _Context) -> Iterator[Fact]:
         """A model instance: its concrete fields as far as they are loaded, compared like the cells of rows."""
-        yield Fact((*about, type(value)._meta.label), keys)
+        yield Fact((*about, type(value)._meta.label), context)
         for column in type(value)._meta.concrete_fields:
-            if column.attname in value.__dict__:
-                table = column.model._meta.db_table
-                cell = self._cell(table, column.column, value.__dict__[column.attname])
-                yield Fact((*about, column.attname), (*keys, Leaf(("row", table, column.column), cell)))
+            table = column.model._meta.db_table
+            if column.attname in value.__dict__ and not self._scheme.is_ignored(table.lower(), column.column):
+                cell = self._scheme.cell(table, column.column, value.__dict__[column.attname])
+                yield Fact((*about, column.attname), (*context, *cell))
 
-    def _of_mapping(self, about: Position, value: Mapping[Any, Any], keys: _Keys) -> Iterator[Fact]:
-        yield Fact((*about, "mapping of", len(value)), keys)
+    def _of_mapping(self, about: Position, value: Mapping[Any, Any], context: _Context) -> Iterator[Fact]:
+        yield Fact((*about, "mapping of", len(value)), context)
         for name, inner in value.items():
             if isinstance(name, str):
-                yield from self._of((*about, name), inner, keys)
+                yield from self._of((*about, name), inner, context)
             else:
                 inside = Leaf((*about, "key"), scalar(name))
-                yield from self._of((*about, "value"), inner, (*keys, inside))
-
-
-def _attributes(value: Any) -> Mapping[str, Any] | None:
-    """What an object of some class of the project consists of."""
-    if scalar(value) is value or type(value).__name__ == "__proxy__":
-        return None
-    if is_dataclass(value) and not isinstance(value, type):
-        return {each.name: getattr(value, each.name, None) for each in fields(value)}
-    if isinstance(value, type) or callable(value):
-        return None
-    return getattr(value, "__dict__", None)
+                yield from self._of((*about, "value"), inner, (*context, inside))

@@ -6,14 +6,16 @@ from dataclasses import dataclass, field, replace
 from itertools import permutations
 from typing import TYPE_CHECKING
 
-from .oracle import Violation, likeliest
+from .oracle import Renumbered, Violation, likeliest
 from .schedule import Schedule, preemptions
 from .trace import ENDLESS, call_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 
+    from ..databases.state import Advance
     from ..engine.race import Report
+    from .numbers import Numbers
     from .oracle import Oracle, Order
     from .schedule import Step
     from .trace import Ending
@@ -29,14 +31,14 @@ class Seen:
     Attributes:
         steps: Its choices, by the numbers of all calls.
         ending: By the numbers of the calls that were made.
-        touched: The tables that it may have changed.
+        advances: How far it has moved the counters of keys, as long as they are where they were found.
         broken: What the caller's rule says of it.
     """
 
     steps: Sequence[Step]
     reports: Sequence[Report]
     ending: Ending
-    touched: Collection[str]
+    advances: Sequence[Advance] = ()
     broken: Violation | None = None
 
     @property
@@ -65,7 +67,7 @@ class Judge:
         calls: The numbers that they have among all calls.
         classes: Of each a number, the same for those that are the same function with the same arguments.
         serially: Runs a serial order.
-        with_other_keys: Runs one once more, with the counters of these tables moved on.
+        move_counters: Moves those, and all others back to where they were found; gives the numbers that they have then.
         has_rule: Whether a rule of the caller decides, and only errors and endless runs are looked into here.
     """
 
@@ -73,28 +75,44 @@ class Judge:
     classes: tuple[int, ...]
     oracle: Oracle
     serially: Callable[[Order], Coroutine[None, None, Seen]]
-    with_other_keys: Callable[[Order, Collection[str]], Coroutine[None, None, Seen]]
+    move_counters: Callable[[Sequence[Advance]], Coroutine[None, None, list[Numbers]]]
     has_rule: bool = False
     _first: tuple[Order, Seen] | None = None
-    _is_moved: bool = False  # an order was run with other keys
+    _is_repeated: bool = False  # the first order was run twice
     _run_twice: set[Order] = field(default_factory=set)  # for the ending at hand
     _names_can_be_exchanged: bool | None = None
 
-    async def learn(self, order: Order, seen: Seen, *, with_other_keys: bool = True) -> None:
-        """Take in a serial order; the first one is run twice, with other keys, to see what does not repeat itself."""
+    async def learn(self, order: Order, seen: Seen, *, repeat: bool = True) -> None:
+        """Take in a serial order; the first one is run twice, to see what does not repeat itself.
+
+        Args:
+            repeat: Whether to do so at once, and not only when an ending has to be compared.
+        """
         self.oracle.learn(order, seen.ending)
         self._first = self._first or (order, seen)
-        if with_other_keys:
-            await self._tell_keys()
+        if repeat or seen.advances:
+            await self._repeat()
 
-    async def _tell_keys(self) -> None:
-        if self._is_moved or self.has_rule or self._first is None:
+    async def _repeat(self) -> None:
+        """Run the first order again, with counters moved to where their numbers tell whose keys they are.
+
+        If the calls do other things then, the counters stay.
+        """
+        if self._is_repeated or self.has_rule or self._first is None:
             return
-        self._is_moved = True
+        self._is_repeated = True
         order, seen = self._first
-        again = await self.with_other_keys(order, seen.touched)
-        self.oracle.learn(order, again.ending)
+        numbers = await self.move_counters(seen.advances) if seen.advances else []
+        again = await self.serially(order)
         self._run_twice.add(order)
+        if numbers:
+            came = self.oracle.renumber(order, again.ending, numbers)
+            if came is Renumbered.SAME:
+                return
+            if came is Renumbered.OTHER_THINGS:
+                await self.move_counters(())
+            again = await self.serially(order)
+        self.oracle.learn(order, again.ending)
 
     def clears(self, seen: Seen) -> bool:
         """Whether what was learnt already explains a run, to the letter."""
@@ -106,7 +124,7 @@ class Judge:
         """Whether one of the likeliest orders explains a run, or would if alike calls exchanged their names."""
         if seen.is_endless:
             return False
-        await self._tell_keys()
+        await self._repeat()
         likely = dict.fromkeys(likeliest(self._numbers, seen.ending))
         if await self._can_exchange_names():
             return any(self._is_explained(self._renamed(seen.ending, order)) for order in likely)
@@ -144,6 +162,13 @@ class Judge:
             return violation
         self.oracle.learn(violation.nearest, (await self.serially(violation.nearest)).ending)
         return self.oracle.judge(seen.ending)
+
+    async def doubts(self, ending: Ending, writers: Mapping[str, Collection[int]]) -> set[str]:
+        """Say why an ending that is explained may be wrong all the same, once the orders that tell were run."""
+        if self.oracle.doubts(ending, writers):
+            for order in self.oracle.unlearnt(ending):
+                await self.learn(order, await self.serially(order))
+        return self.oracle.doubts(ending, writers)
 
     def _is_explained(self, ending: Ending) -> bool:
         return self.oracle.raises_as_known(ending) if self.has_rule else self.oracle.accepts(ending)

@@ -7,35 +7,79 @@ numbers change places with the order, and an order of the numbers that disagrees
 with the order of something else is no defect.  Keys that were there at the start
 are compared as they are.
 
-One serial order is run twice, the second time with all sequences moved on, each by
-another amount.  Values without a foreign key that follow them, such as a returned
-`pk` or a number in a text, are keys, too; others that differ between the two runs
-are masked.  Where a value is only seen in other orders and is a key after each of
-them, it may be one.
+The first serial order is run twice, the second time with the counters of the keys
+moved (see `numbers`), where they stay: from then on a number tells by its value
+whether it is a key.  What else differs between two runs of one order is *weak*: made by
+chance, it is compared by its type, by whether it is as at the start, and, if it is wide
+enough to be made but once, by what equals it; made from a key, as a hash of one is, by
+what equals it.
 
 With a rule of the caller none of that applies: `broken_rule` alone decides.
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations, islice, permutations
+from enum import Enum, auto
+from functools import partial
+from itertools import islice, permutations
+from math import factorial
 from typing import Any, Literal
 
 from ..exceptions import WrappedError
-from .differences import Difference, differences
-from .facts import Fact, Key, Place, Position, Ref, Scheme, Tables, as_key, may_be_key
-from .renaming import Facts, refs_in, same_but_for_keys
+from .differences import Difference, differences, path_named
+from .facts import (
+    CACHE,
+    CHANCE,
+    WHOLE,
+    Cause,
+    Fact,
+    Facts,
+    Key,
+    Place,
+    Ref,
+    Scheme,
+    Some,
+    Start,
+    Tables,
+    as_number,
+    is_weak,
+    mapped,
+    place_of,
+    refs_in,
+)
+from .numbers import Numbers
+from .parts import Position, Size, as_key
+from .renaming import same_but_for_keys
 from .trace import Ending, call_name
 
-__all__ = ["Key", "Oracle", "Order", "Violation", "broken_rule", "likeliest"]
+__all__ = ["Key", "Oracle", "Order", "Renumbered", "Violation", "broken_rule", "likeliest"]
 
 Order = tuple[int, ...]
 ViolationKind = Literal["no serial order", "unhandled conflict", "broken rule", "endless"]
-Reading = Mapping[Place, str]  # where a plain value is read as a key, and of which table
 
-_MANY_READINGS = 4
-_ORDERS_COMPARED = 24  # enough to say which serial ending is nearest
+_COMPARED: Mapping[Cause, str] = {
+    "chance": "was compared only by its type, by being NULL or not, as at the start or not, and by what equals it: it "
+    "differs between two runs of one order, as what a database or a service outside makes",
+    "keys": "was compared only by what equals it: it is made from the number of a key",
+}
+_ORDERS_COMPARED = 24  # enough to say which serial ending is nearest, or that all are alike
+
+
+class _Reading(Enum):
+    """How leniently values are read."""
+
+    EXACT = auto()  # what is made from keys counts as it is
+    WEAK = auto()  # it counts by what equals it
+    LOOSE = auto()  # numbers that equal a new key are keys, where counters could not be moved
+
+
+class Renumbered(Enum):
+    """What came of a serial order when the counters of its keys were moved."""
+
+    SAME = auto()
+    OTHER_VALUES = auto()  # that are no keys
+    OTHER_THINGS = auto()  # for the program depends on what the numbers are
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +109,25 @@ class Oracle:
         keys: The primary and foreign keys of the tables.
         start: The rows from which every run begins, of all tables that a run may touch.
         refusals: Exceptions by which a call refuses; it then counts as not having been made.
+        ignored: Tables, and columns of tables, that are not compared.
+        numbers: Those of counters that were moved already.
     """
 
     def __init__(
-        self, calls: int, keys: Mapping[str, Key], start: Tables, refusals: tuple[type[BaseException], ...] = ()
+        self,
+        calls: int,
+        keys: Mapping[str, Key],
+        start: Tables,
+        refusals: tuple[type[BaseException], ...] = (),
+        ignored: Collection[tuple[str, str | None]] = (),
+        numbers: Sequence[Numbers] = (),
     ) -> None:
         self._calls = tuple(range(calls))
         self._refusals = refusals
-        self._scheme = Scheme(keys, start)
+        self._scheme = Scheme(Start(keys, start), ignored, numbers)
         self._serial: dict[Order, list[Ending]] = {(): [Ending((), {})]}
-        self._views: dict[tuple[Order, bool], _View] = {}
-        self.unsteady: set[Order] = set()  # orders that did not end twice alike, whatever was masked
+        self._views: dict[tuple[Order, _Reading], _View] = {}
+        self.unsteady: set[Order] = set()  # orders that did not end twice alike, however they were compared
 
     def orders(self) -> Iterator[Order]:
         """All serial orders of all calls; there are n! of them."""
@@ -84,18 +136,39 @@ class Oracle:
     def learn(self, order: Order, ending: Ending) -> None:
         """Take in how the calls of `order` end one after another.
 
-        A second ending of one order, from sequences that were moved on, each by another
-        amount and past every key of the first, tells which values are keys, and masks what else differs.  To learn
-        one anew before a violation is reported keeps clocks of full seconds from being
-        taken for races.
+        What a second ending of one order has otherwise was made by chance.  To learn an
+        order anew before a violation is reported keeps the clock of a database, which may
+        have passed a full second, from being taken for a race.
         """
         known = self._serial.setdefault(order, [])
         if not known:
             known.append(ending)
-        elif not self._mask(order, known[0], ending):
-            self.unsteady.add(order)
-            known.append(ending)
+        else:
+            weak = _weaker(self._exact, partial(_facts, known[0], order), partial(_facts, ending, order), "chance")
+            if weak is None:
+                self.unsteady.add(order)
+                known.append(ending)
+            else:
+                self._scheme = replace(self._scheme, weak={**self._scheme.weak, **weak})
         self._views.clear()
+
+    def renumber(self, order: Order, ending: Ending, numbers: Sequence[Numbers]) -> Renumbered:
+        """Take in how the one order that was learnt ends with counters moved, unless it does other things then."""
+        found = self._serial[order][0]
+
+        def as_found(scheme: Scheme) -> Facts:
+            return _numbered(_facts(found, order, replace(scheme, numbers=())), ())
+
+        def as_moved(scheme: Scheme) -> Facts:
+            return _numbered(_facts(ending, order, scheme), numbers)
+
+        weak = _weaker(replace(self._scheme, numbers=numbers), as_found, as_moved, "keys")
+        if weak is None:
+            return Renumbered.OTHER_THINGS
+        self._scheme = replace(self._scheme, numbers=numbers, weak=weak)
+        self._serial[order] = [ending]
+        self._views.clear()
+        return Renumbered.OTHER_VALUES if weak else Renumbered.SAME
 
     def needs(self, ending: Ending, is_explained: Callable[[Ending], bool] | None = None) -> Iterator[Order]:
         """The serial orders that must be learnt before `ending` can be called wrong, the likeliest to explain it first.
@@ -116,11 +189,11 @@ class Oracle:
 
     def accepts(self, ending: Ending) -> bool:
         """Tell whether a serial order that was learnt gives this ending."""
-        return any(self._view(calls).explains(ending) for calls in dict.fromkeys((self._kept(ending), self._calls)))
+        return self._explanation(ending) is not None
 
     def repeats(self, ending: Ending) -> bool:
         """Tell whether an ending is, key for key, that of a serial order that was learnt."""
-        return self._view(self._calls).repeats(ending)
+        return self._view(self._calls, _Reading.EXACT).repeats(ending)
 
     def knows(self, order: Order) -> bool:
         """Tell whether this order was learnt."""
@@ -161,24 +234,71 @@ class Oracle:
         detail = f"no serial order ends like this; nearest is {_order_named(nearest)}, from which it differs: {named}"
         return Violation("no serial order", detail, nearest, found)
 
+    def doubts(self, ending: Ending, writers: Mapping[str, Collection[int]]) -> set[str]:
+        """Say why an ending that is accepted may be wrong all the same, a sentence each.
+
+        Args:
+            writers: The calls that may have changed a table.
+        """
+        explanation = self._explanation(ending)
+        if explanation is None:
+            return set()
+        if explanation.reading is _Reading.LOOSE:
+            return {"the keys of new rows are numbers that other values have, too"}
+        if len(explanation.orders) == factorial(len(explanation.calls)):
+            return set()
+        scheme = self._exact if explanation.reading is _Reading.EXACT else self._scheme
+        return {
+            f"{_named(leaf.position)} cannot be compared from run to run, and two calls write it"
+            for fact, was_there in scheme.rows(ending.tables)
+            for leaf in fact.leaves
+            if was_there and is_weak(leaf) and len(writers.get(str(leaf.position[1]), ())) > 1
+        }
+
+    def unlearnt(self, ending: Ending) -> list[Order]:
+        """The orders that may take a doubt away, if they are not too many."""
+        explanation = self._explanation(ending)
+        if explanation is None or factorial(len(explanation.calls)) > _ORDERS_COMPARED:
+            return []
+        return [order for order in permutations(explanation.calls) if order not in self._serial]
+
+    def notes(self) -> list[str]:
+        """What was compared in a weaker way, a sentence each."""
+        told = {(_named(position), cause) for (position, _, _), cause in self._scheme.weak.items()}
+        return [f"{what} {_COMPARED[cause]}" for what, cause in sorted(told)]
+
+    @property
+    def _exact(self) -> Scheme:
+        """The scheme by which what is made from keys counts as it is."""
+        weak = {place: cause for place, cause in self._scheme.weak.items() if cause == "chance"}
+        return replace(self._scheme, weak=weak)
+
     def _kept(self, ending: Ending) -> Order:
         errors = _errors(ending)
         return tuple(call for call in self._calls if not isinstance(errors.get(call), self._refusals))
 
-    def _view(self, calls: Order, *, split: bool = True) -> "_View":
-        if (calls, split) not in self._views:
+    def _explanation(self, ending: Ending) -> "_Explanation | None":
+        for reading in _Reading:
+            for calls in dict.fromkeys((self._kept(ending), self._calls)):
+                orders = self._view(calls, reading).explaining(ending)
+                if orders:
+                    return _Explanation(reading, calls, orders)
+        return None
+
+    def _view(self, calls: Order, reading: _Reading) -> "_View":
+        if (calls, reading) not in self._views:
             known = [(order, end) for order, ends in self._serial.items() if set(order) == set(calls) for end in ends]
-            self._views[calls, split] = _View(self._scheme, calls, known, split)
-        return self._views[calls, split]
+            scheme = self._exact if reading is _Reading.EXACT else self._scheme
+            self._views[calls, reading] = _View(scheme, calls, known, reading is _Reading.LOOSE)
+        return self._views[calls, reading]
 
     def _nearest(self, ending: Ending) -> tuple[Order, tuple[Difference, ...]]:
-        kept = self._kept(ending)
-        view = self._view(kept, split=False)
+        view = self._view(self._kept(ending), _Reading.WEAK)
         if not view.serial:
             raise ValueError("an ending can be judged when the orders that it needs were learnt")
         facts = view.facts_of(ending)
         compared = [
-            (order, differences(facts, serial, self._scheme.keys))
+            (order, differences(facts, serial, self._scheme.start.keys))
             for order, serial in islice(view.serial, _ORDERS_COMPARED)
         ]
         order, found = min(compared, key=lambda each: len(each[1]))
@@ -188,80 +308,163 @@ class Oracle:
             replace(each, unique=everything and all(_place(each) in there for there in places)) for each in found
         )
 
-    def _mask(self, order: Order, one: Ending, other: Ending) -> bool:
-        """Mask what differs between two endings of one order; tell whether that made them the same."""
-        view = _View(self._scheme, tuple(sorted(order)), (), split=True)
-        for step in (self._tell_keys, self._mask_keys, self._mask_values):
-            step(view.facts_of(one), view.facts_of(other))
-            if same_but_for_keys(view.facts_of(one), view.facts_of(other)):
-                return True
-        return False
 
-    def _tell_keys(self, one: Facts, other: Facts) -> None:
-        """Learn from new rows with other keys which plain values follow them."""
-        before, after = _made(one), _made(other)
-        first, second = _key_like(one), _key_like(other)
-        moved = [table for table in before.keys() & after.keys() if not before[table] & after[table]]
-        for place in first.keys() & second.keys():
-            tables = [t for t in moved if first[place] <= before[t] and second[place] <= after[t]]
-            if len(tables) == 1:
-                self._scheme.proven.setdefault(place, tables[0])
-            elif moved and first[place] == second[place]:
-                self._scheme.refuted.add(place)
+@dataclass(frozen=True)
+class _Explanation:
+    """Which serial orders of which calls give an ending, and by which reading."""
 
-    def _mask_keys(self, one: Facts, other: Facts) -> None:
-        for table, key in self._scheme.keys.items():
-            if len(key.columns) == 1:
-                position = ("row", table, key.columns[0])
-                if _values(one).get(position) != _values(other).get(position):
-                    self._scheme.opaque.add(table)
-
-    def _mask_values(self, one: Facts, other: Facts) -> None:
-        first, second = _values(one), _values(other)
-        shapes = Counter(fact.about for fact in one.elements()), Counter(fact.about for fact in other.elements())
-        steady = {about for about, times in shapes[0].items() if shapes[1][about] == times}
-        for fact in one:
-            if fact.about in steady:
-                differing = {
-                    leaf.position for leaf in fact.leaves if first.get(leaf.position) != second.get(leaf.position)
-                }
-                self._scheme.masked |= differing
+    reading: _Reading
+    calls: Order
+    orders: Sequence[Order]
 
 
 @dataclass
 class _View:
-    """How the orders of certain calls end, as facts under the mask of the moment."""
+    """How the orders of certain calls end, as facts under the scheme of the moment."""
 
     scheme: Scheme
     calls: Order
     endings: Sequence[tuple[Order, Ending]]
-    split: bool
+    is_loose: bool
     serial: list[tuple[Order, Facts]] = field(init=False)
-    distinct: list[Facts] = field(init=False)
-    readings: list[Reading] = field(init=False)
+    _distinct: dict[Hashable, tuple[Facts, list[Order]]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.serial = [(order, self.facts_of(ending)) for order, ending in self.endings]
-        self.distinct = list({frozenset(facts.items()): facts for _, facts in self.serial}.values())
-        self.readings = list(_readings(self.distinct, self.scheme.refuted))
+        self._distinct = {}
+        for order, facts in self.serial:
+            self._distinct.setdefault(frozenset(facts.items()), (facts, []))[1].append(order)
+        self._cached = {_blanked(fact) for _, facts in self.serial for fact in facts if _cache_key(fact) is not None}
 
     def facts_of(self, ending: Ending) -> Facts:
-        outcomes = {call: ending.outcomes[call] for call in self.calls}
-        return self.scheme.facts(outcomes, ending.tables, split=self.split)
+        facts = _facts(ending, self.calls, self.scheme)
+        return _loosely(facts, self.scheme.moved) if self.is_loose else facts
 
     def repeats(self, ending: Ending) -> bool:
-        facts = self.facts_of(ending)
-        return any(facts == serial for serial in self.distinct)
+        """Tell whether an order ends like this, key for key."""
+        return frozenset(self.facts_of(ending).items()) in self._distinct
 
-    def explains(self, ending: Ending) -> bool:
-        if self.repeats(ending):
-            return True
+    def explaining(self, ending: Ending) -> list[Order]:
+        """The orders that end like this."""
         facts = self.facts_of(ending)
-        return any(
-            same_but_for_keys(_read(facts, reading), _read(serial, reading))
-            for reading in self.readings
-            for serial in self.distinct
-        )
+        return [
+            order
+            for serial, orders in self._distinct.values()
+            if same_but_for_keys(*self._remembered(facts, serial))
+            for order in dict.fromkeys(orders)
+        ]
+
+    def _remembered(self, found: Facts, serial: Facts) -> tuple[Facts, Facts]:
+        """Leave out keys of caches that only one has, for caches forget; but not a value that no order leaves."""
+        here, there = ({key for fact in facts if (key := _cache_key(fact)) is not None} for facts in (found, serial))
+        if here == there:
+            return found, serial
+        kept = {
+            fact: times
+            for fact, times in found.items()
+            if (key := _cache_key(fact)) is None or key in there or _blanked(fact) not in self._cached
+        }
+        known = {fact: times for fact, times in serial.items() if (key := _cache_key(fact)) is None or key in here}
+        return Counter(kept), Counter(known)
+
+
+def _facts(ending: Ending, calls: Order, scheme: Scheme) -> Facts:
+    return scheme.facts({call: ending.outcomes[call] for call in sorted(calls)}, ending.tables)
+
+
+def _weaker(
+    scheme: Scheme, one: Callable[[Scheme], Facts], other: Callable[[Scheme], Facts], cause: Cause
+) -> dict[Place, Cause] | None:
+    """The weak places with which two endings of one order are the same; None if there are none."""
+    weak = dict(scheme.weak)
+    while True:
+        read = replace(scheme, weak=weak)
+        first, second = one(read), other(read)
+        if same_but_for_keys(first, second):
+            return weak
+        more = _differing(first, second) - weak.keys()
+        if not more:
+            return None
+        weak |= dict.fromkeys(more, cause)
+
+
+def _differing(one: Facts, other: Facts) -> set[Place]:
+    """The places that do not hold the same values, in facts that both have equally often."""
+    shapes = [Counter(fact.about for fact in facts.elements()) for facts in (one, other)]
+    steady = {about for about, times in shapes[0].items() if shapes[1][about] == times}
+    first, second = _values(one, steady), _values(other, steady)
+    found = set()
+    for place in first.keys() | second.keys():
+        if first.get(place) == second.get(place):
+            continue
+        position, part, kind = place
+        if kind == str.__name__ and part % 2 == 0 and part >= 0:  # not in a number, but in what stands between them
+            found.add((position, WHOLE, kind))
+        elif place in first and place in second:
+            found.add(place)
+    return found
+
+
+def _values(facts: Facts, abouts: Collection[Position]) -> dict[Place, Counter[Hashable]]:
+    """The values at each place, less which key is meant."""
+    found: dict[Place, Counter[Hashable]] = {}
+    for fact in facts.elements():
+        if fact.about in abouts:
+            for leaf in fact.leaves:
+                if not isinstance(leaf.value, Size):
+                    found.setdefault(place_of(leaf), Counter())[_blank(leaf.value)] += 1
+    return found
+
+
+def _numbered(facts: Facts, numbers: Sequence[Numbers]) -> Facts:
+    """Put the number that it would have been for each key, with the counters where they were found."""
+    moved_by = {each.table: each.moved_by for each in numbers}
+
+    def found(value: Hashable) -> Hashable:
+        if isinstance(value, Ref) and value.table != CHANCE:
+            return value.key - moved_by.get(value.table, 0) if isinstance(value.key, int) else value.key
+        number = as_number(value)
+        return value if number is None else number
+
+    return mapped(facts, found)
+
+
+def _loosely(facts: Facts, moved: Collection[str]) -> Facts:
+    """Read values as keys that equal one, of a table whose counter could not be moved."""
+    made: dict[Hashable, set[Ref]] = {}
+    for ref in refs_in(facts):
+        if ref.table != CHANCE and ref.table not in moved:
+            made.setdefault(ref.key, set()).add(ref)
+
+    def read(value: Hashable) -> Hashable:
+        refs = set() if isinstance(value, Ref | Some | Size) else made.get(as_key(value), set())
+        return next(iter(refs)) if len(refs) == 1 else value
+
+    return mapped(facts, read) if made else facts
+
+
+def _cache_key(fact: Fact) -> Hashable:
+    """The store and the key that a fact is about, if it is about one of a cache."""
+    if fact.about[0] != "row" or not str(fact.about[1]).startswith(CACHE):
+        return None
+    return fact.about[1], tuple(_blank(leaf.value) for leaf in fact.leaves if leaf.position[2] == "key")
+
+
+def _blanked(fact: Fact) -> Hashable:
+    return fact.about, tuple(_blank(leaf.value) for leaf in fact.leaves)
+
+
+def _blank(value: Hashable) -> Hashable:
+    return value.table if isinstance(value, Ref) else value
+
+
+def _named(position: Position) -> str:
+    """A position in words."""
+    kind, what, *path = position
+    name = path_named(tuple(path))
+    if kind == "row":
+        return f"{what}.{name}"
+    return f"the outcome of {call_name(int(str(what)))}" + (f" at {name}" if name else "")
 
 
 def broken_rule(check: Callable[[Any], object], outcomes: Any) -> Violation | None:
@@ -310,71 +513,3 @@ def _likeliest_first(calls: Order, ending: Ending) -> Iterator[Order]:
 
 def _place(difference: Difference) -> Hashable:
     return difference.place, difference.table, difference.row, difference.call, difference.name
-
-
-def _values(facts: Facts) -> dict[Position, Counter[Hashable]]:
-    """The values at each position, less the keys of new rows."""
-    found: dict[Position, Counter[Hashable]] = {}
-    for fact in facts.elements():
-        for leaf in fact.leaves:
-            value = None if isinstance(leaf.value, Ref) else leaf.value
-            found.setdefault(leaf.position, Counter())[leaf.part, value] += 1
-    return found
-
-
-def _readings(serial: Sequence[Facts], refuted: set[Place]) -> Iterator[Reading]:
-    """The ways to read plain values as keys, none of them first; a candidate is one after every serial order."""
-    candidates: dict[tuple[Place, str], set[Hashable]] = {}
-    several: set[str] = set()  # tables in which some order made more than one row
-    denied: set[tuple[Place, str]] = set()
-    for facts in serial:
-        made = _made(facts)
-        several |= {table for table, keys in made.items() if len(keys) > 1}
-        for place, values in _key_like(facts).items():
-            for table, keys in made.items():
-                candidates.setdefault((place, table), set()).update(values)
-                if not values <= keys:
-                    denied.add((place, table))
-    # A value that is always the same, where several keys were made, is a number like 1 by chance.
-    places = [
-        (place, table)
-        for (place, table), seen in candidates.items()
-        if place not in refuted and (place, table) not in denied and (len(seen) > 1 or table not in several)
-    ]
-    yield {}
-    sizes = range(len(places), 0, -1) if len(places) <= _MANY_READINGS else (len(places), 1)
-    for size in sizes:
-        for chosen in combinations(places, size):
-            yield dict(chosen)
-
-
-def _made(facts: Facts) -> dict[str, set[Hashable]]:
-    """The keys of new rows, by table."""
-    made: dict[str, set[Hashable]] = {}
-    for ref in refs_in(facts):
-        made.setdefault(ref.table, set()).add(ref.key)
-    return made
-
-
-def _key_like(facts: Facts) -> dict[Place, set[Hashable]]:
-    """The plain values that might be keys, by where they stand."""
-    found: dict[Place, set[Hashable]] = {}
-    for leaf in (leaf for fact in facts for leaf in fact.leaves if may_be_key(leaf)):
-        found.setdefault((leaf.position, leaf.part), set()).add(as_key(leaf.value))
-    return found
-
-
-def _read(facts: Facts, reading: Reading) -> Facts:
-    """Put keys where `reading` has it."""
-    if not reading:
-        return facts
-    made = refs_in(facts)
-    result: Facts = Counter()
-    for fact, times in facts.items():
-        leaves = []
-        for leaf in fact.leaves:
-            table = reading.get((leaf.position, leaf.part))
-            ref = Ref(table, as_key(leaf.value)) if table and may_be_key(leaf) else None
-            leaves.append(replace(leaf, value=ref) if ref in made else leaf)
-        result[Fact(fact.about, tuple(leaves))] += times
-    return result

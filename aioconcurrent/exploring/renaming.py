@@ -8,10 +8,10 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from itertools import count
+from typing import Any
 
-from .facts import Fact, Ref
+from .facts import Fact, Facts, Ref, refs_in
 
-Facts = Counter[Fact]
 _Colours = dict[Ref, int]
 
 _ROUNDS = 4  # how far what tells two keys apart may be from them: in rows, by way of foreign keys
@@ -73,11 +73,6 @@ def renamed(facts: Facts, names: Mapping[Ref, Hashable]) -> Facts:
     return result
 
 
-def refs_in(facts: Facts) -> set[Ref]:
-    """The keys of new rows that the facts mention."""
-    return {leaf.value for fact in facts for leaf in fact.leaves if isinstance(leaf.value, Ref)}
-
-
 def _classes(facts: Facts, fixed: _Colours) -> dict[int, list[Ref]]:
     """Group the keys by what surrounds them, each group in the order of the keys."""
     refs = refs_in(facts)
@@ -92,9 +87,13 @@ def _classes(facts: Facts, fixed: _Colours) -> dict[int, list[Ref]]:
                     around[leaf.value].append(hash((index, places)))
         colours = {ref: hash((colours[ref], tuple(sorted(around[ref])))) for ref in refs}
     classes: dict[int, list[Ref]] = defaultdict(list)
-    for ref in sorted(refs, key=lambda each: (each.table, type(each.key).__name__, each.key)):
+    for ref in sorted(refs, key=_by_key):
         classes[colours[ref]].append(ref)
     return classes
+
+
+def _by_key(ref: Ref) -> tuple[str, str, Any]:
+    return ref.table, type(ref.key).__name__, ref.key if isinstance(ref.key, int | str) else repr(ref.key)
 
 
 def _seen(value: Hashable, colours: _Colours) -> Hashable:

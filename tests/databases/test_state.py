@@ -71,16 +71,33 @@ def test_a_counter_that_moved_over_no_rows_is_a_change(database: str, opened: Op
 
 
 @everywhere
-def test_counters_that_are_moved_on_give_other_keys_until_all_comes_back(database: str, opened: Open) -> None:
-    first = Counter.objects.using(database).create(name="a").pk
+def test_counters_tell_how_far_a_run_has_moved_them(database: str, opened: Open) -> None:
+    first = Counter.objects.using(database).create(name="a").pk + 1
+    state = opened(database)
+    assert state.advances() == []
+    Counter.objects.using(database).create(name="b").delete()
+    Counter.objects.using(database).create(name="c")
+    (advance,) = state.advances()
+    assert (advance.table, advance.first, advance.next) == ("shop_counter", first, first + 2)
+
+
+@everywhere
+def test_counters_that_were_moved_begin_there_after_every_restore(database: str, opened: Open) -> None:
+    Counter.objects.using(database).create(name="a")
     before = content(database)
     state = opened(database)
-    state.move_counters({"shop_counter", "ledger_team"})
-    moved = Counter.objects.using(database).create(name="b").pk - first, Team.objects.using(database).create().pk
-    assert min(moved) > 999
-    assert moved[0] != moved[1]
-    state.restore()
+    Counter.objects.using(database).create(name="b")
+    (name,) = [advance.name for advance in state.advances()]
+    state.restore({"shop_counter"})
+    state.move_counters({name: 5000})
+    assert state.changed() == frozenset()
+    for _ in range(2):
+        assert Counter.objects.using(database).create(name="b").pk == 5000
+        state.restore({"shop_counter"})
+    assert state.changed() == frozenset()
+    state.move_counters({})
     assert content(database) == before
+    assert state.changed() == frozenset()
 
 
 @everywhere

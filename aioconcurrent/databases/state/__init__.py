@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..direct import connect_directly
-from .base import Row, State, StateError
+from .base import Advance, Row, State, StateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Row", "State", "StateError", "open_state"]
+__all__ = ["Advance", "Row", "State", "StateError", "open_state"]
 
 
 def open_state(alias: str, settings: Mapping[str, Any] | None = None) -> State:

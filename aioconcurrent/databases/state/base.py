@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...exceptions import AioconcurrentError
@@ -17,6 +18,25 @@ if TYPE_CHECKING:
 PATIENCE = 5  # seconds for the locks of a session that is about to end; whole ones, for MySQL
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """How far a counter has moved on.
+
+    Attributes:
+        name: Of the counter.
+        table: To whose rows it gives keys.
+        first: The next number that it gave at the start.
+        next: The next number that it gives now.
+        last: The highest that it may give; None where nothing is known of one.
+    """
+
+    name: str
+    table: str
+    first: int
+    next: int
+    last: int | None = None
 
 
 class StateError(AioconcurrentError):
@@ -88,10 +108,15 @@ class State(ABC):
         return self.keys
 
     @abstractmethod
-    def move_counters(self, tables: Collection[str]) -> None:
-        """Move the counters of the keys of these tables on, each by another amount.
+    def advances(self) -> list[Advance]:
+        """Say which counters of keys have moved on since the start, and how far."""
 
-        What follows a counter then shows by having other values; `restore()` puts them back.
+    @abstractmethod
+    def move_counters(self, begins: Mapping[str, int]) -> None:
+        """Let these counters begin at other numbers from now on, also for `restore`; all others as they were found.
+
+        Args:
+            begins: By name, the next number that each gives.
         """
 
     @abstractmethod
@@ -107,11 +132,6 @@ class State(ABC):
 
     @abstractmethod
     def _rows(self, table: Table) -> Iterable[Row]: ...
-
-
-def stride(number: int) -> int:
-    """By how much the counter of that number is moved on: past all keys of a run, and no two alike."""
-    return 1000 + 37 * number
 
 
 def as_rows(cursor: Any) -> list[Row]:

@@ -22,11 +22,11 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from .base import PATIENCE, Row, State, StateError, as_rows, stride
+from .base import PATIENCE, Advance, Row, State, StateError, as_rows
 from .mysql_schema import MysqlSchema, quote, read_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from .schema import Table
 
@@ -58,7 +58,8 @@ class MysqlState(State):
             super().__init__(connection.alias, read_schema(self._cursor))
             self._asked = " UNION ALL ".join(_question(table, self.schema.types[table]) for table in self.schema.tables)
             self._start = self._digests()
-            self._counts = self._counters(self.schema.counted)
+            self._found = self._counters(self.schema.counted)
+            self._counts = dict(self._found)  # to be put back
             self._copies = self._copy_rows()
         self._rebuilds = True
 
@@ -68,11 +69,22 @@ class MysqlState(State):
         rows = {table.name for table in self.schema.tables if now[table.quoted] != self._start[table.quoted]}
         return frozenset(rows | {self.schema.counted[name].name for name in self._moved(counts)})
 
-    def move_counters(self, tables: Collection[str]) -> None:
+    def advances(self) -> list[Advance]:
         with self._named():
-            for number, (name, table) in enumerate(self.schema.counted.items()):
-                if table.name in tables:
-                    self._run(f"ALTER TABLE {quote(name)} AUTO_INCREMENT = {self._counts[name] + stride(number)}")
+            now = self._counters(self.schema.counted)
+        return [
+            Advance(name, self.schema.counted[name].name, first, now[name])
+            for name, first in self._found.items()
+            if now[name] != first
+        ]
+
+    def move_counters(self, begins: Mapping[str, int]) -> None:
+        counts = {**self._found, **begins}
+        moved = [name for name, count in counts.items() if count != self._counts[name]]
+        self._counts = counts
+        with self._named():
+            for name in moved:
+                self._run(f"ALTER TABLE {quote(name)} AUTO_INCREMENT = {counts[name]}")
 
     def _filled(self) -> Collection[str]:
         return {table.name for table in self._copies}

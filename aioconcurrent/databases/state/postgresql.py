@@ -10,11 +10,11 @@ from __future__ import annotations
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
-from .base import PATIENCE, Row, State, StateError, as_rows, stride
+from .base import PATIENCE, Advance, Row, State, StateError, as_rows
 from .postgresql_schema import PostgresSchema, read_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from .schema import Table
 
@@ -55,24 +55,43 @@ class PostgresState(State):
         super().__init__(connection.alias, self._read_schema())
         self._asked = _questions(self.schema)
         self._start = self._answers()
+        self._counts = {sequence: self._start[sequence] for sequence in self.schema.sequences}  # to be put back
         self._copies = self._copy_rows()
 
     def changed(self) -> frozenset[str]:
         now = self._answers()
         tables = {table.name for table in self.schema.tables if now[table.quoted] != self._start[table.quoted]}
         for sequence, users in self.schema.sequences.items():
-            if now[sequence] != self._start[sequence]:
+            if now[sequence] != self._counts[sequence]:
                 tables |= users
         return frozenset(tables)
 
-    def move_counters(self, tables: Collection[str]) -> None:
-        calls = [
-            f"setval('{literal(sequence)}', {self._start[sequence][0]} + {stride(number)})"
-            for number, (sequence, users) in enumerate(self.schema.sequences.items())
-            if not users.isdisjoint(tables)
+    def advances(self) -> list[Advance]:
+        users = {name: min(tables & self.keys.keys(), default="") for name, tables in self.schema.sequences.items()}
+        parts = [
+            f"SELECT '{literal(name)}', last_value, is_called::int, seqincrement, seqmax "
+            f"FROM pg_sequence, {name} WHERE seqrelid = '{literal(name)}'::regclass AND seqincrement > 0"
+            for name, user in users.items()
+            if user
         ]
-        if calls:
-            self._run(f"SELECT {', '.join(calls)}")
+        if not parts:
+            return []
+        self._run(" UNION ALL ".join(parts))
+        found = []
+        for name, value, is_called, increment, last in self._cursor.fetchall():
+            start, was_called = map(int, self._start[name])
+            if (value, is_called) != (start, was_called):
+                first, following = start + increment * was_called, value + increment * is_called
+                found.append(Advance(name, users[name], first, following, last))
+        return found
+
+    def move_counters(self, begins: Mapping[str, int]) -> None:
+        counts = {sequence: self._start[sequence] for sequence in self.schema.sequences}
+        counts |= {sequence: (begin, 0) for sequence, begin in begins.items()}
+        moved = [sequence for sequence, count in counts.items() if count != self._counts[sequence]]
+        self._counts = counts
+        if moved:
+            self._run(f"SELECT {', '.join(map(self._setting, moved))}")
 
     def close(self) -> None:
         self._driver.close()
@@ -146,11 +165,15 @@ class PostgresState(State):
     def _set_sequences(self, names: set[str]) -> Sequence[str]:
         """Set the sequences of these tables, and those of no table, in one statement."""
         calls = [
-            f"setval('{literal(sequence)}', {self._start[sequence][0]}, {self._start[sequence][1]}::int::bool)"
+            self._setting(sequence)
             for sequence, users in self.schema.sequences.items()
             if users & names or users.isdisjoint(self.keys)
         ]
         return [f"SELECT {', '.join(calls)}"] if calls else []
+
+    def _setting(self, sequence: str) -> str:
+        value, is_called = self._counts[sequence]
+        return f"setval('{literal(sequence)}', {value}, {is_called}::int::bool)"
 
     def _in_order(self, tables: list[Table]) -> list[Table]:
         """Parents first; with the tables whose foreign keys do not wait for a deleted row to come back."""

@@ -13,11 +13,11 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .base import PATIENCE, Row, State, StateError, as_rows, stride
+from .base import PATIENCE, Advance, Row, State, StateError, as_rows
 from .schema import UNKNOWN, Reference, Schema, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator, Mapping
 
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
@@ -34,26 +34,37 @@ class SqliteState(State):
             self._file.backup(self._copy, progress=_deadline(), sleep=0.001)
             super().__init__(connection.alias, read_schema(self._file))
             self._digests = self._read_digests()
+            self._found = self._read_counters()
+            self._moved: set[str] = set()
 
     def changed(self) -> frozenset[str]:
         with _named(self.alias):
             now = self._read_digests()
         return frozenset(table.name for table in self.schema.tables if now[table] != self._digests[table])
 
-    def move_counters(self, tables: Collection[str]) -> None:
-        """Move those that SQLite keeps: of columns declared AUTOINCREMENT (sqlite.org/autoinc.html)."""
+    def advances(self) -> list[Advance]:
+        """Those that SQLite keeps: of columns declared AUTOINCREMENT (sqlite.org/autoinc.html)."""
         with _named(self.alias):
-            counters = self._read_counters()
-            for number, table in enumerate(self.schema.tables):
-                if table.name in tables and "AUTOINCREMENT" in self._definition(table):
-                    moved = counters.pop(table.quoted, 0) + stride(number)
-                    name = table.quoted[1:-1].replace('""', '"')
-                    self._file.execute("DELETE FROM sqlite_sequence WHERE name = ?", (name,))
-                    self._file.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (name, moved))
+            now = self._read_counters()
+        names = {table.quoted: table.name for table in self.schema.tables}
+        return [
+            Advance(quoted, names[quoted], self._found.get(quoted, 0) + 1, last + 1)
+            for quoted, last in now.items()
+            if quoted in names and last != self._found.get(quoted, 0)
+        ]
 
-    def _definition(self, table: Table) -> str:
-        query = f"SELECT upper(sql) FROM sqlite_master WHERE type = 'table' AND lower(name) = lower('{table.name}')"
-        return str(self._file.execute(query).fetchone()[0])
+    def move_counters(self, begins: Mapping[str, int]) -> None:
+        counters = {**self._found, **{name: begin - 1 for name, begin in begins.items()}}
+        with _named(self.alias):
+            for quoted in {*self._moved, *begins}:
+                name = quoted[1:-1].replace('""', '"')
+                for database in (self._file, self._copy):  # what is put back is the copy, counters and all
+                    database.execute("DELETE FROM sqlite_sequence WHERE name = ?", (name,))
+                    if quoted in counters:
+                        row = (name, counters[quoted])
+                        database.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", row)
+        self._moved = set(begins)
+        self._digests = {table: (counters.get(table.quoted), rows) for table, (_, rows) in self._digests.items()}
 
     def close(self) -> None:
         self._copy.close()

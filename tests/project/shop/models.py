@@ -2,6 +2,7 @@ import random
 import uuid
 
 from django.db import models
+from django.db.models.functions import Now
 
 
 class Counter(models.Model):
@@ -46,4 +47,14 @@ class Stamp(models.Model):
     luck = models.FloatField(default=random.random)
     made_at = models.DateTimeField(auto_now_add=True)
     changed_at = models.DateTimeField(auto_now=True)
+    times = models.IntegerField(default=0)
+
+
+class Note(models.Model):
+    """Holds what the database may write by itself."""
+
+    text = models.TextField(default="")
+    history = models.JSONField(default=list)
+    at = models.DateTimeField(null=True)
+    made_at = models.DateTimeField(db_default=Now())
     times = models.IntegerField(default=0)
