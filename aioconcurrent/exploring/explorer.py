@@ -429,9 +429,10 @@ class Explorer:
         self._made += 1
         self._notes |= dict.fromkeys(sorted(performance.unshared))
         self.progress(self._made)
-        steps = ((step.call, step.operation) for step in performance.steps)
+        steps = [(step.call, step.operation) for step in performance.steps]
         self._met = self._met or overlap(steps, self.databases.catalogue)
         self._unseen |= performance.unseen
+        self._unseen |= self.databases.moments.unseen_between(steps, self.databases.catalogue)
         for step in performance.steps:
             self._unseen |= self.databases.moments.unseen(step.operation, self.databases.catalogue)
         operations = [step.operation for step in (*performance.prelude, *performance.steps)]

@@ -112,6 +112,8 @@ class Footprint:
         moment: Nothing can come between what a statement sees, what it changes, and when others see that.
         watched: Tables of which it matters for it how long a row stays locked.
         commits: It may commit more than once.
+        apart: Tables whose rows it locks one after the other, in an order of its own.
+        twice: It locks rows of them to read them, and then to change them.
     """
 
     control: Control = Control.NONE
@@ -125,6 +127,8 @@ class Footprint:
     moment: bool = True
     watched: frozenset[str] = NOTHING
     commits: bool = False
+    apart: frozenset[str] = NOTHING
+    twice: bool = False
 
 
 EVERYTHING = Footprint(everything=True)
@@ -199,7 +203,9 @@ def _of_statement(vendor: str, database: str, sql: str, with_parameters: bool, c
     moment = _is_moment(statement, catalogue)
     consulted = NOTHING if moment else _resolve(statement.consulted, statement, catalogue) & touched.locks
     watched = statement.skipped | consulted
-    return _qualify(replace(touched, unseen=unseen, moment=moment, watched=watched), database)
+    apart, twice = _apart(statement, vendor, catalogue)
+    found = replace(touched, unseen=unseen, moment=moment, watched=watched, apart=apart, twice=twice)
+    return _qualify(found, database)
 
 
 def _named(statement: Statement) -> frozenset[str]:
@@ -220,6 +226,20 @@ def _is_moment(statement: Statement, catalogue: Catalogue) -> bool:
     if statement.verb == "INSERT":
         return True
     return all(any(key <= statement.keyed for key in catalogue.uniques.get(name, ())) for name in statement.reads)
+
+
+def _apart(statement: Statement, vendor: str, catalogue: Catalogue) -> tuple[frozenset[str], bool]:
+    """The tables whose rows a statement locks one after the other, and whether it does so to read them first.
+
+    InnoDB locks what an inner SELECT of a changing statement reads; and rows that are given in a list have their
+    keys locked in the order of the list.
+    """
+    changed = statement.changes | statement.removals
+    if vendor == "mysql" and changed and statement.consulted:
+        return statement.consulted & catalogue.tables, True
+    if vendor != "sqlite" and statement.listed:
+        return frozenset(name for name in statement.changes if len(catalogue.uniques.get(name, ())) > 1), False
+    return NOTHING, False
 
 
 def _commits(statement: Statement, vendor: str) -> bool:
@@ -317,6 +337,7 @@ def _qualify(found: Footprint, database: str) -> Footprint:
         shares=qualified(found.shares),
         immediate=qualified(found.immediate),
         watched=qualified(found.watched),
+        apart=qualified(found.apart),
     )
 
 

@@ -87,6 +87,21 @@ class Moments:
             return touched.unseen
         return touched.unseen | self._within(operation, touched)
 
+    def unseen_between(self, operations: Iterable[tuple[int, Operation]], catalogue: Catalogue) -> frozenset[str]:
+        """What of two calls may come between the rows that a statement locks, a sentence each.
+
+        Args:
+            operations: What was done, and by which call.
+        """
+        done = [(call, operation, footprint(operation, catalogue)) for call, operation in operations]
+        return frozenset(
+            f"{' '.join(operation.text.split())} locks rows of {_listed(tables)} one after the other, all in one step"
+            for call, operation, touched in done
+            if touched.apart
+            for other, _, theirs in done
+            if other != call and (tables := touched.apart & (theirs.locks if touched.twice else theirs.apart))
+        )
+
     def _within(self, operation: Operation, touched: Footprint) -> frozenset[str]:
         """What may come between the parts of a statement in autocommit that had to be one step."""
         text = " ".join(operation.text.split())
@@ -97,6 +112,10 @@ class Moments:
         if operation.vendor == "mysql" and (operation.kind == "callproc" or touched.commits):
             return frozenset({f"{text} commits more than once, and is one step from its start to its end"})
         return NOTHING
+
+
+def _listed(tables: Iterable[str]) -> str:
+    return ", ".join(sorted(table.rpartition(".")[2] for table in tables))
 
 
 def _fails_if_late(operation: Operation) -> bool:

@@ -25,7 +25,7 @@ jsonb_array_length jsonb_build_array jsonb_build_object jsonb_object_agg jsonb_s
 lower_inf make_date makedate microsecond now numrange ord pg_backend_pid pg_typeof phraseto_tsquery
 plainto_tsquery quote_literal row_count row_to_json setweight sha224 sha256 sha384 sha512 similarity
 statement_timestamp strict_word_similarity strip timediff to_jsonb to_tsquery to_tsvector transaction_timestamp
-ts_headline ts_rank ts_rank_cd tsrange tstzrange unaccent upper_inc upper_inf uuid_generate_v4 values
+ts_headline ts_rank ts_rank_cd tsrange tstzrange unaccent upper_inc upper_inf uuid_generate_v4 value values
 websearch_to_tsquery weekday word_similarity
 """
 PURE_FUNCTIONS = frozenset(_PURE.split())
@@ -70,6 +70,7 @@ class Statement:
     keyed: frozenset[str] = frozenset()  # columns that those rows must have equal to given values
     consulted: frozenset[str] = frozenset()  # read in the state of its start, to decide what it changes or locks
     skipped: frozenset[str] = frozenset()  # locked only as far as nobody else has
+    listed: bool = False  # it inserts several rows that are given to it
     several: bool = False  # more than one statement in the text
     verb: str = ""  # the first word, in capitals
     called: frozenset[str] = frozenset()  # every word that stands before a parenthesis
@@ -81,6 +82,7 @@ UNKNOWN = Statement(understood=False)
 _COMMENT = re.compile(r"\s+|--[^\n]*(?:\n|$)|/\*(?!M?!).*?\*/", re.DOTALL)
 _PLACEHOLDER = re.compile(r"%(?:\(\w+\))?[sbt]|%%")
 _ROWS = re.compile(r"\((?:NULL, )*NULL\)(?:, \((?:NULL, )*NULL\))+")
+_LISTED = re.compile(rf"{_ROWS.pattern}|\bUNNEST\(", re.IGNORECASE)
 _MEMBERS = re.compile(r"\bIN \(NULL(?:, NULL)+\)")
 _WORD = re.compile(r"\w+")
 _CALLED = re.compile(r"(\w+)[\"`]?\s*\(")
@@ -135,13 +137,15 @@ def _read(vendor: str, sql: str, with_parameters: bool) -> Statement:
             return Statement(control=control)
     if not head.startswith(_PARSED):
         return UNKNOWN
+    text = _with_nulls(bare) if with_parameters else bare
     try:
-        trees = parse(_without_parameters(bare) if with_parameters else bare, dialect=dialect)
+        trees = parse(_shortened(text) if with_parameters else text, dialect=dialect)
     except (SqlglotError, RecursionError):
         return UNKNOWN
     if len(trees) != 1 or trees[0] is None:
         return UNKNOWN
-    return _Reader(vendor, trees[0]).statement(frozenset(name.casefold() for name in _CALLED.findall(bare)))
+    statement = _Reader(vendor, trees[0]).statement(frozenset(name.casefold() for name in _CALLED.findall(bare)))
+    return replace(statement, listed=head.startswith("INSERT") and _LISTED.search(text) is not None)
 
 
 def _without_comments(sql: str) -> str:
@@ -152,9 +156,13 @@ def _without_comments(sql: str) -> str:
     return sql[start:]
 
 
-def _without_parameters(sql: str) -> str:
-    """Put NULL for every parameter, one row for many, and two members of a list for more."""
-    sql = _PLACEHOLDER.sub(lambda match: "%" if match[0] == "%%" else "NULL", sql)
+def _with_nulls(sql: str) -> str:
+    """Put NULL for every parameter."""
+    return _PLACEHOLDER.sub(lambda match: "%" if match[0] == "%%" else "NULL", sql)
+
+
+def _shortened(sql: str) -> str:
+    """Put one row for many, and two members of a list for more."""
     return _MEMBERS.sub("IN (NULL, NULL)", _ROWS.sub("(NULL)", sql))
 
 

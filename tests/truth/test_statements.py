@@ -34,6 +34,10 @@ RACES = {
     "rows found by what another changes": Case(
         [(statements.like_all, {}), (statements.close_twos, {})], ON_POSTGRESQL, one_and_two
     ),
+    "rows listed in opposite orders": Case(
+        each(statements.use_handles, names=(["a", "b"], ["b", "a"])),
+        {"postgresql-RC": NOT_ALL_SEEN, "mysql-RC": NOT_ALL_SEEN, "file": SAFE},
+    ),
     "copies of all rows": Case(twice(statements.copy_replies), ON_POSTGRESQL),
 }
 SAFE_ONES = {
@@ -42,6 +46,7 @@ SAFE_ONES = {
         each(statements.claim_skipping, who=("a", "b")), {"postgresql-RC": SAFE}
     ),
     "a row that a unique key allows once": Case(twice(statements.take_once), SAFE),
+    "a row that is listed alone": Case(each(statements.use_handles, names=(["a"], ["a"])), SAFE),
     "a number that is raised": Case(same("add"), SAFE),
     "a number that is raised while it is low": Case(same("add_if_few", calls=3), SAFE),
     "all numbers": Case(twice(statements.like_all), SAFE),

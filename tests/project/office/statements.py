@@ -21,6 +21,13 @@ def raise_over_other(pk: int, using: str) -> None:
     sql(using, f"UPDATE office_post SET likes = {other} + 1 WHERE id = {pk}")
 
 
+def use_handles(names: list[str], using: str) -> None:
+    """One statement that locks a row for each name, in their order."""
+    rows = [Handle(name=name) for name in names]
+    unique = None if connections[using].vendor == "mysql" else ["name"]
+    Handle.objects.using(using).bulk_create(rows, update_conflicts=True, update_fields=["uses"], unique_fields=unique)
+
+
 def claim_with_cte(who: str, using: str) -> int:
     free = "WITH free AS (SELECT id FROM office_job WHERE owner IS NULL ORDER BY id LIMIT 1)"
     return int(sql(using, f"{free} UPDATE office_job SET owner = %s WHERE id IN (SELECT id FROM free)", who))
