@@ -204,7 +204,8 @@ class Controller:
         blocked = frozenset(player.number for player in self._in(_State.BLOCKED))
         failed, self._failed = frozenset(self._failed), set()
         freed, self._freed = self._freed, []
-        pairs = [(other, step) for step in freed for other in self._ahead(step)]
+        got = [step for step in freed if not self.trace[step].error]  # the victim of a deadlock has overtaken nobody
+        pairs = [(other, step) for step in got for other in self._ahead(step)]
         overtook = {self.trace[step].call for other, step in pairs if self._waits(other, freed)}
         if any(other in freed and not self._keeps(other) and not self._keeps(step) for other, step in pairs):
             self.unseen.add("which of two statements that waited for one lock came first")
