@@ -21,7 +21,7 @@ pytestmark = pytest.mark.parametrize("database", on("file"))
 def outcomes_of_all_runs(function: Any, using: str) -> list[list[Any]]:
     """What two calls return in each run of an exploration, and once more in each of another one."""
     counter = Counter.objects.using(using).create(name="met")
-    call = (function, {"pk": counter.pk, "using": using})
+    calls = [(function, {"pk": counter.pk, "who": who, "using": using}) for who in "ab"]
     found: list[list[Any]] = []
 
     def take_note(outcomes: Any) -> None:
@@ -29,7 +29,7 @@ def outcomes_of_all_runs(function: Any, using: str) -> list[list[Any]]:
         found.append(list(outcomes))
 
     for _ in range(2):
-        explore(call, call, check=take_note)
+        explore(*calls, check=take_note)
     assert len(found) >= 4
     return found
 

@@ -24,9 +24,9 @@ from .models import Counter, Coupon, Note
 made_at_import = Random()
 
 
-def draw(pk: int, using: str) -> dict[str, Any]:
+def draw(pk: int, who: str, using: str) -> dict[str, Any]:
     """Draw once from everything, after a statement that the other call has to meet."""
-    Counter.objects.using(using).filter(pk=pk).update(value=F("value") + 1)
+    Counter.objects.using(using).filter(pk=pk).update(value=F("value") + 1, name=who)
     with tempfile.NamedTemporaryFile() as file:
         name = file.name
     return {
@@ -46,17 +46,17 @@ def draw(pk: int, using: str) -> dict[str, Any]:
     }
 
 
-def wait(pk: int, using: str) -> tuple[datetime, datetime, float]:
+def wait(pk: int, who: str, using: str) -> tuple[datetime, datetime, float]:
     """Look at the clocks before and after some real time."""
-    Counter.objects.using(using).filter(pk=pk).update(value=F("value") + 1)
+    Counter.objects.using(using).filter(pk=pk).update(value=F("value") + 1, name=who)
     before, begun = datetime.now(UTC), time.monotonic()
     time.sleep(0.02)
     return before, datetime.now(UTC), time.monotonic() - begun
 
 
-def draw_in_order(pk: int, using: str) -> tuple[float, list[str]]:
+def draw_in_order(pk: int, who: str, using: str) -> tuple[float, list[str]]:
     """Draw a number, and the order of a set, which the seed of hashes decides."""
-    Counter.objects.using(using).filter(pk=pk).update(value=F("value") + 1)
+    Counter.objects.using(using).filter(pk=pk).update(value=F("value") + 1, name=who)
     return made_at_import.random(), list({f"text {number}" for number in range(20)})
 
 
