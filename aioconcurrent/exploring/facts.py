@@ -184,7 +184,7 @@ class Scheme:
         if (table := self._number(leaf.value)) is not None:
             return replace(leaf, value=Ref(table, as_number(leaf.value)))
         cause = self.weak.get(place_of(leaf))
-        if cause is None or leaf.value is None:
+        if cause is None:
             return leaf
         if cause == "keys" or _is_wide(leaf.value):
             return replace(leaf, value=Ref(CHANCE, as_key(leaf.value)))

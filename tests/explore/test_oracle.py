@@ -339,6 +339,14 @@ def test_a_column_that_differs_from_run_to_run_is_still_compared_by_being_null_o
     assert str(violation.differences[0]) == "account id=1: changed is None, not some datetime"
 
 
+def test_a_column_that_differs_from_run_to_run_is_still_compared_by_being_as_at_the_start_or_not() -> None:
+    start = {"account": [{"id": 1, "balance": 100, "changed": NOW}]}
+    oracle = taught({(0, 1): stamped(1)}, ACCOUNT, start)
+    oracle.learn((0, 1), stamped(2))
+    assert oracle.judge(stamped(3)) is None
+    assert oracle.judge(stamped(0)) is not None
+
+
 def test_a_column_that_differs_from_run_to_run_hides_no_other() -> None:
     violation = knowing_stamps().judge(stamped(3, balance=20))
     assert violation is not None
@@ -383,6 +391,18 @@ def test_a_token_that_the_database_draws_is_the_same_wherever_it_stands() -> Non
     oracle.learn((0, 1), drawn(0, 0, 0))
     assert oracle.judge(drawn(0, 0, 0)) is None
     assert oracle.judge(drawn(1, 0, 1)) is not None
+
+
+def test_a_token_that_the_database_draws_is_known_where_no_two_runs_of_one_order_have_shown_it() -> None:
+    def drawn(call: int, *, right: bool = True) -> Ending:
+        token, other = (secrets.token_hex(8) for _ in range(2))
+        told = token if right else other
+        return Ending((told, None) if call == 0 else (None, told), {"account": [{"id": 1, "token": token}]})
+
+    oracle = taught({(0, 1): drawn(0), (1, 0): drawn(1)}, ACCOUNT, {"account": [{"id": 1, "token": None}]})
+    oracle.learn((0, 1), drawn(0))
+    assert oracle.judge(drawn(1)) is None
+    assert oracle.judge(drawn(1, right=False)) is not None
 
 
 def test_a_cell_that_two_calls_wrote_and_that_cannot_be_compared_is_doubted_where_the_order_matters() -> None:
@@ -461,12 +481,13 @@ def test_json_of_a_response_is_compared_by_path() -> None:
 
 
 def test_what_is_to_be_ignored_is_not_compared() -> None:
-    def logged(balance: int, text: str) -> Ending:
-        rows = [{"id": 1, "balance": balance, "seen": text}]
-        return Ending((None, None), {"account": rows, "log": [{"id": 1, "text": text}]})
+    def logged(balance: int, *texts: str) -> Ending:
+        rows = [{"id": 1, "balance": balance, "seen": texts[0]}]
+        log = [{"id": number, "text": text} for number, text in enumerate(texts)]
+        return Ending((None, None), {"account": rows, "log": log})
 
     oracle = taught({(0, 1): logged(20, "a")}, ACCOUNT, ignored={("log", None), ("account", "seen")})
-    assert oracle.judge(logged(20, "b")) is None
+    assert oracle.judge(logged(20, "b", "c")) is None
     assert oracle.judge(logged(-60, "a")) is not None
 
 
