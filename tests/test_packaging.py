@@ -52,7 +52,7 @@ def test_the_metadata_is_what_an_installer_reads(metadata: Message) -> None:
     assert metadata["License-Expression"] == "MIT"
     assert metadata["Requires-Python"] == ">=3.11"
     required = {line.partition(">=")[0].lower() for line in metadata.get_all("Requires-Dist", [])}
-    assert required == {"anyio", "cloudpickle", "django", "rich", "sqlglot", "tblib"}
+    assert required == {"anyio", "cloudpickle", "django", "rich", "sqlglot", "tblib", "time-machine"}
 
 
 def test_the_changelog_has_an_entry_for_this_version(metadata: Message) -> None:
