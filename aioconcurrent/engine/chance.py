@@ -34,28 +34,35 @@ _entropy = random.Random()  # in place of the operating system's
 _seeds = random.Random()  # for generators that are made without one
 
 
-def make_certain(number: int, moment: int, generators: Iterable[random.Random] = ()) -> None:
+def make_certain(number: int, moment: int, generators: Iterable[random.Random] = (), draw: int = 0) -> None:
     """Let the clock of this process stand, and seed all that it draws; what was drawn before is forgotten.
 
     Args:
         number: Of the call.
         moment: Where its clock stands, as `time.time_ns` has it.
         generators: Those that are there already, which a fork shares with others.
+        draw: Which of the things that this call might draw it is to draw.
     """
+    seed = number if not draw else f"draw {draw} of call {number}"
     time_machine.travel(_EPOCH + timedelta(microseconds=moment // 1000), tick=False).start()
     for generator in generators:
-        generator.seed(number)
-    _entropy.seed(f"entropy of call {number}")
-    _seeds.seed(f"seeds of call {number}")
+        generator.seed(seed)
+    _entropy.seed(f"entropy of call {seed}")
+    _seeds.seed(f"seeds of call {seed}")
     random.Random.seed = _seed_generator  # type: ignore[method-assign]
     random.seed = random._inst.seed
-    random.seed(number)
+    random.seed(seed)
     _replace_entropy()
     vars(uuid)["_node"] = _seeds.getrandbits(48) | 1 << 40  # as of a host whose address is not known (RFC 9562, 6.10)
     if "tempfile" in sys.modules:
         vars(sys.modules["tempfile"])["_name_sequence"] = None
     if "numpy.random" in sys.modules:
-        sys.modules["numpy.random"].seed(number)
+        sys.modules["numpy.random"].seed(number + (draw << 16))
+
+
+def drawn() -> int:
+    """How far this process has drawn: the same number for two that have drawn the same."""
+    return hash((random.getstate(), _entropy.getstate(), _seeds.getstate()))
 
 
 def _seed_generator(self: random.Random, a: float | str | bytes | bytearray | None = None, version: int = 2) -> None:

@@ -138,12 +138,16 @@ class Attendance:
             while data := await self._wrapper.read_output():
                 self.report.output.feed(data)
 
-    async def release(self, start: float, timeout: float) -> None:
-        """Let the call begin at that time of `time.monotonic`; a wrapper that is not ready has had its time."""
+    async def release(self, start: float, timeout: float, draw: int = 0) -> None:
+        """Let the call begin at that time of `time.monotonic`; a wrapper that is not ready has had its time.
+
+        Args:
+            draw: As for `make_certain`, of a stepped call.
+        """
         if self._is_ready:
             self.report.released, self.report.limit = start, timeout
             self._conversation.deadline = anyio.current_time() + start - time.monotonic() + timeout
-            await self._wrapper.send(Frame(Kind.START, _pickling.dumps(start)).encode())
+            await self._wrapper.send(Frame(Kind.START, _pickling.dumps((start, draw))).encode())
         else:
             self._conversation.cancel()
 

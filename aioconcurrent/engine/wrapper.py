@@ -82,6 +82,7 @@ class Result:
         phase: What was being done when the exception was raised.
         started: When the function was entered, in seconds of `time.monotonic`; None if it never was.
         finished: When it was left, likewise.
+        drawn: How far a stepped call had drawn random numbers then; 0 where it draws real ones.
     """
 
     value: bytes | None
@@ -89,6 +90,7 @@ class Result:
     phase: str
     started: float | None
     finished: float | None
+    drawn: int = 0
 
 
 class _DismissedError(Exception):
@@ -108,6 +110,8 @@ class Wrapper:
         self.phase = "starting"
         self.started: float | None = None
         self.finished: float | None = None
+        self._drawn = 0
+        self._tell_drawn: Callable[[], int] = lambda: 0
         self._settled = 0.0
         self._is_watched = False
         self._debugging: Debugging | None = None
@@ -142,7 +146,7 @@ class Wrapper:
                     self.world.leave()
 
     def _ended(self, value: bytes | None = None, error: bytes | None = None) -> Result:
-        return Result(value, error, self.phase, self.started, self.finished)
+        return Result(value, error, self.phase, self.started, self.finished, self._drawn)
 
     def _call(self, task: Task) -> Any:
         self._make_certain(task)  # what the project draws while it starts
@@ -213,7 +217,7 @@ class Wrapper:
             assert self.world is not None
             self._is_watched = True
             self.world.record(lambda news: self.channel.send(Kind.STEP, news))
-        start = self._await_release()
+        start, _ = self._await_release()
         self.phase = "running"
         self._settled = start + _SETTLE
         time.sleep(max(0.0, start - time.monotonic() - (_SPIN if task.alone else 0.0)))
@@ -225,8 +229,8 @@ class Wrapper:
     ) -> None:
         """Get ready only when released, as a part of the run: before, the rows of another one are put back."""
         assert self.world is not None
-        self._await_release()
-        self._make_certain(task)  # what the call draws, however much was drawn before
+        _, draw = self._await_release()
+        self._make_certain(task, draw)  # what the call draws, however much was drawn before
         self._is_watched = True
         self.world.step(self._ask)
         try:
@@ -244,20 +248,21 @@ class Wrapper:
                 self.phase = phase
                 do()
 
-    def _await_release(self) -> float:
-        """Report that all is there, and return the time of the start."""
+    def _await_release(self) -> tuple[float, int]:
+        """Report that all is there, and return the time of the start, and which of what it might draw it is to draw."""
         self.phase = "waiting for the others"
         self.channel.send(Kind.READY)
-        start: float | None = _pickling.loads(self.channel.expect(Kind.START))
-        if start is None:
+        released: tuple[float, int] | None = _pickling.loads(self.channel.expect(Kind.START))
+        if released is None:
             raise _DismissedError
-        return start
+        return released
 
-    def _make_certain(self, task: Task) -> None:
+    def _make_certain(self, task: Task, draw: int = 0) -> None:
         if task.step is not None and task.moment is not None:
-            from .chance import make_certain  # a race needs none of it
+            from .chance import drawn, make_certain  # a race needs none of it
 
-            make_certain(task.step, task.moment, self._generators)
+            make_certain(task.step, task.moment, self._generators, draw)
+            self._tell_drawn = drawn
 
     def _ask(self, question: bytes) -> bytes:
         self.channel.send(Kind.ASK, question)
@@ -278,7 +283,7 @@ class Wrapper:
             self._finish()
 
     def _finish(self) -> None:
-        self.finished = time.monotonic()
+        self.finished, self._drawn = time.monotonic(), self._tell_drawn()
         if self._debugging is not None:
             self._debugging.leave()
         if self._is_watched and self.world is not None:

@@ -22,6 +22,7 @@ from ..databases.files import describe_process, lock_holders
 from ..databases.gate import Busy, Cancelled, Done, Ended, Unsplittable, Want
 from ..engine.race import Attendance
 from .operation import START
+from .schedule import Serial
 from .steps import Decision, request
 from .trace import ROWS_KEPT, TracedStep
 
@@ -161,9 +162,10 @@ class Controller:
             UnknownDatabaseError: One would use a database whose rows nobody could put back.
             OutdatedRunError: A statement that was to be split cannot be.
         """
+        draw = chooser.draw if isinstance(chooser, Serial) else 0
         for player in self._players:
             if player.state is not _State.ENDED:
-                await self._get_ready(player, is_made=player.number in calls)
+                await self._get_ready(player, draw, is_made=player.number in calls)
             player.step = player.read = None
         self.prelude, self.trace = self.trace, []
         self._failed, self._freed = set(), []
@@ -185,11 +187,11 @@ class Controller:
         before, after = set(recent[: len(recent) // 2]), set(recent[len(recent) // 2 :])
         return before == after and {player.number for player in self._in(_State.WAITING)} <= {call for call, _ in after}
 
-    async def _get_ready(self, player: Player, *, is_made: bool) -> None:
+    async def _get_ready(self, player: Player, draw: int, *, is_made: bool) -> None:
         """Let a call do what comes before it, or end where it is not made."""
         player.state = _State.RUNNING
         if is_made:
-            await player.attendance.release(time.monotonic(), timeout=float("inf"))
+            await player.attendance.release(time.monotonic(), timeout=float("inf"), draw=draw)
         else:
             await player.attendance.dismiss()
         await self._settle(player)

@@ -393,11 +393,10 @@ class Explorer:
                 found.setdefault(table, set()).add(step.call)
         return found
 
-    async def _serially(self, calls: tuple[int, ...], order: Order) -> Seen:
+    async def _serially(self, calls: tuple[int, ...], order: Order, draw: int = 0) -> Seen:
         """Make some of the calls, numbered among `calls`, one after another."""
-        seen = await self._perform(
-            Serial(tuple(calls[index] for index in order)), tuple(calls[index] for index in sorted(order)), calls
-        )
+        serial = Serial(tuple(calls[index] for index in order), draw)
+        seen = await self._perform(serial, tuple(calls[index] for index in sorted(order)), calls)
         if seen is None or seen.is_endless:
             problem = UNENDED if seen is not None else self._problems[-1]
             raise _StopError(f"the calls cannot be made one after another: {problem}")

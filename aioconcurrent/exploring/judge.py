@@ -66,7 +66,7 @@ class Judge:
     Attributes:
         calls: The numbers that they have among all calls.
         classes: Of each a number, the same for those that are the same function with the same arguments.
-        serially: Runs a serial order.
+        serially: Runs a serial order, with other random numbers if it is told another draw than 0.
         move_counters: Moves those, and all others back to where they were found; gives the numbers that they have then.
         has_rule: Whether a rule of the caller decides, and only errors and endless runs are looked into here.
     """
@@ -74,12 +74,14 @@ class Judge:
     calls: tuple[int, ...]
     classes: tuple[int, ...]
     oracle: Oracle
-    serially: Callable[[Order], Coroutine[None, None, Seen]]
+    serially: Callable[..., Coroutine[None, None, Seen]]
     move_counters: Callable[[Sequence[Advance]], Coroutine[None, None, list[Numbers]]]
     has_rule: bool = False
     _first: tuple[Order, Seen] | None = None
     _is_repeated: bool = False  # the first order was run twice
     _run_twice: set[Order] = field(default_factory=set)  # for the ending at hand
+    _drawn_otherwise: set[Order] = field(default_factory=set)
+    _drawn: dict[Order, list[int]] = field(default_factory=dict)  # how far the calls drew, in serial orders
     _names_can_be_exchanged: bool | None = None
 
     async def learn(self, order: Order, seen: Seen, *, repeat: bool = True) -> None:
@@ -89,6 +91,7 @@ class Judge:
             repeat: Whether to do so at once, and not only when an ending has to be compared.
         """
         self.oracle.learn(order, seen.ending)
+        self._drawn[order] = self._drawn_by(seen)
         self._first = self._first or (order, seen)
         if repeat or seen.advances:
             await self._repeat()
@@ -158,10 +161,30 @@ class Judge:
         if self.has_rule:
             return self.oracle.conflict(seen.ending, None)
         violation = self.oracle.judge(seen.ending)
-        if violation is None or violation.nearest is None or not once_more or violation.nearest in self._run_twice:
+        if violation is None or violation.nearest is None:
             return violation
-        self.oracle.learn(violation.nearest, (await self.serially(violation.nearest)).ending)
+        if once_more and violation.nearest not in self._run_twice:
+            self.oracle.learn(violation.nearest, (await self.serially(violation.nearest)).ending)
+            violation = self.oracle.judge(seen.ending)
+        return await self._judge_draws(seen, violation)
+
+    async def _judge_draws(self, seen: Seen, violation: Violation | None) -> Violation | None:
+        """Look again at a run in which a call drew more, or less, than in the order that it is compared with.
+
+        One that repeats a transaction may draw a new token for it: which token that is says nothing.
+        """
+        if violation is None or violation.nearest is None:
+            return violation
+        nearest = violation.nearest
+        if self._drawn.get(nearest) in (None, self._drawn_by(seen)) or nearest in self._drawn_otherwise:
+            return violation
+        self._drawn_otherwise.add(nearest)
+        self.oracle.learn_draw(nearest, (await self.serially(nearest, 1)).ending)
         return self.oracle.judge(seen.ending)
+
+    def _drawn_by(self, seen: Seen) -> list[int]:
+        results = [seen.reports[call].result for call in self.calls]
+        return [result.drawn if result is not None else 0 for result in results]
 
     async def doubts(self, ending: Ending, writers: Mapping[str, Collection[int]]) -> set[str]:
         """Say why an ending that is explained may be wrong all the same, once the orders that tell were run."""

@@ -152,6 +152,14 @@ class Oracle:
                 self._scheme = replace(self._scheme, weak={**self._scheme.weak, **weak})
         self._views.clear()
 
+    def learn_draw(self, order: Order, ending: Ending) -> None:
+        """Take in how an order that was learnt ends where the calls draw other random numbers."""
+        known = self._serial[order][0]
+        weak = _weaker(self._exact, partial(_facts, known, order), partial(_facts, ending, order), "chance")
+        if weak is not None:
+            self._scheme = replace(self._scheme, weak={**self._scheme.weak, **weak})
+            self._views.clear()
+
     def renumber(self, order: Order, ending: Ending, numbers: Sequence[Numbers]) -> Renumbered:
         """Take in how the one order that was learnt ends with counters moved, unless it does other things then."""
         found = self._serial[order][0]

@@ -185,10 +185,15 @@ def take(worker: int, decision: Decision, steps: list[Step]) -> Operation:
 
 
 class Serial:
-    """Lets one call after another run to its end."""
+    """Lets one call after another run to its end.
 
-    def __init__(self, order: Sequence[int]) -> None:
+    Args:
+        draw: Which of the random numbers that the calls might draw they are to draw.
+    """
+
+    def __init__(self, order: Sequence[int], draw: int = 0) -> None:
         self._order = order
+        self.draw = draw
         self.steps: list[Step] = []
 
     def choose(self, decision: Decision) -> int | None:

@@ -35,6 +35,7 @@ NO_HARM = {
     "a time of the database": Case(twice(luck.like_with_time_of_database), NO_RACE),
     "a token that is written once": Case(twice(luck.make_token_once, source="uuid4"), SAFE),
     "a token of each": Case(twice(luck.bill_with_token), SAFE),
+    "a token of each attempt": Case(twice(luck.register), {"postgresql-RC": NO_RACE, "mysql-RC": NO_RACE}),
     "a text beside which the other writes a time": Case(does("touch:1", "note_time:2"), SAFE),
 }
 

@@ -8,12 +8,13 @@ import time
 import uuid
 from typing import Any
 
+from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.crypto import get_random_string
 
-from tests.project.office.models import Bill, Post
+from tests.project.office.models import Bill, Handle, Post
 
 SOURCES = {
     "uuid4": lambda: uuid.uuid4().hex,
@@ -68,6 +69,19 @@ def number_with_token(using: str) -> dict[str, Any]:
 
 def bill_with_token(using: str) -> str:
     return Bill.objects.using(using).create(code=uuid.uuid4().hex).code
+
+
+def register(using: str) -> tuple[int, str]:
+    """Take the next number, and try again with a new token where somebody else was quicker."""
+    while True:
+        number, token = Handle.objects.using(using).count() + 1, uuid.uuid4().hex
+        try:
+            with transaction.atomic(using):
+                Handle.objects.using(using).create(name=f"number {number}")
+                Post.objects.using(using).create(likes=number, token=token)
+        except IntegrityError:
+            continue
+        return number, token
 
 
 def take_down(using: str) -> None:
