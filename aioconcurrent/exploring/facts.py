@@ -19,7 +19,7 @@ from .parts import Leaf, Position, answer, as_key, attributes, leaves, parsed, s
 Row = Mapping[str, Any]
 Tables = Mapping[str, Sequence[Row]]
 Place = tuple[Position, int, str]  # a position whatever the index in a list, the part of a text, and the type
-Cause = Literal["chance", "keys"]
+Cause = Literal["chance", "keys", "draws"]
 
 CHANCE = "made by chance"  # no table's name
 CACHE = "cache "  # what the names of tables begin with that are none
@@ -186,7 +186,7 @@ class Scheme:
         cause = self.weak.get(place_of(leaf))
         if cause is None:
             return leaf
-        if cause == "keys" or _is_wide(leaf.value):
+        if cause != "chance" or _is_wide(leaf.value):
             return replace(leaf, value=Ref(CHANCE, as_key(leaf.value)))
         return replace(leaf, value=Some(type(leaf.value).__name__))
 

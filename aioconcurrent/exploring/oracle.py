@@ -62,6 +62,7 @@ _COMPARED: Mapping[Cause, str] = {
     "chance": "was compared only by its type, by being NULL or not, as at the start or not, and by what equals it: it "
     "differs between two runs of one order, as what a database or a service outside makes",
     "keys": "was compared only by what equals it: it is made from the number of a key",
+    "draws": "was compared only by what equals it: it is drawn, and a call draws more or less in some order",
 }
 _ORDERS_COMPARED = 24  # enough to say which serial ending is nearest, or that all are alike
 
@@ -155,9 +156,9 @@ class Oracle:
     def learn_draw(self, order: Order, ending: Ending) -> None:
         """Take in how an order that was learnt ends where the calls draw other random numbers."""
         known = self._serial[order][0]
-        weak = _weaker(self._exact, partial(_facts, known, order), partial(_facts, ending, order), "chance")
+        weak = _weaker(self._scheme, partial(_facts, known, order), partial(_facts, ending, order), "draws")
         if weak is not None:
-            self._scheme = replace(self._scheme, weak={**self._scheme.weak, **weak})
+            self._scheme = replace(self._scheme, weak=weak)
             self._views.clear()
 
     def renumber(self, order: Order, ending: Ending, numbers: Sequence[Numbers]) -> Renumbered:
