@@ -222,7 +222,7 @@ class Replay:
             if number < len(self._schedule.marks.rstrip(OPEN)):
                 self._depart(number, self._last or 0, None)
             return None
-        self._last = worker = self._follow(number, decision, unforced(decision.ready, self._last))
+        self._last = worker = self._follow(number, decision, self._default(number, decision.ready))
         operation = take(worker, decision, self.steps)
         if operation == START:
             return worker
@@ -231,6 +231,14 @@ class Replay:
         if marks and marks[number : number + 1] != mark and OPEN not in marks[: number + 1]:
             self._depart(number, worker, operation)
         return worker
+
+    def _default(self, number: int, ready: Collection[int]) -> int:
+        """Who goes where nothing is planned: the last, but past the first round of a loop all in turn."""
+        marks = self._schedule.marks
+        if OPEN not in marks or number < len(marks.rstrip(OPEN)):
+            return unforced(ready, self._last)
+        last = -1 if self._last is None else self._last
+        return min(ready, key=lambda call: (call <= last, call))
 
     def _follow(self, number: int, decision: Decision, default: int) -> int:
         if number >= len(self._schedule.choices):
