@@ -234,7 +234,7 @@ class _Reader:
 
     def _keyed(self) -> frozenset[str]:
         where = self.tree.args.get("where")
-        if where is None:
+        if not isinstance(where, exp.Where):  # of an INSERT some versions have a flag there
             return frozenset()
         condition = where.this.unnest()
         conditions = condition.flatten() if isinstance(condition, exp.And) else [condition]
