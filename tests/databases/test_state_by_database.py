@@ -46,7 +46,7 @@ def test_a_locked_file_is_an_error_and_no_hang(database: str, opened: Open, monk
 @on_postgresql
 def test_columns_of_every_kind_come_back(database: str, opened: Open, made: Make) -> None:
     made(
-        ("CREATE TYPE mood AS ENUM ('sad', 'happy')", "DROP TYPE mood"),
+        ("CREATE TYPE mood AS ENUM ('sad', 'happy')", "DROP TYPE mood CASCADE"),
         (
             """CREATE TABLE "Odd ""One" (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, moods mood[], "T" jsonb,
             t timestamptz, half integer GENERATED ALWAYS AS (id / 2) STORED, r int4range, dropped integer)""",
