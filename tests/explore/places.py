@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from tests.project.databases import on, thorough
+from tests.project.databases import changed_options, on, thorough
 
 
 @dataclass(frozen=True)
@@ -24,20 +24,15 @@ class Place:
     @contextmanager
     def entered(self) -> Iterator[None]:
         """Have connections use the options, those of this process too."""
-        connection = connections[self.alias]
-        before = connection.settings_dict["OPTIONS"]
         if not self.options:
             yield
             return
-        connection.close()
-        connection.settings_dict["OPTIONS"] = {**before, **self._resolved()}
         try:
-            yield
+            with changed_options(self.alias, **self._resolved()):
+                yield
         finally:
-            connection.close()
-            connection.settings_dict["OPTIONS"] = before
             if "init_command" in self.options:
-                with connection.cursor() as cursor:
+                with connections[self.alias].cursor() as cursor:
                     cursor.execute("PRAGMA journal_mode = DELETE")
 
     def _resolved(self) -> dict[str, Any]:

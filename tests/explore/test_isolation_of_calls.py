@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from django.db import connections
 
 from aioconcurrent.sync import explore
-from tests.project.databases import on
+from tests.project.databases import changed_options, on
 from tests.project.shop import scripts
 from tests.project.shop.models import Account
 
@@ -21,24 +20,10 @@ on_mysql = pytest.mark.parametrize("database", on("mysql"))
 
 
 @contextmanager
-def options(alias: str, **changes: Any) -> Iterator[None]:
-    """Have connections use these options, those of this process too."""
-    connection = connections[alias]
-    before = connection.settings_dict["OPTIONS"]
-    connection.close()
-    connection.settings_dict["OPTIONS"] = {**before, **changes}
-    try:
-        yield
-    finally:
-        connection.close()
-        connection.settings_dict["OPTIONS"] = before
-
-
-@contextmanager
 def default_level(alias: str, way: str, level: str) -> Iterator[str]:
     """Make this level the usual one in one of the ways; returns what a transaction has to run first."""
     if way == "options":
-        with options(alias, options="-c default_transaction_isolation=" + level.replace(" ", r"\ ")):
+        with changed_options(alias, options="-c default_transaction_isolation=" + level.replace(" ", r"\ ")):
             yield ""
     elif way == "statement":
         yield f"SET TRANSACTION ISOLATION LEVEL {level}"
@@ -84,7 +69,8 @@ def test_the_same_waits_and_succeeds_where_each_statement_has_its_snapshot(datab
 @pytest.mark.parametrize(("level", "verdict"), [("READ COMMITTED", "race"), ("REPEATABLE READ", "no race")])
 def test_mariadb_repeats_a_read_where_its_session_says_so(database: str, level: str, verdict: str) -> None:
     query = "SELECT balance FROM shop_account WHERE id = 1"
-    with options(database, isolation_level=None, init_command=f"SET SESSION TRANSACTION ISOLATION LEVEL {level}"):
+    command = f"SET SESSION TRANSACTION ISOLATION LEVEL {level}"
+    with changed_options(database, isolation_level=None, init_command=command):
         found = explore(
             (scripts.run_in_atomic, [query, query], {"using": database}),
             (scripts.run, [ADD], {"using": database}),

@@ -1,6 +1,7 @@
 """How a test chooses among the project's databases and reaches them from a coroutine."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 import anyio.to_thread
@@ -29,6 +30,20 @@ def _mark(alias: str) -> pytest.MarkDecorator:
     if alias == "mysql" and not servers.find_mysql():
         return pytest.mark.skip(reason=servers.NO_MYSQL)
     return pytest.mark.django_db(transaction=True, databases=[alias])
+
+
+@contextmanager
+def changed_options(alias: str, **options: Any) -> Iterator[None]:
+    """Have connections use these options as well, those of this process too."""
+    connection = connections[alias]
+    before = connection.settings_dict["OPTIONS"]
+    connection.close()
+    connection.settings_dict["OPTIONS"] = {**before, **options}
+    try:
+        yield
+    finally:
+        connection.close()
+        connection.settings_dict["OPTIONS"] = before
 
 
 class ThreadOfQueries:

@@ -16,7 +16,7 @@ from pytest_django import Settings
 from aioconcurrent.sync import explore
 from tests import servers
 from tests.conftest import BACKENDS
-from tests.project.databases import on
+from tests.project.databases import changed_options, on
 from tests.project.office import names
 from tests.project.office.models import Handle
 from tests.project.office.statements import sql
@@ -28,22 +28,8 @@ LOOKS = [(names.look_then_lock, {"using": "mysql"}), (names.add, {"using": "mysq
 
 
 @contextmanager
-def changed(alias: str, **options: object) -> Iterator[None]:
-    """Have new connections use these options as well."""
-    connection = connections[alias]
-    before = connection.settings_dict["OPTIONS"]
-    connection.close()
-    connection.settings_dict["OPTIONS"] = {**before, **options}
-    try:
-        yield
-    finally:
-        connection.close()
-        connection.settings_dict["OPTIONS"] = before
-
-
-@contextmanager
 def by_options() -> Iterator[None]:
-    with changed("postgresql", options="-c default_transaction_isolation=repeatable\\ read"):
+    with changed_options("postgresql", options="-c default_transaction_isolation=repeatable\\ read"):
         yield
 
 
@@ -86,7 +72,8 @@ def test_the_isolation_may_be_set_in_a_transaction(database: str) -> None:
 @pytest.mark.parametrize(("level", "verdict"), [("REPEATABLE READ", RACE), ("READ COMMITTED", SAFE)])
 def test_the_isolation_of_a_session_is_asked_of_mariadb(database: str, level: str, verdict: str) -> None:
     fill(database)
-    with changed(database, isolation_level=None, init_command=f"SET SESSION TRANSACTION ISOLATION LEVEL {level}"):
+    command = f"SET SESSION TRANSACTION ISOLATION LEVEL {level}"
+    with changed_options(database, isolation_level=None, init_command=command):
         assert_verdict(explore(*LOOKS), verdict)
 
 

@@ -12,13 +12,12 @@ from django.db import connections
 
 from aioconcurrent.sync import explore
 from tests.explore.places import Place
-from tests.project.databases import on
+from tests.project.databases import changed_options, on
 from tests.project.office import waits
 from tests.project.office.models import Post
 from tests.project.office.statements import sql
 from tests.truth.cases import RACE, SAFE, Call, Case, assert_verdict, at_places, twice
 from tests.truth.judge import fill
-from tests.truth.test_names import changed
 
 CONFLICT = "race: unhandled conflict"
 SQLITE = ("file", "file-immediate", "file-wal")
@@ -53,7 +52,7 @@ def test_a_writer_waits_for_readers_and_fails_only_as_it_really_would(case: Case
 def test_coroutines_do_not_sit_out_the_busy_timeout(database: str) -> None:
     fill(database)
     call = (waits.take_async, {"using": database})
-    with changed(database, timeout=20):
+    with changed_options(database, timeout=20):
         assert_verdict(explore(call, call), SAFE)
 
 
