@@ -19,6 +19,7 @@ from .parts import Leaf, Position, answer, as_key, attributes, leaves, parsed, s
 Row = Mapping[str, Any]
 Tables = Mapping[str, Sequence[Row]]
 Place = tuple[Position, int, str]  # a position whatever the index in a list, the part of a text, and the type
+Spot = tuple[Position, int]  # a position, whoever of the calls it is that returned it, and the part of a text
 Cause = Literal["chance", "keys", "draws"]
 
 CHANCE = "made by chance"  # no table's name
@@ -95,6 +96,10 @@ class Start:
             return None
         return target
 
+    def is_key(self, position: Position) -> bool:
+        """Whether what stands in a column is always a key that the database gave."""
+        return len(position) == 3 and position[0] == "row" and self._target(*map(str, position[1:])) is not None
+
     def _target(self, table: str, column: str) -> str | None:
         """The table whose automatic keys the column holds."""
         seen = set()
@@ -117,12 +122,14 @@ class Scheme:
         ignored: Tables, and columns of tables, that are left out; None stands for all columns.
         numbers: Where the counters of keys were moved to.
         weak: Places whose values differ between two runs of one order, and why.
+        after: Spots that hold the number after a key, and not a key.
     """
 
     start: Start
     ignored: Collection[tuple[str, str | None]] = ()
     numbers: Sequence[Numbers] = ()
     weak: Mapping[Place, Cause] = field(default_factory=dict)
+    after: Collection[Spot] = ()
 
     @property
     def moved(self) -> set[str]:
@@ -167,6 +174,20 @@ class Scheme:
         for leaf in self._leaves(position, value):
             yield leaf if leaf in old else self._read(leaf)
 
+    def either(self, facts: Facts) -> set[Spot]:
+        """The spots of numbers that equal the key of one new row and are one more than that of another."""
+        keys = refs_in(facts)
+        return {
+            spot_of(leaf)
+            for fact in facts
+            for leaf in fact.leaves
+            if isinstance(leaf.value, Ref)
+            and isinstance(leaf.value.key, int)
+            and leaf.value.table in self.moved
+            and Ref(leaf.value.table, leaf.value.key - 1) in keys
+            and not self.start.is_key(leaf.position)
+        }
+
     def leaves(self, position: Position, value: Any) -> Iterator[Leaf]:
         """The parts of a value that stands in no column."""
         return map(self._read, self._leaves(position, value))
@@ -181,8 +202,8 @@ class Scheme:
                 yield leaf
 
     def _read(self, leaf: Leaf) -> Leaf:
-        if (table := self._number(leaf.value)) is not None:
-            return replace(leaf, value=Ref(table, as_number(leaf.value)))
+        if (number := as_number(leaf.value)) is not None and (table := self._number(number)) is not None:
+            return replace(leaf, value=Ref(table, number - 1 if spot_of(leaf) in self.after else number))
         cause = self.weak.get(place_of(leaf))
         if cause is None:
             return leaf
@@ -249,6 +270,12 @@ def place_of(leaf: Leaf) -> Place:
     begin = 2 if leaf.position[:1] == ("outcome",) else 1  # behind the number of the call
     position = tuple("*" if isinstance(each, int) else each for each in leaf.position[begin:])
     return (*leaf.position[:begin], *position), leaf.part, type(leaf.value).__name__
+
+
+def spot_of(leaf: Leaf) -> Spot:
+    """Where the leaf stands, whatever the call."""
+    position = leaf.position
+    return ("outcome", "*", *position[2:]) if position[:1] == ("outcome",) else position, leaf.part
 
 
 def is_weak(leaf: Leaf) -> bool:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from functools import partial
-from itertools import islice, permutations
+from itertools import combinations, islice, permutations
 from math import factorial
 from typing import Any, Literal
 
@@ -40,6 +40,7 @@ from .facts import (
     Ref,
     Scheme,
     Some,
+    Spot,
     Start,
     Tables,
     as_number,
@@ -64,6 +65,7 @@ _COMPARED: Mapping[Cause, str] = {
     "keys": "was compared only by what equals it: it is made from the number of a key",
     "draws": "was compared only by what equals it: it is drawn, and a call draws more or less in some order",
 }
+_SPOTS_READ_BOTH_WAYS = 6  # of which all sets are tried
 _ORDERS_COMPARED = 24  # enough to say which serial ending is nearest, or that all are alike
 
 
@@ -73,6 +75,7 @@ class _Reading(Enum):
     EXACT = auto()  # what is made from keys counts as it is
     WEAK = auto()  # it counts by what equals it
     LOOSE = auto()  # numbers that equal a new key are keys, where counters could not be moved
+    AFTER = auto()  # a number that equals a new key may be the one after another key
 
 
 class Renumbered(Enum):
@@ -127,7 +130,7 @@ class Oracle:
         self._refusals = refusals
         self._scheme = Scheme(Start(keys, start), ignored, numbers)
         self._serial: dict[Order, list[Ending]] = {(): [Ending((), {})]}
-        self._views: dict[tuple[Order, _Reading], _View] = {}
+        self._views: dict[tuple[Order, _Reading, frozenset[Spot]], _View] = {}
         self.unsteady: set[Order] = set()  # orders that did not end twice alike, however they were compared
 
     def orders(self) -> Iterator[Order]:
@@ -254,6 +257,8 @@ class Oracle:
             return set()
         if explanation.reading is _Reading.LOOSE:
             return {"the keys of new rows are numbers that other values have, too"}
+        if explanation.reading is _Reading.AFTER:
+            return {"a number is the key of one new row and follows that of another, and may stand for either"}
         if len(explanation.orders) == factorial(len(explanation.calls)):
             return set()
         scheme = self._exact if explanation.reading is _Reading.EXACT else self._scheme
@@ -287,19 +292,36 @@ class Oracle:
         return tuple(call for call in self._calls if not isinstance(errors.get(call), self._refusals))
 
     def _explanation(self, ending: Ending) -> "_Explanation | None":
-        for reading in _Reading:
-            for calls in dict.fromkeys((self._kept(ending), self._calls)):
+        compared = tuple(dict.fromkeys((self._kept(ending), self._calls)))
+        for reading in (_Reading.EXACT, _Reading.WEAK, _Reading.LOOSE):
+            for calls in compared:
                 orders = self._view(calls, reading).explaining(ending)
                 if orders:
                     return _Explanation(reading, calls, orders)
+        for calls in compared:
+            for after in self._after_keys(calls, ending):
+                orders = self._view(calls, _Reading.AFTER, after).explaining(ending)
+                if orders:
+                    return _Explanation(_Reading.AFTER, calls, orders)
         return None
 
-    def _view(self, calls: Order, reading: _Reading) -> "_View":
-        if (calls, reading) not in self._views:
+    def _after_keys(self, calls: Order, ending: Ending) -> Iterator[frozenset[Spot]]:
+        """Sets of spots that may hold numbers after keys, and not keys."""
+        spots = self._scheme.either(self._view(calls, _Reading.WEAK).facts_of(ending))
+        if len(spots) > _SPOTS_READ_BOTH_WAYS:
+            yield frozenset(spots)
+            return
+        for count in range(1, len(spots) + 1):
+            yield from map(frozenset, combinations(sorted(spots, key=repr), count))
+
+    def _view(self, calls: Order, reading: _Reading, after: frozenset[Spot] = frozenset()) -> "_View":
+        view = self._views.get((calls, reading, after))
+        if view is None:
             known = [(order, end) for order, ends in self._serial.items() if set(order) == set(calls) for end in ends]
-            scheme = self._exact if reading is _Reading.EXACT else self._scheme
-            self._views[calls, reading] = _View(scheme, calls, known, reading is _Reading.LOOSE)
-        return self._views[calls, reading]
+            scheme = self._exact if reading is _Reading.EXACT else replace(self._scheme, after=after)
+            view = _View(scheme, calls, known, reading is _Reading.LOOSE)
+            self._views[calls, reading, after] = view
+        return view
 
     def _nearest(self, ending: Ending) -> tuple[Order, tuple[Difference, ...]]:
         view = self._view(self._kept(ending), _Reading.WEAK)

@@ -229,6 +229,28 @@ def test_one_number_given_twice_is_a_race_though_it_was_made_from_a_key(write: C
     assert oracle.judge(numbered(write, where_moved, "a", "b", (0, 0))) is not None
 
 
+def billed(key: Callable[[int], int], order: str, between: bool = False, seen: int | None = None) -> Ending:
+    """A adds a bill and one with a code from the key of the first, B one with a code from the last key that it saw."""
+    places = {"ab": (1, 2, 3), "ba": (2, 3, 1)}[order] if not between else (1, 3, 2)
+    once, coded, other = map(key, places)
+    last = {"ab": key(2), "ba": 0}[order] if seen is None else seen
+    rows = [(once, "once"), (coded, f"2024/{once + 1}"), (other, f"2024/{last + 1}")]
+    return Ending((None, None), {"ticket": [{"id": key, "name": name} for key, name in sorted(rows)]})
+
+
+def test_a_number_after_a_key_may_be_another_key_by_luck() -> None:
+    oracle = Oracle(2, SHOP, {})
+    oracle.learn((0, 1), billed(where_found, "ab"))
+    oracle.renumber((0, 1), billed(where_moved, "ab"), NUMBERS)
+    oracle.learn((1, 0), billed(where_moved, "ba"))
+    lucky = billed(where_moved, "ba", between=True)
+    assert oracle.judge(lucky) is None
+    assert oracle.doubts(lucky, {}) == {
+        "a number is the key of one new row and follows that of another, and may stand for either"
+    }
+    assert oracle.judge(billed(where_moved, "ba", between=True, seen=where_moved(1))) is not None
+
+
 def test_a_number_that_only_happens_to_be_a_key_is_still_a_number() -> None:
     def counted(key: Callable[[int], int], first: str, second: str, numbers: Sequence[int] = (1, 2)) -> Ending:
         names = zip((1, 2), (first, second), numbers, strict=True)

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from django.core.cache import cache
 from django.db import OperationalError, connections
 
 from tests.explore.places import Place
@@ -207,7 +206,6 @@ CASES = {
 
 @pytest.mark.parametrize(("case", "place"), at_places(CASES, core=("postgresql-RC",)), indirect=["place"])
 def test_a_report_is_a_race_and_what_mended_it_is_none(case: Case, place: Place, redis: str) -> None:
-    cache.clear()
     case.check(place)
 
 
