@@ -9,10 +9,12 @@ are compared as they are.
 
 The first serial order is run twice, the second time with the counters of the keys
 moved (see `numbers`), where they stay: from then on a number tells by its value
-whether it is a key.  What else differs between two runs of one order is *weak*: made by
-chance, it is compared by its type, by whether it is as at the start, and, if it is wide
-enough to be made but once, by what equals it; made from a key, as a hash of one is, by
-what equals it.
+whether it is a key.  The number after a key may be another key by luck: an ending that
+only that reading explains is no race, and doubted.
+
+What else differs between two runs of one order is *weak*: made by chance, it is compared
+by its type, by whether it is as at the start, and, if it is wide enough to be made but
+once, by what equals it; made from a key, as a hash of one is, by what equals it.
 
 With a rule of the caller none of that applies: `broken_rule` alone decides.
 """
