@@ -12,7 +12,10 @@ from ._calls import Target, parsed, repeated
 from ._loops import current_backend, outside_loop
 from ._options import current_options
 from ._project import uses_django
-from ._question import question
+from ._question import ADVICE, question
+from ._signatures import naming_unknown
+from ._unawaited import explaining
+from ._unread import hand_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -37,6 +40,7 @@ async def call_concurrently(
 async def call_concurrently(
     concurrency: int, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
 ) -> Outcomes[T]: ...
+@explaining
 async def call_concurrently(concurrency: int, function: Target, /, *args: Any, **kwargs: Any) -> Outcomes[Any]:
     """Call `function` that many times at the same moment, each time in a process of its own.
 
@@ -55,18 +59,22 @@ async def call_concurrently(concurrency: int, function: Target, /, *args: Any, *
 
     Raises:
         ValueError: `concurrency` is below 1, or a string target is malformed.
-        TypeError: `concurrency` is no integer, or `function` is not callable.
+        TypeError: `concurrency` is no integer, `function` is not callable, or it does not take the arguments.
         UnpicklableError: An argument or a changed setting cannot travel to another process.
+        UncommittedDataError: The caller is inside `atomic()`, and a call has tried to connect.
+        NotATestDatabaseError: A call has tried to connect to what is no test database.
+        NoTerminalError: A call has come upon a `breakpoint()` that nobody could talk to.
     """
     return await _make(repeated(concurrency, function, args, kwargs))
 
 
+@explaining
 async def make_concurrent_calls(*calls: object) -> Outcomes[Any]:
     """Make different calls at the same moment, each in a process of its own.
 
     Args:
-        *calls: Each `(function, kwargs)`, `(function, args, kwargs)` or
-            `functools.partial(function, ...)`.
+        *calls: Each `(function, kwargs)`, `(function, args)`, `(function, args, kwargs)`,
+            `functools.partial(function, ...)`, or a function alone.
 
     Returns:
         One item per call, in order: what the call returned, or a `WrappedError`
@@ -74,12 +82,15 @@ async def make_concurrent_calls(*calls: object) -> Outcomes[Any]:
 
     Raises:
         ValueError: There are no calls, or a string target is malformed.
-        TypeError: A call has none of these forms, or its target is not callable.
+        TypeError: A call has none of these forms, its target is not callable, or does not take the arguments.
         UnpicklableError: An argument or a changed setting cannot travel to another process.
+        UncommittedDataError: And others, as for `call_concurrently`.
     """
     return await _make(parsed(calls))
 
 
+@explaining
+@naming_unknown(ADVICE)
 async def explore(
     *calls: object,
     check: Callable[[Outcomes[Any]], Any] | None = None,
@@ -88,6 +99,7 @@ async def explore(
     max_schedules: int | None = None,
     max_seconds: float | None = None,
     preemptions: int | None = None,
+    remedies: bool = False,
 ) -> Exploration:
     """Step the calls from SQL statement to SQL statement, through every order that matters, until one goes wrong.
 
@@ -96,8 +108,7 @@ async def explore(
     now are put back before each run and at the end.
 
     Args:
-        *calls: At least two, each `(function, kwargs)`, `(function, args, kwargs)` or
-            `functools.partial(function, ...)`.
+        *calls: At least two, written as for `make_concurrent_calls`.
         check: Decides instead, called after each run with its outcomes while the rows are as the
             run has left them: an order goes wrong if it returns False or raises AssertionError.
         refusals: Exceptions by which a call may refuse: it then counts as not having been made.
@@ -107,6 +118,8 @@ async def explore(
         max_seconds: How long all may take, by default 60 s.
         preemptions: Leave out orders in which calls are stopped more often than this, although they
             could go on; by default none is left out.
+        remedies: Explore the calls of a race again, in one transaction each: with the read locked, and at
+            other isolation levels; `counterexample.remedies` has what came of it.
 
     Returns:
         The verdict, and the order that goes wrong, if there is one.
@@ -118,6 +131,9 @@ async def explore(
         UnpicklableError: An argument or a changed setting cannot travel to another process.
         StateError: The rows cannot be read or put back.
         ProbeNotPermittedError: The database's user may not see who waits for locks.
+        UnexplorableDatabaseError: A database is of an engine on which calls cannot be stepped.
+        PooledSessionError: A pooler stands before the database.
+        NoConnectionLeftError: The server has none left for one of the calls, or for the exploration.
     """
     return await _explore(
         question(
@@ -128,10 +144,13 @@ async def explore(
             max_schedules=max_schedules,
             max_seconds=max_seconds,
             preemptions=preemptions,
+            remedies=remedies,
         )
     )
 
 
+@explaining
+@naming_unknown(ADVICE)
 async def replay(
     token: str,
     /,
@@ -161,14 +180,18 @@ async def replay(
         UnpicklableError: An argument or a changed setting cannot travel to another process.
         StateError: The rows cannot be read or put back.
         ProbeNotPermittedError: The database's user may not see who waits for locks.
+        UnexplorableDatabaseError: A database is of an engine on which calls cannot be stepped.
+        PooledSessionError: A pooler stands before the database.
+        NoConnectionLeftError: The server has none left for one of the calls, or for the exploration.
     """
     return await _explore(question(calls, check=check, refusals=refusals, ignore=ignore, token=token))
 
 
 async def _explore(asked: Question) -> Exploration:
     from ._explore import run_exploration
+    from ._own_loop import run_awaited
 
-    return await run_exploration(asked, await _look(), _in_database_thread)
+    return hand_over(await run_awaited(run_exploration, asked, await _look(), in_caller=_in_database_thread))
 
 
 async def _make(calls: Sequence[Call]) -> Outcomes[Any]:
@@ -176,10 +199,11 @@ async def _make(calls: Sequence[Call]) -> Outcomes[Any]:
     if options.start_method == "inline":
         from ._inline import run_inline
 
-        return await _in_database_thread(run_inline, calls, options, current_backend() or "asyncio")
+        return hand_over(await _in_database_thread(run_inline, calls, options, current_backend() or "asyncio"))
+    from ._own_loop import run_awaited
     from ._race import run_race
 
-    return await run_race(calls, options, await _look())
+    return hand_over(await run_awaited(run_race, calls, options, await _look(), in_caller=_in_database_thread))
 
 
 async def _look() -> list[View]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import reprlib
 import sys
 from dataclasses import dataclass
@@ -9,17 +10,22 @@ from functools import partial, reduce
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from . import _pickling
+from ._signatures import cannot_be_made, misfit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 Target: TypeAlias = "Callable[..., Any] | str"
 
+METHODS = ("get", "post", "put", "patch", "delete", "head", "options", "trace")  # of HTTP, and of test clients
+
 # Attributes that a function may have: what is called with its arguments before the common start, and what
 # names the modules that it will import.  No mock has attributes with such names.
 READY, MODULES = "__aioconcurrent_ready__", "__aioconcurrent_modules__"
 
-_FORMS = "(function, kwargs), (function, args, kwargs), or functools.partial(function, ...)"
+_FORMS = (
+    "(function, kwargs), (function, args), (function, args, kwargs), functools.partial(function, ...), or a function"
+)
 _SHOWN = (int, float, bool, str, bytes, type(None))
 
 
@@ -94,7 +100,7 @@ def repeated(concurrency: int, function: Target, args: tuple[Any, ...], kwargs: 
 
 
 def parsed(calls: Sequence[object]) -> list[Call]:
-    """Return the calls written as `(function, kwargs)`, `(function, args, kwargs)` or `functools.partial`.
+    """Return the calls, written in one of the forms that there are.
 
     Raises:
         ValueError: There are none, or a string target is malformed.
@@ -131,8 +137,32 @@ def check_target(target: object, what: str) -> None:
         module, colon, path = target.partition(":")
         if not (colon and all(part.isidentifier() for part in (*module.split("."), *path.split(".")))):
             raise ValueError(f'{what} is {target!r}; a string target has the form "package.module:function".')
+    elif inspect.iscoroutine(target):
+        target.close()  # or Python warns that nobody has awaited it
+        name = target.__qualname__
+        raise TypeError(
+            f"{what} is a coroutine, which {name}(...) has made. Pass the function itself, {name}, with its arguments "
+            "beside it."
+        )
     elif not callable(target):
-        raise TypeError(f'{what} is {target!r}, which is not callable; pass a function or "package.module:function".')
+        raise TypeError(
+            f'{what} is {target!r}, which is not callable; pass a function or "package.module:function", and not what '
+            "a function returns."
+        )
+    elif _is_request(target):
+        method = getattr(target, "__name__", "get")
+        raise TypeError(
+            f"{what} is a method of a test client, whose responses cannot travel. Call "
+            f'aioconcurrent.http.request: (request, ["{method}", "/path/"], {{"data": ...}}), with '
+            "`from aioconcurrent.http import request`."
+        )
+
+
+def _is_request(target: Any) -> bool:
+    """Whether it makes a request with a test client of Django's."""
+    kinds = type(getattr(target, "__self__", None)).__mro__
+    is_of_client = any(kind.__module__ == "django.test.client" and kind.__name__.endswith("Client") for kind in kinds)
+    return is_of_client and target.__name__ in METHODS
 
 
 def _parse(call: object, number: int) -> tuple[Target, tuple[Any, ...], Mapping[str, Any]]:
@@ -144,7 +174,22 @@ def _parse(call: object, number: int) -> tuple[Target, tuple[Any, ...], Mapping[
             return function, (), kwargs
         case (function, (tuple() | list()) as args, dict() as kwargs):
             return function, tuple(args), kwargs
-    raise TypeError(f"Call {number} is {call!r}; a call is {_FORMS}.")
+        case (function, (tuple() | list()) as args) if callable(function) or isinstance(function, str):
+            return function, tuple(args), {}
+    if callable(written) or inspect.iscoroutine(written):
+        return written, (), {}
+    raise TypeError(f"Call {number} is {call!r}; a call is {_FORMS}.{_advice(call)}")
+
+
+def _advice(call: object) -> str:
+    """What was probably meant by what is no call."""
+    if call is ...:
+        return ' "..." stands for the calls that the order was found with: write them in its place.'
+    if isinstance(call, int):
+        return f" For {call} calls that are alike write *[(function, kwargs)] * {call}."
+    if isinstance(call, tuple | list) and call and all(isinstance(each, tuple | partial) for each in call):
+        return " A list of calls is passed with a star, as *calls."
+    return ""
 
 
 def _numbered(calls: Sequence[tuple[Target, tuple[Any, ...], Mapping[str, Any]]]) -> list[Call]:
@@ -152,7 +197,11 @@ def _numbered(calls: Sequence[tuple[Target, tuple[Any, ...], Mapping[str, Any]]]
         check_target(function, f"The target of call {number} of {len(calls)}")
         if not all(isinstance(name, str) for name in kwargs):
             raise TypeError(f"The keyword arguments of call {number} must have strings as names: {dict(kwargs)!r}.")
-    return [Call(*call, number, len(calls)) for number, call in enumerate(calls, 1)]
+    numbered = [Call(*call, number, len(calls)) for number, call in enumerate(calls, 1)]
+    for call in numbered:
+        if reason := misfit(call.function, call.args, call.kwargs):
+            raise cannot_be_made(str(call), reason)
+    return numbered
 
 
 def _dotted(function: Any) -> str:

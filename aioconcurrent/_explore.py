@@ -3,42 +3,53 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import replace
+import os
+import threading
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import anyio.to_thread
 
-from . import _latest, _pickling
+from . import _latest, _outbox, _pickling
+from ._clock import ticking_loop
+from ._hidden import hidden_texts
+from ._mistakes import raise_mistakes
 from ._outcomes import Outcomes
-from ._race import capture, end_sessions, launching, mentioned, outcomes_of, pack, relay
+from ._own_loop import on_errand
+from ._race import capture, context_of, end_sessions, launching, mentioned, outcomes_of, pack, relay, take_effect
+from ._remedies import aliases_of, can_be_measured, changed_handoff, changed_question, changes, remedy
 from .databases import memory
 from .databases.explored import ExploredDatabases
+from .doubles.journey import Doubles
 from .engine.fork import BootFailedError
 from .engine.loaded import findable
-from .engine.surroundings import Surroundings
-from .engine.world import Context
-from .exceptions import UncommittedDataError
+from .exceptions import RealDatabaseError, UncommittedDataError, WrappedError
 from .exploring.explorer import Explorer, Limits, Referee
 from .exploring.oracle import broken_rule
+from .exploring.secrets import Secrets
 from .exploring.stage import staging
 from .report.progress import reporting
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 
     from ._calls import Call
+    from ._project import Project
     from ._question import Question
+    from ._race import InCaller
     from .databases.handoff import Handoff, View
     from .databases.memory import Loan
     from .engine.race import Report
-    from .exploring.exploration import Exploration
+    from .engine.wrapper import Result
+    from .exploring.exploration import Counterexample, Exploration, Remedy
     from .exploring.oracle import Violation
     from .exploring.schedule import Schedule
 
-    InCaller = Callable[..., Awaitable[Any]]
-
-_STEP = 10.0  # seconds for one step, or less if a call may take less
+_PAUSE = 0.01  # seconds between two looks whether another exploration is over
+_exploring = threading.Lock()
 
 
 async def run_exploration(question: Question, views: Sequence[View], in_caller: InCaller) -> Exploration:
@@ -53,39 +64,130 @@ async def run_exploration(question: Question, views: Sequence[View], in_caller: 
         UncommittedDataError: The caller is inside `atomic()`.
         StateError: The rows of a database cannot be read or put back.
         ProbeNotPermittedError: The database's user may not see who waits for locks.
+        UnexplorableDatabaseError: A database is of an engine on which calls cannot be stepped.
+        PooledSessionError: A pooler stands before the database.
+        RealDatabaseError: Calls may connect to any database.
+        RuntimeError: The rule of another exploration asks for this one.
+        NoConnectionLeftError: The server has none left for one of the calls, or for the exploration.
     """
-    with findable(mentioned(question.calls, question.options)):
-        return await _run(question, views, in_caller)
+    if question.options.allow_real_databases:
+        raise RealDatabaseError
+    with ticking_loop(), findable(mentioned(question.calls, question.options)):
+        async with _alone():
+            return await _run(question, views, in_caller)
+
+
+@asynccontextmanager
+async def _alone() -> AsyncIterator[None]:
+    """Wait for other explorations of this process: each would put back what the other has changed."""
+    if on_errand.get():
+        raise RuntimeError(
+            "explore() and replay() were called by the check of another exploration, whose rows are in place."
+        )
+    while not _exploring.acquire(blocking=False):  # noqa: ASYNC110 - the other one has a loop of its own
+        await anyio.sleep(_PAUSE)
+    try:
+        yield
+    finally:
+        _exploring.release()
+
+
+def _forget_in_fork() -> None:
+    """A fork of this process explores by itself."""
+    global _exploring
+    _exploring = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_fork)
 
 
 async def _run(question: Question, views: Sequence[View], in_caller: InCaller) -> Exploration:
-    calls, options = question.calls, question.options
-    tasks, modules = pack(calls, options, stepped=True, moment=question.moment)
     async with memory.lent(views) as loan:
-        project = replace(capture(views, loan, options), stepped=True)
+        project = replace(capture(views, loan, question.options), stepped=True)
         _refuse_uncommitted(project.databases)
-        context = Context(Surroundings.capture(), _pickling.dumps(project), modules)
+        doubles = Doubles.capture(leave_behind=question.options.prepare is not None)
+        session = _Session(project, doubles, in_caller, loan, opened=any(view.opened for view in views))
+        explored = await session.explore(question)
+        found = explored.found
+        if question.remedies and found.counterexample is not None:
+            remedies = await session.measure(question, found.counterexample, explored.databases)
+            found = replace(found, counterexample=replace(found.counterexample, remedies=remedies))
+    await in_caller(relay, question.calls, explored.shown, doubles)  # when a database in memory is the caller's again
+    return _latest.note(found)
+
+
+@dataclass(frozen=True)
+class _Explored:
+    """What came of an exploration; its databases are closed, and still know their names."""
+
+    found: Exploration
+    shown: list[Report]
+    refused: set[type[BaseException]]
+    databases: ExploredDatabases
+
+
+@dataclass(frozen=True)
+class _Session:
+    """Explores calls in the caller's surroundings, once or changed again."""
+
+    project: Project
+    doubles: Doubles
+    in_caller: InCaller
+    loan: Loan
+    opened: bool
+
+    async def explore(self, question: Question) -> _Explored:
+        calls, options, project = question.calls, question.options, self.project
+        tasks, modules = pack(calls, options, stepped=True, moment=question.moment)
+        context = context_of(project, modules, self.doubles, options)
         with ExploredDatabases(project.databases) as databases:
             await anyio.to_thread.run_sync(databases.identify)
-            if any(view.opened for view in views):
+            if self.opened:
                 await anyio.to_thread.run_sync(databases.open_likely)
             try:
                 async with (
                     launching(context, project.key, options, len(tasks)) as (launcher, start_up),
-                    staging(launcher, tasks, databases, start_up=start_up, limit=min(_STEP, options.timeout)) as stage,
+                    staging(launcher, tasks, databases, start_up=start_up, limit=options.step_limit) as stage,
                 ):
                     limits = Limits(options.max_schedules, options.max_seconds, question.preemptions)
-                    referee = _referee(question, in_caller, loan)
-                    texts = tuple(call.text for call in calls)
+                    referee = _referee(question, self.in_caller, self.loan, self.doubles)
+                    hidden = hidden_texts()
+                    texts = tuple(Secrets((), hidden).text(call.text) for call in calls)
                     with reporting(options.max_schedules) as progress:
                         explorer = Explorer(
-                            texts, _classes(calls), stage, databases, referee, limits, end_sessions, progress
+                            texts,
+                            _classes(calls),
+                            stage,
+                            databases,
+                            referee,
+                            limits,
+                            end_sessions,
+                            progress,
+                            hidden_texts(),
                         )
                         found = await _found(explorer, question.schedule)
             except BootFailedError as failure:
-                raise failure.args[0] from None
-            relay(calls, explorer.shown)
-    return _latest.note(found)
+                raise _tame(failure.args[0], "Starting the project") from None
+        return _Explored(found, explorer.shown, explorer.refused, databases)
+
+    async def measure(
+        self, question: Question, found: Counterexample, databases: ExploredDatabases
+    ) -> tuple[Remedy, ...]:
+        """Explore the calls again in each way that may prevent the race."""
+        from django.db import OperationalError
+
+        if not can_be_measured(question):
+            return ()
+        aliases = aliases_of(found, self.project.databases, databases.named)
+        remedies = []
+        for change in changes(found) if aliases else ():
+            handoff = changed_handoff(self.project.databases, change, aliases)
+            session = replace(self, project=replace(self.project, databases=handoff))
+            explored = await session.explore(changed_question(question, change, aliases))
+            repeats = any(issubclass(each, OperationalError) for each in explored.refused)
+            remedies.append(remedy(change, explored.found, repeats=repeats))
+        return tuple(remedies)
 
 
 async def _found(explorer: Explorer, schedule: Schedule | None) -> Exploration:
@@ -103,41 +205,76 @@ def _refuse_uncommitted(databases: Handoff) -> None:
         raise UncommittedDataError(alias)
 
 
-def _referee(question: Question, in_caller: InCaller, loan: Loan) -> Referee:
-    rule = partial(_ask, question.check, in_caller, loan) if question.check is not None else None
-    return Referee(partial(_outcomes_of, question.calls), question.refusals, question.ignored, rule)
+def _referee(question: Question, in_caller: InCaller, loan: Loan, doubles: Doubles) -> Referee:
+    if question.check is None:
+        return Referee(partial(_outcomes_of, question.calls), question.refusals, question.ignored)
+    rule = _Rule(question, in_caller, loan, doubles)
+    return Referee(rule.outcomes_of, question.refusals, question.ignored, rule.ask)
 
 
 def _outcomes_of(calls: Sequence[Call], reports: Sequence[Report], made: Collection[int]) -> Outcomes:
     """What those calls came to that were made; None stands for the others.
 
-    A call that did not even begin has nothing to explore: what kept it from that is raised.
+    A call that did not even begin has nothing to explore: what kept it from that is raised,
+    and so is a mistake of the test that a call came upon.
     """
     for number in made:
         result = reports[number].result
         if result is not None and result.error is not None and result.started is None:
             error = _pickling.load_error(result.error)
             error.add_note(f"This was raised while {calls[number]} was {result.phase}.")
-            raise error
+            raise _tame(error, str(calls[number]))
     known = [report if number in made else replace(report, result=None) for number, report in enumerate(reports)]
     outcomes = outcomes_of(calls, known)
     for number in set(range(len(calls))) - set(made):
         outcomes[number] = None
+    raise_mistakes(calls, outcomes, [report.mistakes for report in known])
     return outcomes
 
 
-async def _ask(
-    check: Callable[[Outcomes], Any], in_caller: InCaller, loan: Loan, outcomes: Outcomes
-) -> Violation | None:
-    """Ask the caller's rule, with the database as the run has left it."""
-    await anyio.to_thread.run_sync(loan.take_back)
-    if not inspect.iscoroutinefunction(check):
-        return await in_caller(broken_rule, check, outcomes)  # type: ignore[no-any-return]
-    try:
-        answer = await check(outcomes)
-    except AssertionError as failed:
-        answer = failed
-    return broken_rule(_Answered(check, answer), outcomes)
+def _tame(error: BaseException, what: str) -> Exception:
+    """The error itself, unless it would end the tests or be taken for somebody's Ctrl-C: that is of another process."""
+    return error if isinstance(error, Exception) else WrappedError(error, what)
+
+
+class _Rule:
+    """Asks the caller's rule, with all as a run has left it: the rows, the outbox, and the calls of mocks."""
+
+    def __init__(self, question: Question, in_caller: InCaller, loan: Loan, doubles: Doubles) -> None:
+        assert question.check is not None
+        self._calls, self._check = question.calls, question.check
+        self._in_caller, self._loan, self._doubles = in_caller, loan, doubles
+        self._results: list[Result] = []
+
+    def outcomes_of(self, reports: Sequence[Report], made: Collection[int]) -> Outcomes:
+        """What a run came to; the next question is about this one."""
+        outcomes = _outcomes_of(self._calls, reports, made)
+        self._results = [result for number in sorted(made) if (result := reports[number].result) is not None]
+        return outcomes
+
+    async def ask(self, outcomes: Outcomes) -> Violation | None:
+        """Ask it."""
+        await anyio.to_thread.run_sync(self._loan.take_back)
+        if not inspect.iscoroutinefunction(self._check):
+            return await self._in_caller(self._answer, outcomes)  # type: ignore[no-any-return]
+        with self._in_effect():
+            try:
+                answer = await self._in_caller(self._check, outcomes)
+            except AssertionError as failed:
+                answer = failed
+            return broken_rule(_Answered(self._check, answer), outcomes)
+
+    def _answer(self, outcomes: Outcomes) -> Violation | None:
+        with self._in_effect():
+            return broken_rule(self._check, outcomes)
+
+    @contextmanager
+    def _in_effect(self) -> Iterator[None]:
+        """Let this process know of the run in a block."""
+        with self._doubles.forgetting(), _outbox.forgetting():
+            for result in self._results:
+                take_effect(result, self._doubles)
+            yield
 
 
 class _Answered:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
-import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+from . import _clock as time
 from . import _latest
+from ._mistakes import raise_mistakes
 from ._outcomes import CallReport, Outcomes
+from ._pickling import dump_error
+from ._project import uses_django
+from ._signatures import cannot_be_made, misfit_met
 from .engine.wrapper import finish, import_target
 from .exceptions import WrappedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Sequence
+    from contextlib import AbstractContextManager
 
     from ._calls import Call, Target
     from ._options import Options
@@ -26,20 +32,46 @@ def run_inline(calls: Sequence[Call], options: Options, backend: str = "asyncio"
     Args:
         backend: The event loop that coroutine functions run on.
     """
-    if options.prepare is not None:
-        _resolve(options.prepare)()
     outcomes = Outcomes()
-    for call in calls:
-        started = time.monotonic()
-        outcomes.append(_perform(call, backend))
-        outcomes.reports.append(CallReport(str(call), os.getpid(), started, time.monotonic(), None, ""))
-    return _latest.note(outcomes)
+    mistakes: list[list[bytes]] = [[] for _ in calls]
+    with _guarded(options, lambda mistake: mistakes[len(outcomes)].append(mistake)):
+        if options.prepare is not None:
+            _resolve(options.prepare)()
+        for call in calls:
+            started = time.monotonic()
+            outcomes.append(_perform(call, backend, mistakes[len(outcomes)].append))
+            outcomes.reports.append(CallReport(str(call), os.getpid(), started, time.monotonic(), None, ""))
+    _latest.note(outcomes)
+    raise_mistakes(calls, outcomes, mistakes, _bans())
+    return outcomes
 
 
-def _perform(call: Call, backend: str) -> Any:
+def _guarded(options: Options, blame: Callable[[bytes], None]) -> AbstractContextManager[None]:
+    if options.allow_real_databases or not uses_django():
+        return nullcontext()
+    from .databases.inline_guard import guarding_cursors
+
+    return guarding_cursors(blame)
+
+
+def _bans() -> Collection[BaseException]:
+    """The errors with which the test may not connect to a database."""
+    if not uses_django():
+        return ()
+    from .databases.handoff import look
+
+    return look().forbidden.values()
+
+
+def _perform(call: Call, backend: str, blame: Callable[[bytes], None]) -> Any:
+    function: Any = call.function
     try:
-        return finish(_resolve(call.function)(*call.args, **call.kwargs), backend)
+        function = _resolve(call.function)
+        return finish(function(*call.args, **call.kwargs), backend)
     except (Exception, SystemExit) as error:
+        reason = misfit_met(error, function, call.args, call.kwargs) if isinstance(error, TypeError) else ""
+        if reason:
+            blame(dump_error(cannot_be_made(str(call), reason)))
         return WrappedError(error, str(call))
 
 

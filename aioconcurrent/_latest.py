@@ -5,6 +5,7 @@ Results are noted here as they come, and kept only while somebody watches.
 
 from __future__ import annotations
 
+import copy
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -15,7 +16,7 @@ _watched: list[object] | None = None
 def note(result: T) -> T:
     """Take note of what a race or an exploration has come to, and return it."""
     if _watched is not None:
-        _watched[:] = [result]
+        _watched[:] = [copy.copy(result)]  # the result itself may have to be gone for somebody
     return result
 
 

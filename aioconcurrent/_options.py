@@ -11,16 +11,19 @@ import functools
 import inspect
 import os
 import sys
+from collections.abc import Collection
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._calls import Target, check_target
+from ._decorating import decorated
 from ._project import uses_django
+from ._signatures import meant, naming_unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -40,10 +43,15 @@ class Options:
         start_method: "fork", "spawn" or "inline".
         prepare: What every wrapper runs before the barrier.
         allow_real_databases: Whether calls may connect to what is no test database.
+        allow_network: Which public addresses of the network calls may reach: all, none, or these.
         record: Whether races record what their calls do.
         max_schedules: How many runs of the calls an exploration may make.
         max_seconds: How long an exploration may take.
         real_time: Whether calls that are explored have the real clock and real randomness.
+        allow_threads: Patterns of the names or modules of threads that starting the project may leave running.
+        start_timeout: How long starting the project may take, in seconds.
+        step_timeout: How long one step of an exploration may take, in seconds; None for 10 s, or `timeout`
+            if that is less.
         replay: The token of the one order that explorations run; for a run of tests, not for `options`.
     """
 
@@ -51,16 +59,25 @@ class Options:
     start_method: str = "fork" if sys.platform == "linux" else "spawn"
     prepare: Target | None = None
     allow_real_databases: bool = False
+    allow_network: bool | Collection[str] = False
     record: bool = False
     max_schedules: int = 1000
     max_seconds: float = 60.0
     real_time: bool = False
+    allow_threads: Sequence[str] = ()
+    start_timeout: float = 120.0
+    step_timeout: float | None = None
     replay: str | None = None
 
     @property
     def start_up(self) -> float:
-        """How long it may take until all calls are ready to start, in seconds."""
+        """How long it may take until all calls are ready to start, once the project has, in seconds."""
         return max(self.timeout, 30.0)
+
+    @property
+    def step_limit(self) -> float:
+        """How long one step of an exploration may take, in seconds."""
+        return min(self.timeout, 10.0) if self.step_timeout is None else self.step_timeout
 
 
 _chosen: ContextVar[Mapping[str, Any]] = ContextVar("aioconcurrent options", default={})  # noqa: B039 - never changed in place
@@ -68,11 +85,11 @@ _of_run: list[Mapping[str, Any]] = [{}, {}]  # from the runner's configuration f
 
 
 class options:  # noqa: N801 - used like a function
-    """Set options for the races in a `with` block, or in a decorated function, plain or async.
+    """Set options for the races in a `with` block, in a decorated function, or in the tests of a decorated class.
 
     Args:
         timeout: How long a call may take, in seconds from the common start, before
-            its process group is terminated; starting up has 30 s, or `timeout` if
+            its process group is terminated; getting ready has 30 s, or `timeout` if
             that is longer.
         start_method: "fork" (each call in a fork of one process that has started
             the project; the default on Linux), "spawn" (each call in an
@@ -82,6 +99,9 @@ class options:  # noqa: N801 - used like a function
             every process runs before the common start: the place for mocks and
             frozen clocks.
         allow_real_databases: Let calls connect to what is no test database.
+        allow_network: Let calls reach public addresses of the network: True for all, or a
+            list of names, addresses and networks.  Private addresses, and what the project's
+            databases and caches are, are open anyway.  Not with "inline", which has no processes.
         record: Record each database round trip, cache operation and `step()` of the
             calls of a race with its times, for `Outcomes.lanes()` and
             `CallReport.steps`; each takes some 0.03 ms longer.  Not with "inline".
@@ -91,12 +111,21 @@ class options:  # noqa: N801 - used like a function
             seed.  By default their wall clock stands at the moment at which `explore` was
             called, 10 ms further with each call, and all they draw is seeded, so that two runs
             of one order end alike.
+        allow_threads: Patterns, as "heartbeat*", of the names or modules of threads
+            that starting the project may leave running where its processes are forked.
+            Allow what a fork survives: it has no such thread, but all locks that the
+            thread held.  OpenTelemetry's, Sentry's, ddtrace's and prometheus_client's
+            are known to be harmless.
+        start_timeout: How long starting the project may take, in seconds.
+        step_timeout: How long one step of an exploration may take, in seconds; by
+            default 10, or `timeout` if that is less.
 
     Raises:
         TypeError: A value has the wrong type.
         ValueError: A value is out of range.
     """
 
+    @naming_unknown()
     def __init__(
         self,
         *,
@@ -104,20 +133,28 @@ class options:  # noqa: N801 - used like a function
         start_method: str = _UNSET,
         prepare: Target | None = _UNSET,
         allow_real_databases: bool = _UNSET,
+        allow_network: bool | Collection[str] = _UNSET,
         record: bool = _UNSET,
         max_schedules: int = _UNSET,
         max_seconds: float = _UNSET,
         real_time: bool = _UNSET,
+        allow_threads: Sequence[str] = _UNSET,
+        start_timeout: float = _UNSET,
+        step_timeout: float = _UNSET,
     ) -> None:
         given = {
             "timeout": timeout,
             "start_method": start_method,
             "prepare": prepare,
             "allow_real_databases": allow_real_databases,
+            "allow_network": allow_network,
             "record": record,
             "max_schedules": max_schedules,
             "max_seconds": max_seconds,
             "real_time": real_time,
+            "allow_threads": allow_threads,
+            "start_timeout": start_timeout,
+            "step_timeout": step_timeout,
         }
         self._given = {name: value for name, value in given.items() if value is not _UNSET}
         check(self._given, "options()")
@@ -134,24 +171,15 @@ class options:  # noqa: N801 - used like a function
         _chosen.set(self._outer.pop())
 
     def __call__(self, function: F) -> F:
-        """Decorate `function`: each of its runs has these options."""
+        """Decorate a function, of any kind, or the tests of a class: each of their runs has these options.
+
+        A generator has them while it runs, and not while it waits at a `yield`.
+
+        Raises:
+            TypeError: It is nothing that could be decorated.
+        """
         given: dict[str, Any] = self._given
-        again = functools.partial(options, **given)
-        if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def run_async(*args: Any, **kwargs: Any) -> Any:
-                with again():
-                    return await function(*args, **kwargs)
-
-            return run_async  # type: ignore[return-value]
-
-        @functools.wraps(function)
-        def run(*args: Any, **kwargs: Any) -> Any:
-            with again():
-                return function(*args, **kwargs)
-
-        return run  # type: ignore[return-value]
+        return decorated(function, functools.partial(options, **given))
 
 
 def current_options() -> Options:
@@ -214,8 +242,12 @@ def _from_environment() -> dict[str, Any]:
     readers: dict[str, Callable[[str, str], Any]] = {
         "timeout": _read_number,
         "max_seconds": _read_number,
+        "start_timeout": _read_number,
+        "step_timeout": _read_number,
+        "allow_threads": lambda _, text: [part.strip() for part in text.split(",")],
         "max_schedules": _read_count,
         "allow_real_databases": _read_flag,
+        "allow_network": _read_hosts,
         "record": _read_flag,
         "real_time": _read_flag,
     }
@@ -247,6 +279,12 @@ def _read_flag(variable: str, text: str) -> bool:
     return text.lower() in _TRUE
 
 
+def _read_hosts(variable: str, text: str) -> bool | list[str]:
+    if text.lower() in _TRUE + _FALSE:
+        return _read_flag(variable, text)
+    return [host.strip() for host in text.split(",")]
+
+
 def check(given: Mapping[str, Any], where: str) -> None:
     """Check options by name; the text of an error begins with `where`.
 
@@ -257,7 +295,7 @@ def check(given: Mapping[str, Any], where: str) -> None:
     names = [field.name for field in fields(Options)]
     for name, value in given.items():
         if name not in names:
-            raise ValueError(f"{where} has no option {name!r}; there are {', '.join(names)}.")
+            raise ValueError(f"{where} has no option {name!r}; there are {', '.join(names)}{meant(name, names)}.")
         _CHECKS[name](value, where)
 
 
@@ -289,9 +327,21 @@ def _check_prepare(value: object, where: str) -> None:
         raise TypeError(f"{where}: prepare must be a plain function, not the coroutine function {value!r}.")
 
 
+def _check_patterns(value: object, where: str) -> None:
+    if not isinstance(value, list | tuple) or not all(isinstance(part, str) for part in value):
+        raise TypeError(f"{where}: allow_threads must be a list of strings, not {value!r}.")
+
+
 def _check_flag(name: str, value: object, where: str) -> None:
     if not isinstance(value, bool):
         raise TypeError(f"{where}: {name} must be True or False, not {value!r}.")
+
+
+def _check_allow_network(value: object, where: str) -> None:
+    if isinstance(value, bool):
+        return
+    if isinstance(value, str) or not (isinstance(value, Collection) and all(isinstance(host, str) for host in value)):
+        raise TypeError(f"{where}: allow_network must be True, False or a list of names and addresses, not {value!r}.")
 
 
 def _check_replay(value: object, where: str) -> None:
@@ -305,9 +355,13 @@ def _check_replay(value: object, where: str) -> None:
 _CHECKS: Mapping[str, Callable[[object, str], None]] = {
     "timeout": functools.partial(_check_seconds, "timeout"),
     "max_seconds": functools.partial(_check_seconds, "max_seconds"),
+    "start_timeout": functools.partial(_check_seconds, "start_timeout"),
+    "step_timeout": functools.partial(_check_seconds, "step_timeout"),
+    "allow_threads": _check_patterns,
     "max_schedules": _check_max_schedules,
     "start_method": _check_start_method,
     "prepare": _check_prepare,
+    "allow_network": _check_allow_network,
     "allow_real_databases": functools.partial(_check_flag, "allow_real_databases"),
     "record": functools.partial(_check_flag, "record"),
     "real_time": functools.partial(_check_flag, "real_time"),

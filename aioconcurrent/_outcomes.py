@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, overload
 
+from ._text import printable
+from ._unread import Unread
 from .exceptions import WrappedError, describe_exit
+from .report.values import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from typing import SupportsIndex
 
     from typing_extensions import TypeVar
 
@@ -19,6 +24,9 @@ else:
     from typing import TypeVar
 
     T = TypeVar("T")
+
+
+_SHOWN = 300  # characters of an error at which nobody has looked
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +68,14 @@ class Outcomes(list[T | WrappedError], Generic[T]):
 
     `Outcomes[bool]` are those of calls that return a bool.
 
+    If nobody looks at an error among them, there is an `UnreadResultWarning`: `values`,
+    `len()`, `count()` and `in` do not show errors, all else does.
+
     Attributes:
         reports: One `CallReport` per call, in the same order.
     """
+
+    _unread = Unread()
 
     def __init__(self, items: Iterable[T | WrappedError] = (), reports: Iterable[CallReport] = ()) -> None:
         super().__init__(items)
@@ -71,7 +84,7 @@ class Outcomes(list[T | WrappedError], Generic[T]):
     @property
     def values(self) -> list[T]:
         """What was returned, by the calls that returned."""
-        return [item for item in self if not isinstance(item, WrappedError)]
+        return [item for item in list.__iter__(self) if not isinstance(item, WrappedError)]
 
     @property
     def errors(self) -> list[WrappedError]:
@@ -100,10 +113,56 @@ class Outcomes(list[T | WrappedError], Generic[T]):
 
         return timed_lanes(self, self.reports, width)
 
+    def _watch(self) -> Unread:
+        texts = {index: str(item) for index, item in enumerate(self) if isinstance(item, WrappedError)}
+        self._unread = Unread(texts, partial(_unread_text, texts, len(self)))
+        return self._unread
+
+    @overload
+    def __getitem__(self, index: SupportsIndex, /) -> T | WrappedError: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> list[T | WrappedError]: ...
+    def __getitem__(self, index: SupportsIndex | slice, /) -> Any:
+        found = super().__getitem__(index)
+        indexes = range(len(self))[index]
+        self._unread.look(indexes if isinstance(indexes, range) else [indexes])
+        return found
+
+    def __iter__(self) -> Iterator[T | WrappedError]:
+        self._unread.look()
+        return super().__iter__()
+
+    def __reversed__(self) -> Iterator[T | WrappedError]:
+        self._unread.look()
+        return super().__reversed__()
+
+    def __eq__(self, other: object, /) -> bool:
+        self._unread.look()
+        return super().__eq__(other)
+
+    def __ne__(self, other: object, /) -> bool:
+        self._unread.look()
+        return super().__ne__(other)
+
+    def __add__(self, other: list[Any], /) -> list[Any]:
+        return [*self, *other]
+
+    def copy(self) -> list[T | WrappedError]:
+        """Return a plain list of them."""
+        return [*self]
+
     def __str__(self) -> str:
         starts = [report.started for report in self.reports if report.started is not None]
         begin = min(starts, default=0.0)
         return "\n".join(_line(item, report, begin) for item, report in zip(self, self.reports, strict=True))
+
+
+def _unread_text(texts: Mapping[int, str], total: int, left: Collection[int]) -> str:
+    first = texts[min(left)].partition("\n")[0]
+    return (
+        f"{len(left)} of {total} calls ended with an error at which nobody has looked. Write outcomes.raise_errors(), "
+        f"or look at outcomes.errors, before you make anything of the values. The first: {first[:_SHOWN]}"
+    )
 
 
 def _line(item: object, report: CallReport, begin: float) -> str:
@@ -113,7 +172,7 @@ def _line(item: object, report: CallReport, begin: float) -> str:
         times = f"{_ms(report.started - begin)} -> {describe_exit(report.exit_status)}"
     else:
         times = f"{_ms(report.started - begin)} -> {_ms(report.finished - begin)}"
-    text = str(WrappedError(item.error)) if isinstance(item, WrappedError) else repr(item)
+    text = str(WrappedError(item.error)) if isinstance(item, WrappedError) else printable(shown(item))
     return f"{report.call} [pid {report.pid}, {times}]: {text}"
 
 

@@ -6,27 +6,31 @@ plain functions need nothing of it.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from . import _pickling
+from . import _context_variables, _outbox, _pickling
 from ._loops import current_backend
 from .databases.guard import guard
 from .databases.handoff import Handoff
-from .databases.rehearsal import rehearse_queries
+from .databases.rehearsal import rehearse_caches, rehearse_queries
 from .exceptions import UnpicklableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from django.conf import LazySettings
+
+    from .databases.handoff import View
 
 _SETTINGS_MODULE = "DJANGO_SETTINGS_MODULE"
 _DRIVERS = ("MySQLdb",)  # of those that Django imports, what another one passes for
@@ -59,6 +63,7 @@ class Project:
         databases: Where connections go.
         stepped: Whether its calls ask before each of their operations, in run after run.
         drivers: Modules that are there under the name of another, as PyMySQL is under that of mysqlclient.
+        variables: Context variables and thread locals, as `_context_variables` has them.
     """
 
     module: str | None = None
@@ -73,22 +78,25 @@ class Project:
     databases: Handoff = field(default_factory=Handoff)
     stepped: bool = False
     drivers: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[_context_variables.Place, bytes] = field(default_factory=dict)
 
     @classmethod
-    def capture(cls, databases: Handoff) -> Project:
+    def capture(cls, databases: Handoff, caller: View) -> Project:
         """Take note of the project of this process.
+
+        Args:
+            caller: What the caller's thread has of its own; this may be another one.
 
         Raises:
             UnpicklableError: An overridden setting cannot be pickled.
         """
         from django.conf import settings
-        from django.utils import timezone, translation
+        from django.utils import timezone
 
         overrides, deleted, base, module = _unfold(settings)
         pickled, unpicklable = _dump_base(base)
         written = _written(module)
-        language = translation.get_language()
-        time_zone, standard = timezone.get_current_timezone(), timezone.get_default_timezone()
+        language, time_zone, standard = caller.language, caller.time_zone, timezone.get_default_timezone()
         return cls(
             module=module,
             base=pickled,
@@ -101,6 +109,7 @@ class Project:
             time_zone=_pickling.dumps(time_zone, "The active time zone") if time_zone != standard else b"",
             databases=databases,
             drivers={name: real for name in _DRIVERS if (real := _real_name(name)) != name},
+            variables=caller.variables,
         )
 
     @property
@@ -115,7 +124,7 @@ class Project:
         import django
         from django.conf import settings
 
-        guard.follow(self.databases)
+        guard.follow(replace(self.databases, forbidden={}))  # what holds for a test does not for the start of a project
         if not _booted_with:
             for name, real in self.drivers.items():
                 sys.modules[name] = importlib.import_module(real)
@@ -125,22 +134,35 @@ class Project:
             self._complete(settings)
             if self.overrides:
                 import django.test.signals  # makes overridden settings take effect; here once for all forks
+            rehearse_caches()
         self._look_for_unpicklable(settings)
         self.databases.take_over()
         if self.stepped:
             rehearse_queries(self.databases.in_use)
         guard.rehearse()
 
+    def put_to_the_test(self) -> Callable[[], bool]:
+        """Refuse every connection from here on; tell whether none was asked for, and no signal or model was added."""
+        if not self.key:
+            return lambda: True
+        from django.apps.registry import Apps
+        from django.dispatch import Signal
+
+        noticed = guard.refuse_all()
+        for owner, name in ((Signal, "connect"), (Apps, "register_model")):
+            setattr(owner, name, _noticing(getattr(owner, name), noticed))
+        return lambda: not noticed
+
     def rehearse(self) -> None:
         """Connect to an empty database in this process's memory, where the caller's database is SQLite's."""
         if self.key:
             guard.rehearse_in_memory()
 
-    def enter(self, announce: Callable[[bytes], None]) -> None:
+    def enter(self, announce: Callable[[bytes], None], blame: Callable[[bytes], None]) -> None:
         """Take over the databases, overridden settings, language and time zone of the caller."""
         if not self.key:
             return
-        guard.announce = announce
+        guard.announce, guard.blame = announce, blame
         guard.follow(self.databases)
         if not self.databases.is_taken_over():
             self.databases.take_over()
@@ -148,6 +170,7 @@ class Project:
         gone = [name for name in _booted_with if name and name not in self.base]
         self._override({**changed, **self.overrides}, gone)
         self._activate()
+        _context_variables.enter(self.variables)
 
     def connect(self) -> None:
         """Open and warm the connections of this thread."""
@@ -158,6 +181,8 @@ class Project:
         """Open and warm the connections of the thread in which Django's async ORM works."""
         from asgiref.sync import sync_to_async
 
+        if self.key:
+            guard.enter_tenants()  # also for the connection objects of the coroutine itself
         if current_backend() == "asyncio":
             await sync_to_async(self.connect)()
         else:
@@ -190,10 +215,48 @@ class Project:
         gate.open()
         recorder.stop()
 
+    def sent(self) -> tuple[bytes, ...]:
+        """What this process has sent by e-mail."""
+        return _outbox.sent()
+
+    def places(self) -> set[tuple[str, int | None]]:
+        """Hosts, or paths, and ports of the databases and caches; None where any port will do."""
+        if not self.key:
+            return set()
+        from django.conf import settings
+
+        found: set[tuple[str, int | None]] = set()
+        for each in self.databases.settings().values():
+            port = str(each.get("PORT", ""))
+            found |= {(host, int(port) if port.isdecimal() else None) for host in str(each.get("HOST", "")).split(",")}
+        for cache in settings.CACHES.values():
+            locations = cache.get("LOCATION", "")
+            for location in [locations] if isinstance(locations, str) else locations:
+                found |= _places_of(str(location))
+        return {(host, port) for host, port in found if host}
+
+    def is_severed(self) -> bool:
+        """Whether a server has ended a session of this process."""
+        return bool(self.key) and guard.is_severed
+
     def leave(self) -> None:
         """Close every connection, so that the test database can be dropped."""
         if self.key:
             guard.close_all()
+
+    def bury(self, sessions: Sequence[bytes]) -> None:
+        """End sessions on the servers of the caller's databases, and remove the files that it has lent."""
+        if not self.key:
+            return
+        from .databases.memory import remove_lent
+        from .databases.sessions import end_sessions
+
+        self.databases.take_over()
+        settings = self.databases.settings()
+        remove_lent(settings.values())
+        # PostgreSQL looks after its clients by itself, see `end_with_client`, and uses its numbers again
+        left = [(alias, session) for alias, session in map(_pickling.loads, sessions) if _counts_on(settings[alias])]
+        end_sessions(left)
 
     def _configure(self, settings: LazySettings) -> None:
         base = {name: _pickling.loads(value) for name, value in self.base.items() if name not in self.late}
@@ -239,6 +302,31 @@ class Project:
             translation.activate(self.language)
         if self.time_zone:
             timezone.activate(_pickling.loads(self.time_zone))
+
+
+def _counts_on(settings: Mapping[str, Any]) -> bool:
+    """Whether the server of a database never gives the number of a session to another."""
+    return "mysql" in settings["ENGINE"]
+
+
+def _places_of(location: str) -> set[tuple[str, int | None]]:
+    """What a cache's LOCATION names: "redis://host:6379/1", "host:11211", "unix:/path"; others say no place."""
+    if ":" not in location:
+        return set()
+    if location.startswith("unix:"):
+        return {(urlsplit(location).path, None)}
+    parts = urlsplit(location if "://" in location else f"//{location}")
+    with contextlib.suppress(ValueError):  # it is no address after all
+        return {(parts.hostname or "", parts.port)}
+    return set()
+
+
+def _noticing(function: Callable[..., Any], noticed: list[object]) -> Callable[..., Any]:
+    def called(*args: Any, **kwargs: Any) -> Any:
+        noticed.append(function)
+        return function(*args, **kwargs)
+
+    return called
 
 
 def _unfold(settings: Any) -> tuple[dict[str, Any], set[str], dict[str, Any], str | None]:

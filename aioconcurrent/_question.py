@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ._calls import parsed
+from ._clock import sleep
 from ._options import current_options, options
+from .exceptions import TokenError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from django.db.models import Model
 
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     Refusals: TypeAlias = type[BaseException] | Iterable[type[BaseException]]
     Ignored: TypeAlias = Iterable[type[Model] | str]
 
+
+# For whoever passes the arguments of a function to `explore`.
+ADVICE = 'An argument of a function stands beside it, as in (function, {"argument": 1}).'
 
 _SECOND = 1_000_000_000  # nanoseconds
 SPACING = _SECOND // 100  # between the clocks of two calls, so that a time tells whose it is
@@ -38,6 +44,7 @@ class Question:
         schedule: The one order to run; None for all.
         moment: Where the clock of the first call stands, as `time.time_ns` has it; None where clocks run.
         ignored: Tables, and columns of tables, that are left out of the comparison.
+        remedies: Whether it is measured what would prevent a race.
     """
 
     calls: Sequence[Call]
@@ -48,6 +55,7 @@ class Question:
     schedule: Schedule | None = None
     moment: int | None = None
     ignored: frozenset[tuple[str, str | None]] = frozenset()
+    remedies: bool = False
 
 
 def question(
@@ -59,6 +67,7 @@ def question(
     max_schedules: int | None = None,
     max_seconds: float | None = None,
     preemptions: int | None = None,
+    remedies: bool = False,
     token: str | None = None,
 ) -> Question:
     """Return what the arguments of `explore` or `replay` ask.
@@ -81,9 +90,18 @@ def question(
     if len(found) < 2:
         raise ValueError("Exploring takes at least two calls: one alone meets nobody.")
     moment = None if chosen.real_time else _moment(len(found))
-    asked = Question(found, chosen, check, _checked(refusals), preemptions, moment=moment, ignored=_ignored(ignore))
+    asked = Question(
+        found,
+        chosen,
+        check,
+        _checked(refusals),
+        preemptions,
+        moment=moment,
+        ignored=_ignored(ignore),
+        remedies=remedies,
+    )
     token = chosen.replay if token is None else token
-    return asked if token is None else replace(asked, schedule=_read(token))
+    return asked if token is None else replace(asked, schedule=_read(token, len(found)))
 
 
 def _ignored(named: Any) -> frozenset[tuple[str, str | None]]:
@@ -124,17 +142,25 @@ def _moment(calls: int) -> int:
     """The time as the caller has it, in a second that is not over before the clock of the last call."""
     now = time.time_ns()
     if now % _SECOND + calls * SPACING > _SECOND:
-        time.sleep(1 - now % _SECOND / _SECOND)  # a clock that stands already is where it was afterwards
+        sleep(1 - now % _SECOND / _SECOND)  # a clock that stands already is where it was afterwards
         now = time.time_ns()
     return now
 
 
-def _read(token: str) -> Schedule:
+def _read(token: str, calls: int) -> Schedule:
     from .exploring.schedule import Schedule
 
     if not isinstance(token, str):
         raise TypeError(f"The first argument is the token of a counterexample, a string, not {token!r}.")
-    return Schedule.from_token(token)
+    schedule = Schedule.from_token(token)
+    needed = max((*schedule.choices, *schedule.calls), default=0) + 1
+    if needed > calls:
+        raise TokenError(
+            token,
+            f"it is an order of at least {needed} calls, and here are {calls}. Pass the calls that it was found with, "
+            "in the order in which they were",
+        )
+    return schedule
 
 
 def _check_preemptions(preemptions: int | None) -> None:
@@ -147,8 +173,11 @@ def _check_preemptions(preemptions: int | None) -> None:
 
 
 def _checked(refusals: Any) -> tuple[type[BaseException], ...]:
-    kinds = (refusals,) if isinstance(refusals, type) else tuple(refusals)
+    kinds = tuple(refusals) if isinstance(refusals, Iterable) and not isinstance(refusals, str) else (refusals,)
     for kind in kinds:
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-            raise TypeError(f"refusals must be exception classes, not {kind!r}.")
+            raise TypeError(
+                f"refusals must be exception classes, not {kind!r}: write refusals=(IntegrityError,), with the class "
+                "itself."
+            )
     return kinds

@@ -13,70 +13,108 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
-from . import _latest, _pickling
+from . import _latest, _outbox, _pickling
 from ._calls import by_value_modules, import_name
+from ._clock import ticking_loop
 from ._loops import current_backend
+from ._mistakes import raise_mistakes
 from ._outcomes import CallReport, Outcomes
 from ._project import Project, uses_django
 from ._question import SPACING
+from ._text import printable
 from .databases import handoff, memory, sessions
 from .databases.recording import recorded_steps
 from .databases.waits import Watch, with_waits
+from .doubles.journey import Doubles
 from .engine.fork import BootFailedError, UnfitError, forking
 from .engine.frames import Kind
 from .engine.launch import spawning
 from .engine.loaded import findable
+from .engine.network import Access
 from .engine.race import Report, race
 from .engine.surroundings import Surroundings
+from .engine.wall_clock import WallClock
 from .engine.world import Context
 from .engine.wrapper import Task
 from .exceptions import ProcessDiedError, TemplateWarning, TerminatedProcessError, UnpicklableError, WrappedError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
     from ._calls import Call
     from ._options import Options
     from .databases.handoff import Handoff, View
     from .databases.waits import Wait
     from .engine.launch import Launcher
+    from .engine.wrapper import Result
+
+    InCaller = Callable[..., Awaitable[Any]]
 
 _STEPPING = ("aioconcurrent.databases.gating", "aioconcurrent.engine.chance")
+_TIME_TRAVEL = "aioconcurrent.engine.time_travel"
 _SPAWNING = 1.0  # seconds more to start up for each interpreter
 _SESSIONS = 15.0  # seconds for ending what killed wrappers left on the servers
 
 
-async def run_race(calls: Sequence[Call], options: Options, views: Sequence[View]) -> Outcomes[Any]:
+async def run_race(
+    calls: Sequence[Call], options: Options, views: Sequence[View], in_caller: InCaller
+) -> Outcomes[Any]:
     """Run the calls at the same moment, each in a process of its own.
 
     Args:
         views: Of the caller's connections, one per thread that may have any.
+        in_caller: Runs a function where the caller's connections are, outside of any event loop.
 
     Raises:
         UnpicklableError: An argument, a setting or `prepare` cannot travel.
         DatabaseInMemoryLockedError: A database in memory could not be lent or taken back.
+        UncommittedDataError: And others that are mistakes of the test, see `_mistakes.py`.
     """
-    with findable(mentioned(calls, options)):
-        return _latest.note(await _run(calls, options, views))
+    with ticking_loop(), findable(mentioned(calls, options)):
+        return await _run(calls, options, views, in_caller)
 
 
-async def _run(calls: Sequence[Call], options: Options, views: Sequence[View]) -> Outcomes:
+async def _run(calls: Sequence[Call], options: Options, views: Sequence[View], in_caller: InCaller) -> Outcomes:
     tasks, modules = pack(calls, options)
+    doubles = Doubles.capture(leave_behind=options.prepare is not None)
     reports: list[Report] = []
-    async with memory.lent(views) as lent:
-        project = capture(views, lent, options)
-        context = Context(Surroundings.capture(), _pickling.dumps(project), modules)
-        try:
-            async with launching(context, project.key, options, len(tasks)) as (launcher, start_up):
-                wrappers = await launcher.launch(len(tasks))
-                async with _watching(project.databases, options, reports) as waits:
-                    await race(wrappers, tasks, reports, start_up=start_up, timeout=options.timeout)
-        except BootFailedError as failure:
-            return _without_project(calls, failure.args[0])
-        finally:
-            await end_sessions(reports)
-            relay(calls, reports)
-    return outcomes_of(calls, reports, waits)
+    unstarted: BaseException | None = None
+    try:
+        async with memory.lent(views) as lent:
+            project = capture(views, lent, options)
+            context = context_of(project, modules, doubles, options)
+            try:
+                async with launching(context, project.key, options, len(tasks)) as (launcher, start_up):
+                    wrappers = await launcher.launch(len(tasks))
+                    async with _watching(project.databases, options, reports) as waits:
+                        await race(wrappers, tasks, reports, start_up=start_up, timeout=options.timeout)
+            except BootFailedError as failure:
+                unstarted = failure.args[0]
+            finally:
+                await end_sessions(reports)
+    finally:
+        with anyio.CancelScope(shield=True):  # when a database in memory is the caller's again
+            await in_caller(relay, calls, reports, doubles)
+    outcomes = _without_project(calls, unstarted) if unstarted else outcomes_of(calls, reports, waits)
+    _latest.note(outcomes)
+    raise_mistakes(calls, outcomes, [report.mistakes for report in reports])
+    return outcomes
+
+
+def context_of(project: Project, modules: tuple[str, ...], doubles: Doubles, options: Options) -> Context:
+    """What calls need of this process as it is now."""
+    clock = WallClock.capture()
+    modules = (*modules, *doubles.modules, *([_TIME_TRAVEL] if clock else []))
+    return Context(
+        Surroundings.capture(),
+        _pickling.dumps(project),
+        modules,
+        access=Access.capture(options.allow_network),
+        clock=clock,
+        doubles=doubles.pickled,
+        allowed_threads=tuple(options.allow_threads),
+        start_timeout=options.start_timeout,
+    )
 
 
 @asynccontextmanager
@@ -110,21 +148,22 @@ async def launching(
         launcher: Launcher | None = None
         if options.start_method == "fork":
             try:
-                launcher = await stack.enter_async_context(forking(context, key, limit=options.start_up))
+                launcher = await stack.enter_async_context(forking(context, key))
             except UnfitError as reason:
                 _warn_of(reason)
         if launcher is not None:
             yield launcher, options.start_up
         else:
             launcher = await stack.enter_async_context(spawning(context))
-            yield launcher, options.start_up + _SPAWNING * count
+            yield launcher, max(options.start_up, options.start_timeout) + _SPAWNING * count
 
 
-def _warn_of(reason: UnfitError) -> None:
+def _warn_of(unfit: UnfitError) -> None:
+    reason, advice = unfit.args
     warnings.warn(
         f"Processes cannot be forked from a template, because {reason}. Each call starts an interpreter of "
-        'its own instead, which is slower; set the option start_method to "spawn" to do so without this '
-        "warning.",
+        f'its own instead, which is slower. {advice} Set the option start_method to "spawn" to do so without '
+        "this warning.",
         TemplateWarning,
         stacklevel=2,
     )
@@ -172,7 +211,8 @@ def capture(views: Sequence[View], lent: Mapping[str, str], options: Options) ->
     """Take note of the project of this process, if it has one."""
     if not uses_django():
         return Project()
-    return Project.capture(handoff.hand_over(views, lent, allow_real_databases=options.allow_real_databases))
+    databases = handoff.hand_over(views, lent, allow_real_databases=options.allow_real_databases)
+    return Project.capture(databases, views[0])
 
 
 def _processors() -> int:
@@ -180,25 +220,37 @@ def _processors() -> int:
 
 
 async def end_sessions(reports: Sequence[Report]) -> None:
-    """End on the server what wrappers that did not end in order were doing there."""
+    """End on the server what wrappers that did not end in order were doing there.
+
+    Where that cannot be done, it is told: it is no reason to lose what the calls came to.
+    """
     left = [_pickling.loads(session) for report in reports if report.result is None for session in report.sessions]
     if left:
         with anyio.move_on_after(_SESSIONS, shield=True):
-            await anyio.to_thread.run_sync(sessions.end_sessions, left, abandon_on_cancel=True)
+            for problem in await anyio.to_thread.run_sync(sessions.end_sessions, left, abandon_on_cancel=True):
+                warnings.showwarning(problem, RuntimeWarning, __file__, 0)
 
 
-def relay(calls: Sequence[Call], reports: Sequence[Report]) -> None:
-    """Let this process print, log and warn what the calls did; what cannot be rebuilt here is told instead."""
+def relay(calls: Sequence[Call], reports: Sequence[Report], doubles: Doubles) -> None:
+    """Let this process print, log and warn what the calls did, and know of what they sent and of its mocks.
+
+    What cannot be rebuilt here is told instead.  A handler of the project may do anything that the
+    caller may, such as to write to the database: to be called where the caller's connections are.
+    """
     records: list[logging.LogRecord] = []
     for call, report in zip(calls, reports, strict=False):
+        if report.result is not None:
+            take_effect(report.result, doubles)
         _echo(str(report.output))
-        for frame in report.messages:
+        if report.messages.left_out:
+            left_out = f"{report.messages.left_out:,} log records and warnings of {call}, in the middle, are left out."
+            warnings.showwarning(left_out, RuntimeWarning, __file__, 0)
+        for frame in (*report.messages.first, *report.messages.last):
             try:
-                message = _pickling.loads(frame.payload)
-            except Exception as error:
-                what = f"A {frame.kind.name.lower()} of {call} cannot be rebuilt in this process"
-                text = f"{what}: {type(error).__name__}: {error}"
-                warnings.showwarning(text, RuntimeWarning, __file__, 0)
+                message = _pickling.load_from_call(frame.payload)
+            except _pickling.UnreadableError as problem:
+                text = f"A {frame.kind.name.lower()} of {call} cannot be rebuilt in this process: {problem}"
+                warnings.showwarning(printable(text), RuntimeWarning, __file__, 0)
                 continue
             if frame.kind is Kind.LOG:
                 records.append(logging.makeLogRecord({**message, "concurrent_call": call.number}))
@@ -206,6 +258,12 @@ def relay(calls: Sequence[Call], reports: Sequence[Report]) -> None:
                 warnings.showwarning(*message)
     for record in sorted(records, key=lambda record: record.created):
         logging.getLogger(record.name).handle(record)
+
+
+def take_effect(result: Result, doubles: Doubles) -> None:
+    """Let this process know of what a call has sent, and of what it did to the test's doubles, where it can."""
+    doubles.absorb(result.doubles)
+    _outbox.receive(result.sent)
 
 
 def _echo(output: str) -> None:
@@ -235,7 +293,8 @@ def _outcome(call: Call, report: Report) -> Any:
         return WrappedError(terminated, str(call))
     if result is None:
         output += f"\n{report.problem}" if report.problem else ""
-        return WrappedError(ProcessDiedError(str(call), report.pid, report.exit_status, phase, output), str(call))
+        died = ProcessDiedError(str(call), report.pid, report.exit_status, phase, output, report.silence)
+        return WrappedError(died, str(call))
     if result.error is not None:
         error = _pickling.load_error(result.error)
         if result.phase != "running":
@@ -243,10 +302,9 @@ def _outcome(call: Call, report: Report) -> Any:
         return WrappedError(error, str(call))
     assert result.value is not None
     try:
-        return _pickling.loads(result.value)
-    except Exception as error:
-        what = f"What {call} returned"
-        return WrappedError(UnpicklableError(what, f"{type(error).__qualname__}: {error}"), str(call))
+        return _pickling.load_from_call(result.value)
+    except _pickling.UnreadableError as problem:
+        return WrappedError(UnpicklableError(f"What {call} returned", str(problem)), str(call))
 
 
 def _report(call: Call, report: Report) -> CallReport:

@@ -12,19 +12,34 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
+from ._text import printable, text_of
+
 if TYPE_CHECKING:
     from types import TracebackType
 
 __all__ = [
     "AioconcurrentError",
+    "DatabaseInMemoryChangedError",
+    "DatabaseInMemoryLockedError",
+    "NetworkError",
+    "NoConnectionLeftError",
+    "NoTerminalError",
     "NotATestDatabaseError",
+    "PatchError",
+    "PooledSessionError",
+    "ProbeNotPermittedError",
     "ProcessDiedError",
     "ProtocolError",
     "RemoteError",
+    "RowsLeftWarning",
+    "StateError",
     "TemplateWarning",
     "TerminatedProcessError",
+    "TokenError",
     "UncommittedDataError",
+    "UnexplorableDatabaseError",
     "UnpicklableError",
+    "UnreadResultWarning",
     "WrappedError",
 ]
 
@@ -70,9 +85,9 @@ class WrappedError(AioconcurrentError):
 
     def __str__(self) -> str:
         name = type(self.error).__qualname__
-        said = _said(self.error)
+        said = text_of(self.error)
         text = f"{name}: {said}" if said else name
-        return f"{self.call}: {text}" if self.call not in text else text
+        return printable(f"{self.call}: {text}" if self.call not in text else text)
 
     def __repr__(self) -> str:
         return f"<WrappedError {self}>"
@@ -105,9 +120,11 @@ class TerminatedProcessError(AioconcurrentError):
         self.call, self.pid, self.timeout, self.phase, self.output = call, pid, timeout, phase, output
 
     def __str__(self) -> str:
+        raised = {"starting": "start_timeout=..., timeout=...", "starting the project": "start_timeout=..."}
         return (
-            f"{self.call} (process {self.pid}) was still {self.phase} after {self.timeout:g} s and was terminated "
-            f"with its whole process group. If it only needs longer, raise the limit with options(timeout=...)."
+            f"{self.call}{_process(self.pid)} was still {self.phase} after {self.timeout:g} s and was terminated "
+            f"with its whole process group. If it only needs longer, raise the limit with "
+            f"options({raised.get(self.phase, 'timeout=...')})."
             f"{_last_lines(self.output)}"
         )
 
@@ -122,16 +139,52 @@ class ProcessDiedError(AioconcurrentError):
             being negative; None if it could not be learnt.
         phase: What the process was doing.
         output: The last lines that it printed.
+        silence: Why it was ended by this library, which heard no more of it;
+            empty if it ended by itself.
     """
 
-    def __init__(self, call: str, pid: int | None, exit_status: int | None, phase: str, output: str = "") -> None:
-        super().__init__(call, pid, exit_status, phase, output)
-        self.call, self.pid, self.exit_status, self.phase, self.output = call, pid, exit_status, phase, output
+    def __init__(
+        self,
+        call: str,
+        pid: int | None,
+        exit_status: int | None,
+        phase: str,
+        output: str = "",
+        silence: str = "",
+    ) -> None:
+        super().__init__(call, pid, exit_status, phase, output, silence)
+        self.call, self.pid, self.exit_status, self.phase = call, pid, exit_status, phase
+        self.output, self.silence = output, silence
 
     def __str__(self) -> str:
+        ending, hint = describe_exit(self.exit_status), _exit_hint(self.exit_status)
+        if self.silence:
+            ending = f"{printable(self.silence)} and was therefore terminated"
+            hint = " Something closed the descriptors that this library talks through, or wrote to them."
         return (
-            f"{self.call} (process {self.pid}) {describe_exit(self.exit_status)} while {self.phase}, "
-            f"so there is no result.{_exit_hint(self.exit_status)}{_last_lines(self.output)}"
+            f"{self.call}{_process(self.pid)} {ending} while {self.phase}, "
+            f"so there is no result.{hint}{_last_lines(self.output)}"
+        )
+
+
+class NetworkError(AioconcurrentError):
+    """A call was about to reach an address of the network that it may not reach; nothing was sent.
+
+    Attributes:
+        address: Which one.
+        banned: Whether it was pytest-socket that closed it.
+    """
+
+    def __init__(self, address: str, banned: bool = False) -> None:
+        super().__init__(address, banned)
+        self.address, self.banned = address, banned
+
+    def __str__(self) -> str:
+        why = "pytest-socket closes it" if self.banned else "calls may reach private addresses only"
+        return (
+            f"A call was about to connect to {self.address}: {why}, and nothing was sent. Let a mock stand in for what "
+            "it asks there (what the test patches is patched in its calls, and options(prepare=...) may patch more), "
+            "or open the address with options(allow_network=[...]), which takes names, addresses and networks."
         )
 
 
@@ -148,9 +201,28 @@ class UnpicklableError(AioconcurrentError):
         self.what, self.reason = what, reason
 
     def __str__(self) -> str:
-        return (
-            f"{self.what} cannot travel between processes: {self.reason}. "
-            "Pass plain data instead, such as a primary key, and look the object up inside the function."
+        advice = "Pass plain data instead, such as a primary key, and look the object up inside the function."
+        if self.what.endswith(" returned"):
+            advice = (
+                "Return plain data instead, such as a primary key; of a test client's response the status code, or let "
+                "aioconcurrent.http.request make the request."
+            )
+        return printable(f"{self.what} cannot travel between processes: {self.reason}. {advice}")
+
+
+class PatchError(UnpicklableError):
+    """Something that the test has put in place of another thing cannot be taken along into the calls.
+
+    Attributes:
+        what: What it is in place of.
+        reason: Why it cannot.
+    """
+
+    def __str__(self) -> str:
+        return printable(
+            f"The test has patched {self.what}, which cannot be taken along into the processes of the calls: "
+            f"{self.reason}. They would use the real one. Let them put something in its place themselves: "
+            "options(prepare=...) takes a function that each process runs before its call."
         )
 
 
@@ -169,7 +241,7 @@ class RemoteError(AioconcurrentError):
         self.type_name, self.message, self.reason, self.formatted = type_name, message, reason, formatted
 
     def __str__(self) -> str:
-        return (
+        return printable(
             f"{self.type_name}: {self.message} (the exception itself cannot be rebuilt in this process: "
             f"{self.reason}; make it picklable to get it whole)\n{self.formatted}"
         )
@@ -205,6 +277,136 @@ class NotATestDatabaseError(AioconcurrentError):
         )
 
 
+class RealDatabaseError(AioconcurrentError):
+    """An exploration was to be made where calls may connect to any database."""
+
+    def __str__(self) -> str:
+        return (
+            "explore() and replay() put the rows of a database back again and again, and with them what anybody else "
+            "has written meanwhile. So they are for test databases alone, and are not to be had with "
+            "options(allow_real_databases=True): take it away around them, and let the test set a test database up."
+        )
+
+
+class NoTerminalError(AioconcurrentError):
+    """A call asked for a debugger where nobody could talk to it."""
+
+    def __str__(self) -> str:
+        return (
+            "breakpoint() in a call needs a terminal, and the stdin of the test's process is none. Run pytest with -s "
+            'and without pytest-xdist\'s -n, or use options(start_method="inline").'
+        )
+
+
+class DatabaseInMemoryLockedError(AioconcurrentError):
+    """A database in memory is locked by the caller, so that it cannot be lent or taken back."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return (
+            f"The database in memory {self.name!r} is locked by a statement of this process that has not ended, such "
+            "as a query that is still being iterated over. Finish it before the calls are made, or give the test "
+            'database a file (DATABASES[...]["TEST"]["NAME"]).'
+        )
+
+
+class DatabaseInMemoryChangedError(AioconcurrentError):
+    """A database in memory was changed here while it was lent, and by the calls as well."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return (
+            f"The database in memory {self.name!r} was changed by the calls and, at the same time, by this process, "
+            "such as by the thread of its live server: the changes of one would be lost. Give the test database a "
+            'file (DATABASES[...]["TEST"]["NAME"]), or let the calls do nothing but make requests.'
+        )
+
+
+class ProbeNotPermittedError(AioconcurrentError):
+    """The user of a database may not see who waits for locks."""
+
+    def __init__(self, alias: str, grant: str) -> None:
+        super().__init__(alias, grant)
+        self.alias = alias
+        self.grant = grant
+
+    def __str__(self) -> str:
+        return (
+            f"The user of database {self.alias!r} may not see which sessions wait for locks, so that calls cannot be "
+            f"stepped. Let an administrator run: {self.grant};"
+        )
+
+
+class NoConnectionLeftError(AioconcurrentError):
+    """A server has no connection left for a call that is explored, or for the exploration itself."""
+
+    def __init__(self, alias: str, problem: str) -> None:
+        super().__init__(alias, problem)
+        self.alias = alias
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return printable(
+            f"The server of database {self.alias!r} has no connection left ({self.problem}), and exploring needs three "
+            "of its own and up to two for each call: close others, or raise what the server, the database and the role "
+            "allow."
+        )
+
+
+class UnexplorableDatabaseError(AioconcurrentError):
+    """Calls cannot be stepped on a database of this engine."""
+
+    def __init__(self, alias: str, vendor: str) -> None:
+        super().__init__(alias, vendor)
+        self.alias = alias
+        self.vendor = vendor
+
+    def __str__(self) -> str:
+        return (
+            f"Database {self.alias!r} is of the engine {self.vendor!r}, and calls are explored on PostgreSQL, MariaDB, "
+            "MySQL and SQLite alone; call_concurrently works on it."
+        )
+
+
+class PooledSessionError(AioconcurrentError):
+    """A database is reached through a pooler, which keeps no session for a connection."""
+
+    def __init__(self, alias: str, place: str) -> None:
+        super().__init__(alias, place)
+        self.alias = alias
+        self.place = place
+
+    def __str__(self) -> str:
+        return (
+            f"Database {self.alias!r} is reached at {self.place} through a connection pooler, such as PgBouncer, which "
+            "may run each transaction in another session of the server, so that locks and waits cannot be told and "
+            "calls cannot be stepped. Let HOST and PORT of the tests lead to the server itself; call_concurrently "
+            "works through the pooler, too."
+        )
+
+
+class StateError(AioconcurrentError):
+    """The starting rows of a database could not be read or put back."""
+
+    def __init__(self, alias: str, reason: str) -> None:
+        super().__init__(alias, reason)
+        self.alias = alias
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"The rows of database {self.alias!r} could not be read or put back: {self.reason.strip()}\n"
+            "If it waited for a lock, end the transaction that is still open on that database, such as one of the "
+            "test itself; what the calls did before may still be in the tables."
+        )
+
+
 class TokenError(AioconcurrentError, ValueError):
     """A text that is no token of a schedule."""
 
@@ -224,15 +426,20 @@ class ProtocolError(AioconcurrentError):
     """Bytes arrived that are no message of this library."""
 
 
+class UnreadResultWarning(UserWarning):
+    """Nobody has looked at an error among outcomes, or at the verdict of an exploration: they test nothing."""
+
+
+class RowsLeftWarning(UserWarning):
+    """An exploration was killed before it could put rows back, and they are still there."""
+
+
 class TemplateWarning(UserWarning):
     """Wrappers cannot be forked from a template, so that each starts an interpreter of its own."""
 
 
-def _said(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as problem:
-        return f"<no text: its __str__ raised {type(problem).__qualname__}>"
+def _process(pid: int | None) -> str:
+    return "" if pid is None else f" (process {pid})"
 
 
 def describe_exit(status: int | None) -> str:
@@ -262,5 +469,5 @@ def _exit_hint(status: int | None) -> str:
 
 
 def _last_lines(output: str, count: int = 15) -> str:
-    lines = output.strip().splitlines()[-count:]
+    lines = printable(output.replace("\r\n", "\n").strip()).split("\n")[-count:] if output.strip() else []
     return "\nIts last output:\n" + "\n".join(f"  {line}" for line in lines) if lines else ""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ._calls import MODULES, READY
+from ._calls import METHODS, MODULES, READY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,6 @@ __all__ = ["Response", "request"]
 
 _CLIENT = "django.test.Client"
 _API_CLIENT = "rest_framework.test.APIClient"
-_METHODS = ("get", "post", "put", "patch", "delete", "head", "options", "trace")
 _ready: list[Any] = []  # the client of this process, from before the common start
 
 
@@ -89,8 +88,8 @@ def request(
     Raises:
         ValueError: There is no such method.
     """
-    if method.lower() not in _METHODS:
-        raise ValueError(f"The method of a request is one of {', '.join(_METHODS)}, not {method!r}.")
+    if method.lower() not in METHODS:
+        raise ValueError(f"The method of a request is one of {', '.join(METHODS)}, not {method!r}.")
     if not _ready:
         _get_ready(method, path, user=user, cookies=cookies, client=client, **options)
     made = _ready.pop()

@@ -1,4 +1,4 @@
-"""The plugin of pytest: options, what a failed test shows of its race, rounds, and the end of the template.
+"""The plugin of pytest: options, what a test shows of its races, rounds, and the end of the template.
 
 Every run of pytest loads it where this package is installed, so it imports neither
 Django nor anything else that only races need.
@@ -15,6 +15,7 @@ from . import _latest
 from ._pytest.options import add_options, apply_options, check_replayed, read_options, report_folder
 from ._pytest.rounds import MARK, RoundsPlugin
 from ._pytest.sections import add_sections
+from ._pytest.unread import UnreadPlugin
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -33,6 +34,16 @@ def pytest_configure(config: pytest.Config) -> None:
     apply_options(*layers)
     config.stash[_pages] = report_folder(config, *layers)
     config.pluginmanager.register(RoundsPlugin(*layers), "aioconcurrent rounds")
+    config.pluginmanager.register(UnreadPlugin(), "aioconcurrent unread")
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say what a killed exploration has left in a database that pytest-django keeps from run to run."""
+    if not config.getoption("reuse_db", False) or config.getoption("create_db", False):
+        return []
+    from .databases.underway import left_changed
+
+    return left_changed()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

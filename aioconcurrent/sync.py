@@ -6,25 +6,40 @@ import inspect
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from . import _calls, _question
-from ._loops import current_backend, outside_loop
+from ._loops import current_backend
 from ._options import current_options, options, override_environment
 from ._outcomes import CallReport, Outcomes
 from ._project import uses_django
 from ._recorded import RecordedStep
+from ._signatures import naming_unknown
 from ._step import step
+from ._unread import hand_over
 from .exceptions import (
     AioconcurrentError,
+    DatabaseInMemoryChangedError,
+    DatabaseInMemoryLockedError,
+    NetworkError,
+    NoConnectionLeftError,
     NotATestDatabaseError,
+    NoTerminalError,
+    PatchError,
+    PooledSessionError,
+    ProbeNotPermittedError,
     ProcessDiedError,
+    RealDatabaseError,
     RemoteError,
+    RowsLeftWarning,
+    StateError,
     TemplateWarning,
     TerminatedProcessError,
     TokenError,
     UncommittedDataError,
+    UnexplorableDatabaseError,
     UnpicklableError,
+    UnreadResultWarning,
     WrappedError,
 )
-from .exploring.exploration import Counterexample, Exploration, InconclusiveError, RaceFound
+from .exploring.exploration import Counterexample, Exploration, InconclusiveError, RaceFound, Remedy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -37,19 +52,33 @@ __all__ = [
     "AioconcurrentError",
     "CallReport",
     "Counterexample",
+    "DatabaseInMemoryChangedError",
+    "DatabaseInMemoryLockedError",
     "Exploration",
     "InconclusiveError",
+    "NetworkError",
+    "NoConnectionLeftError",
+    "NoTerminalError",
     "NotATestDatabaseError",
     "Outcomes",
+    "PatchError",
+    "PooledSessionError",
+    "ProbeNotPermittedError",
     "ProcessDiedError",
     "RaceFound",
+    "RealDatabaseError",
     "RecordedStep",
+    "Remedy",
     "RemoteError",
+    "RowsLeftWarning",
+    "StateError",
     "TemplateWarning",
     "TerminatedProcessError",
     "TokenError",
     "UncommittedDataError",
+    "UnexplorableDatabaseError",
     "UnpicklableError",
+    "UnreadResultWarning",
     "WrappedError",
     "call_concurrently",
     "explore",
@@ -93,6 +122,7 @@ def make_concurrent_calls(*calls: object) -> Outcomes[Any]:
     return _make(_calls.parsed(calls), "make_concurrent_calls")
 
 
+@naming_unknown(_question.ADVICE)
 def explore(
     *calls: object,
     check: Callable[[Outcomes[Any]], Any] | None = None,
@@ -101,6 +131,7 @@ def explore(
     max_schedules: int | None = None,
     max_seconds: float | None = None,
     preemptions: int | None = None,
+    remedies: bool = False,
 ) -> Exploration:
     """Block while `aioconcurrent.explore` runs; arguments, result and errors are the same.
 
@@ -116,10 +147,12 @@ def explore(
         max_schedules=max_schedules,
         max_seconds=max_seconds,
         preemptions=preemptions,
+        remedies=remedies,
     )
     return _explore(asked)
 
 
+@naming_unknown(_question.ADVICE)
 def replay(
     token: str,
     /,
@@ -140,18 +173,11 @@ def replay(
 def _explore(asked: Question) -> Exploration:
     if inspect.iscoroutinefunction(asked.check):
         raise TypeError("check must be a plain function here; `await aioconcurrent.explore(...)` takes coroutines.")
-    import anyio
-
     from ._explore import run_exploration
+    from ._own_loop import run_blocking
     from .databases.handoff import look
 
-    return anyio.run(run_exploration, asked, [look()] if uses_django() else [], _in_caller)
-
-
-async def _in_caller(function: Callable[..., T], *args: Any) -> T:
-    """Run what the caller could have run itself: on its own connections, as if there were no event loop."""
-    with outside_loop():
-        return function(*args)
+    return hand_over(run_blocking(run_exploration, asked, [look()] if uses_django() else []))
 
 
 def _make(calls: Sequence[Call], name: str) -> Outcomes[Any]:
@@ -160,13 +186,12 @@ def _make(calls: Sequence[Call], name: str) -> Outcomes[Any]:
     if options.start_method == "inline":
         from ._inline import run_inline
 
-        return run_inline(calls, options)
-    import anyio
-
+        return hand_over(run_inline(calls, options))
+    from ._own_loop import run_blocking
     from ._race import run_race
     from .databases.handoff import look
 
-    return anyio.run(run_race, calls, options, [look()] if uses_django() else [])
+    return hand_over(run_blocking(run_race, calls, options, [look()] if uses_django() else []))
 
 
 def _refuse_loop(name: str) -> None:

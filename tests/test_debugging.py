@@ -13,6 +13,7 @@ from typing import Self
 import anyio
 import pytest
 
+from aioconcurrent import NoTerminalError
 from aioconcurrent.engine.debugging import Pauses
 from aioconcurrent.sync import call_concurrently
 from tests.project.scripts import ROOT
@@ -139,6 +140,18 @@ def test_without_a_terminal_the_text_says_what_to_do(start_method: str) -> None:
     def sell() -> None:
         breakpoint()  # noqa: T100 - it is meant
 
-    [wrapped] = call_concurrently(1, sell).errors
-    assert "Run pytest with -s" in str(wrapped.error)
-    assert 'options(start_method="inline")' in str(wrapped.error)
+    with pytest.raises(NoTerminalError, match="Run pytest with -s") as caught:
+        call_concurrently(1, sell)
+    assert 'options(start_method="inline")' in str(caught.value)
+
+
+def test_without_a_terminal_a_call_cannot_keep_it_to_itself() -> None:
+    def sell() -> bool:
+        try:
+            breakpoint()  # noqa: T100 - it is meant
+        except Exception:
+            return False
+        return True
+
+    with pytest.raises(NoTerminalError):
+        call_concurrently(2, sell)

@@ -2,11 +2,13 @@
 
 import os
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import pytest
-from django.test import override_settings
+from django.test import TransactionTestCase, override_settings
 
 import aioconcurrent
 from aioconcurrent import TerminatedProcessError
@@ -42,8 +44,19 @@ def test_every_option_can_be_in_the_environment() -> None:
         AIOCONCURRENT_START_METHOD="spawn",
         AIOCONCURRENT_PREPARE="os:getcwd",
         AIOCONCURRENT_ALLOW_REAL_DATABASES="1",
+        AIOCONCURRENT_START_TIMEOUT="200",
+        AIOCONCURRENT_STEP_TIMEOUT="20",
+        AIOCONCURRENT_ALLOW_THREADS="heartbeat*, shop.jobs",
     ):
-        assert current_options() == Options(0.5, "spawn", "os:getcwd", allow_real_databases=True)
+        assert current_options() == Options(
+            0.5,
+            "spawn",
+            "os:getcwd",
+            allow_real_databases=True,
+            start_timeout=200,
+            step_timeout=20,
+            allow_threads=["heartbeat*", "shop.jobs"],
+        )
 
 
 @pytest.mark.parametrize(("text", "value"), [("1", True), ("True", True), ("on", True), ("0", False), ("no", False)])
@@ -66,6 +79,16 @@ def test_options_end_with_an_exception() -> None:
     with pytest.raises(LookupError), options(timeout=3):
         raise LookupError
     assert current_options().timeout == 30
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"), [({}, 10), ({"timeout": 3}, 3), ({"step_timeout": 40}, 40), ({"step_timeout": 1}, 1)]
+)
+def test_a_step_has_ten_seconds_or_the_time_of_a_call_unless_it_is_given_a_limit(
+    given: dict[str, Any], seconds: float
+) -> None:
+    with options(**given):
+        assert current_options().step_limit == seconds
 
 
 def test_an_option_can_be_set_back_to_nothing() -> None:
@@ -98,6 +121,179 @@ async def test_a_decorated_coroutine_function_has_the_options_while_it_runs() ->
 
     assert await pid() == os.getpid()
     assert current_options() == Options()
+
+
+def limit() -> float:
+    return current_options().timeout
+
+
+def plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator that hides what kind of function it is."""
+    return lambda: function()
+
+
+@pytest.mark.parametrize("hide", [lambda function: function, plain], ids=["open", "hidden"])
+def test_a_decorated_generator_has_the_options_while_it_runs_and_whoever_uses_it_has_not(
+    hide: Callable[[Callable[..., Any]], Callable[..., Any]],
+) -> None:
+    def limits() -> Generator[object, float, float]:
+        try:
+            sent = yield limit()
+            yield sent, limit()
+        except LookupError:
+            yield limit()
+        return limit()
+
+    seen: list[float] = []
+
+    def use() -> Generator[object, float, None]:
+        seen.append((yield from options(timeout=3)(hide(limits))()))
+
+    generator = use()
+    assert (next(generator), limit()) == (3, 30)
+    assert (generator.send(4), limit()) == ((4, 3), 30)
+    assert (generator.throw(LookupError), limit()) == (3, 30)
+    assert next(generator, "done") == "done"
+    assert seen == [3]
+    assert limit() == 30
+
+
+@pytest.mark.parametrize("error", [None, LookupError])
+async def test_a_decorated_async_generator_has_the_options_while_it_runs_and_whoever_uses_it_has_not(
+    error: type[Exception] | None,
+) -> None:
+    seen: list[float] = []
+
+    @asynccontextmanager
+    @options(timeout=3)
+    async def limited() -> AsyncIterator[float]:
+        try:
+            yield limit()
+        finally:
+            seen.append(limit())
+
+    with pytest.raises(error) if error else nullcontext():
+        async with limited() as inside:
+            assert (inside, limit()) == (3, 30)
+            if error is not None:
+                raise error
+    assert seen == [3]
+    assert limit() == 30
+
+
+def test_a_decorated_generator_can_be_left_early() -> None:
+    seen: list[float] = []
+
+    @options(timeout=3)
+    def limits() -> Iterator[float]:
+        try:
+            yield limit()
+        finally:
+            seen.append(limit())
+
+    generator = limits()
+    assert next(generator) == 3
+    generator.close()  # type: ignore[attr-defined]
+    assert seen == [3]
+
+
+async def test_a_decorated_function_that_returns_a_coroutine_has_the_options_until_it_is_over() -> None:
+    async def look() -> float:
+        return limit()
+
+    decorated = options(timeout=3)(plain(look))
+    assert await decorated() == 3
+    assert limit() == 30
+
+
+@options(timeout=3)
+class TestWithOptions:
+    seen: ClassVar[list[object]] = []
+
+    @classmethod
+    def setup_class(cls) -> None:
+        cls.seen.append(limit())
+
+    def setup_method(self, method: Callable[..., None]) -> None:
+        self.seen[1:] = [limit(), method]
+
+    def teardown_method(self) -> None:
+        assert limit() == 3
+
+    def helper(self) -> float:
+        return limit()
+
+    def test_tests_have_them_and_what_is_around_tests(self) -> None:
+        assert [*self.seen, limit()] == [3, 3, self.test_tests_have_them_and_what_is_around_tests, 3]
+
+    @pytest.mark.parametrize("expected", [3])
+    def test_marks_stay(self, expected: float) -> None:
+        assert limit() == expected
+
+    async def test_coroutines_have_them(self) -> None:
+        assert limit() == 3
+
+    @staticmethod
+    def test_static_methods_have_them() -> None:
+        assert limit() == 3
+
+    @options(max_seconds=5)
+    def test_a_method_may_have_more(self) -> None:
+        assert current_options() == replace(Options(), timeout=3, max_seconds=5)
+
+    @options(timeout=4)
+    def test_the_nearest_count(self) -> None:
+        assert self.helper() == limit() == 4
+
+
+class Inherited:
+    def test_inherited(self) -> None:
+        assert limit() == self.expected  # type: ignore[attr-defined]
+
+
+@options(timeout=3)
+class TestInheritedWithOptions(Inherited):
+    expected = 3
+
+
+class TestInheritedWithoutOptions(Inherited):
+    expected = 30
+
+
+@options(timeout=3)
+class TestCaseWithOptions(TransactionTestCase):
+    def setUp(self) -> None:
+        self.limits = [limit()]
+
+    def test_django(self) -> None:
+        assert [*self.limits, limit()] == [3, 3]
+
+    async def test_django_coroutine(self) -> None:
+        assert [*self.limits, limit()] == [3, 3]
+
+
+@pytest.fixture
+@options(timeout=3)
+def limits_of_fixture() -> Iterator[list[float]]:
+    limits = [limit()]
+    yield limits
+    assert [*limits, limit()] == [3, 30, 3]
+
+
+def test_a_decorated_fixture_has_the_options_and_the_test_has_not(limits_of_fixture: list[float]) -> None:
+    limits_of_fixture.append(limit())
+
+
+def test_what_cannot_be_decorated_is_refused() -> None:
+    class Shop:
+        def sell(self) -> None: ...
+
+    with pytest.raises(TypeError, match=r"is for its tests, and .*Shop has no method whose name begins with \"test\""):
+        options(timeout=3)(Shop)
+    with pytest.raises(TypeError, match=r"has to stand below @pytest\.fixture"):
+        options(timeout=3)(pytest.fixture(limit))
+    with pytest.raises(TypeError, match="decorates functions, and classes of tests, not 3"):
+        options(timeout=3)(3)  # type: ignore[type-var]
 
 
 async def test_options_of_one_task_are_not_those_of_another() -> None:
@@ -143,6 +339,10 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"prepare": 3}, TypeError, "prepare is 3, which is not callable"),
     ({"prepare": "os.getcwd"}, ValueError, "prepare is 'os.getcwd'; a string target has the form"),
     ({"prepare": aioconcurrent.call_concurrently}, TypeError, "prepare must be a plain function"),
+    ({"start_timeout": 0}, ValueError, "start_timeout must be more than 0 seconds and finite, not 0"),
+    ({"step_timeout": "1"}, TypeError, "step_timeout must be a number of seconds, not '1'"),
+    ({"allow_threads": "heartbeat"}, TypeError, "allow_threads must be a list of strings, not 'heartbeat'"),
+    ({"allow_threads": [1]}, TypeError, r"allow_threads must be a list of strings, not \[1\]"),
     ({"allow_real_databases": 1}, TypeError, "allow_real_databases must be True or False, not 1"),
 ]
 
@@ -177,7 +377,8 @@ def test_a_bad_value_in_the_environment_is_refused_at_the_race(variables: dict[s
 
 
 def test_an_option_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(TypeError, match="unexpected keyword argument 'time_out'"):
+    text = r"^options\(\) got an unexpected keyword argument 'time_out' \(did you mean 'timeout'\?\)\.$"
+    with pytest.raises(TypeError, match=text):
         options(time_out=3)  # type: ignore[call-arg]
     with (
         override_settings(AIOCONCURRENT={"time_out": 3}),

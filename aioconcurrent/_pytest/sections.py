@@ -39,8 +39,9 @@ def add_sections(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.
         exploration: Exploration = result  # type: ignore[assignment]  # nothing else is noted
         story = _story(exploration, item) if call.when == "call" else None
         if report.failed:
-            told = call.excinfo is not None and getattr(call.excinfo.value, "exploration", None) is exploration
-            report.sections.extend(_of_exploration(exploration, story, item.config, is_told=told))
+            told = getattr(call.excinfo and call.excinfo.value, "exploration", None)
+            is_told = told is not None and told.reason is exploration.reason
+            report.sections.extend(_of_exploration(exploration, story, item.config, is_told=is_told))
     if story is not None and pages is not None:
         report.sections.append(("Page", _write(story, pages)))
 

@@ -11,6 +11,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from .patience import make_patient
+from .slots import naming_full_servers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +26,9 @@ def connect_directly(alias: str, settings: Mapping[str, Any] | None = None) -> A
     Args:
         alias: Of the database.
         settings: Where to connect to, as in Django's DATABASES; by default where this thread's connection does.
+
+    Raises:
+        NoConnectionLeftError: The server has too many.
     """
     from django.db import connections
     from django.db.utils import load_backend
@@ -34,7 +38,8 @@ def connect_directly(alias: str, settings: Mapping[str, Any] | None = None) -> A
     live.get("OPTIONS", {}).pop("pool", None)  # or the next user of the pool would find our settings and tables
     connection = load_backend(live["ENGINE"]).DatabaseWrapper(live, alias)
     try:
-        connection.connect()
+        with naming_full_servers(connection):
+            connection.connect()
         make_patient(connection)
     except BaseException:
         if connection.connection is not None:  # it was made, and could not be set up

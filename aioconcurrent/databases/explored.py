@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..exploring.facts import Key
@@ -18,19 +19,23 @@ from ..exploring.numbers import Numbers, apart
 from .cache_state import CacheState
 from .handoff import database_identity
 from .identity import database_names
+from .memory import is_lent
 from .probes import open_probe
-from .state import StateError, open_state
+from .standby import Standby, lasting
+from .state import StateError
+from .underway import Note, noted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from typing import Self
 
     from ..exploring.operation import Operation
     from .handoff import Handoff
     from .probes import Probe
-    from .state import Advance, Row, State
+    from .state import Advance, Row
 
 _NO_ROUND_TRIP = frozenset({"start", "step", "cache"})
+_ANY = "any table"  # for people, where a statement does not tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,8 @@ class _Database:
 
     identity: str
     prefix: str
-    state: State
+    state: Standby
+    note: Note
 
     @property
     def tables(self) -> Collection[str]:
@@ -54,7 +60,7 @@ class ExploredDatabases:
     Attributes:
         catalogue: What may happen to a table that a statement does not name.
         keys: Primary and foreign keys, by table.
-        start: The rows at the start of every table that has any.
+        start: The rows at the start of every table that some run may have changed.
         moments: Which statements are stepped as transactions.
         caches: What calls have changed in Django's caches.
         probes: By `Operation.database`, where statements can wait unseen.
@@ -77,6 +83,11 @@ class ExploredDatabases:
         self.start: dict[str, list[Row]] = {}
         self.probes: dict[str, Probe] = {}
         self.one_waiter = False
+        self._is_as_found = False  # all was looked at since the last run
+
+    def begin_run(self) -> None:
+        """Take note that calls are about to change something."""
+        self._is_as_found = False
 
     def identify(self) -> None:
         """Find out which aliases are of one database."""
@@ -110,22 +121,23 @@ class ExploredDatabases:
         Raises:
             StateError: They cannot be read, or none of the caller's aliases is of this database.
             ProbeNotPermittedError: Its user may not see who waits for locks.
+            PooledSessionError: A pooler stands before the database.
         """
         if identity not in self._candidates:
             raise StateError(identity, "a call has connected to it, and no alias of DATABASES leads there.")
         alias, settings = self._candidates[identity]
-        state = open_state(alias, settings)
+        state = Standby(alias, settings)
         self._stack.callback(state.close)
-        each = _Database(identity, f"{alias}." if self._databases else "", state)
+        note = Note() if is_lent(settings) else self._stack.enter_context(noted(identity, alias, _birth(state)))
+        each = _Database(identity, f"{alias}." if self._databases else "", state, note)
         self._databases.append(each)
-        probe = open_probe(alias, settings)
+        probe = lasting(partial(open_probe, alias, settings))
         if probe is not None:
             self._stack.callback(probe.close)
             self.probes[identity] = probe
         self.one_waiter |= "postgresql" in settings["ENGINE"]
         self.catalogue = Catalogue.merged([known.state.catalogue for known in self._databases])
         self.keys |= {each.prefix + table: _within(each, key) for table, key in state.keys.items()}
-        self.start |= {each.prefix + table: rows for table, rows in state.start_rows().items()}
 
     def touched(self, operations: Iterable[Operation]) -> frozenset[str]:
         """The tables in which these operations may have changed rows or counters."""
@@ -145,8 +157,29 @@ class ExploredDatabases:
         lead = f"{operation.database}."
         return {database.prefix + table.removeprefix(lead) for table in touched.writes}
 
+    def foresee(self, operation: Operation) -> Callable[[], None] | None:
+        """See whether what this operation may change could be put back, before it is let go.
+
+        Returns:
+            What has to be done first, in a thread without an event loop.
+
+        Raises:
+            StateError: It could not.
+        """
+        for each in self._databases:
+            if operation.kind in _NO_ROUND_TRIP or operation.database != each.identity:
+                continue
+            touched = footprint(operation, self.catalogue)
+            lead = f"{operation.database}."
+            names = None if touched.everything else {table.removeprefix(lead) for table in touched.writes}
+            if not operation.text.lstrip(" (").upper().startswith("SELECT"):  # one that is not understood may only read
+                each.state.check(names)
+            each.note.add({_ANY} if names is None else names)
+            return None if each.state.is_kept(names) else partial(each.state.keep, names)
+        return None
+
     def rows(self, tables: Collection[str]) -> dict[str, list[Row]]:
-        """The rows that these tables have now.
+        """The rows that these tables have now; those that they had at the start are in `start` from then on.
 
         Raises:
             StateError: They cannot be read.
@@ -154,15 +187,46 @@ class ExploredDatabases:
         found: dict[str, list[Row]] = self.caches.rows()
         for each in self._databases:
             rows = each.state.rows(_own(each, tables))
+            new = {table for table in rows if each.prefix + table not in self.start}
+            self.start |= {each.prefix + table: these for table, these in each.state.start_rows(new).items()}
             found |= {each.prefix + table: these for table, these in rows.items()}
         return found
 
-    def restore(self, tables: Collection[str] | None = None) -> None:
+    def is_untouched(self, table: str) -> bool:
+        """Whether no run can have changed this table so far."""
+        return table not in self.start
+
+    def adopt(self, strange: Mapping[str, Sequence[Mapping[str, Any]]], rows: Mapping[str, Sequence[Row]]) -> None:
+        """Take rows that somebody else has written for rows of the start, and what gave them their keys as it is now.
+
+        Args:
+            strange: Those, by table.
+            rows: All that there are now, by table.
+
+        Raises:
+            StateError: They cannot be read.
+        """
+        for each in self._databases:
+            for table, found in strange.items():
+                if table in each.tables:
+                    columns = self.keys[table].columns
+                    known = _keys([*found, *self.start.get(table, ())], columns)
+                    others = [key for key in _keys(rows[table], columns) if key not in known]
+                    each.state.adopt(table.removeprefix(each.prefix), columns, _keys(found, columns), others)
+
+    def restore(self, tables: Collection[str] | None = None, but: Collection[str] = ()) -> None:
         """Put the rows of these tables back to what they were at the start; by default of all that differ.
+
+        Args:
+            but: Tables that are left as they are, of all those.
 
         Raises:
             StateError: They cannot be put back.
         """
+        if tables is None and self._is_as_found:
+            return
+        if tables is None and but:
+            tables = self._changed() - frozenset(but)
         for each in self._databases:
             each.state.restore(None if tables is None else _own(each, tables))
         self.caches.restore()
@@ -204,17 +268,18 @@ class ExploredDatabases:
 
     def look_behind(self, operations: Iterable[Operation]) -> None:
         """Find what has changed besides what these operations may have, and look at it from now on."""
-        self.widened |= self._changed() - self.touched(operations)
+        self.widened |= self._changed(large=False) - self.touched(operations)  # at the end all are looked at
 
     def widen(self) -> bool:
         """Put back what was changed without a statement saying so, and look at it from now on; False if nothing was."""
         changed = self._changed()
         self.restore(changed)
         self.widened |= changed
+        self._is_as_found = not changed
         return bool(changed)
 
-    def _changed(self) -> set[str]:
-        return {each.prefix + table for each in self._databases for table in each.state.changed()}
+    def _changed(self, *, large: bool = True) -> set[str]:
+        return {each.prefix + table for each in self._databases for table in each.state.changed(large=large)}
 
     def close(self) -> None:
         """Leave nothing of ours in the databases."""
@@ -235,6 +300,15 @@ def _test_databases(handoff: Handoff) -> dict[str, tuple[str, Mapping[str, Any]]
         for alias in sorted(settings, key=lambda alias: (alias == "default", alias))
         if handoff.allowed is None or str(settings[alias]["NAME"]) in handoff.allowed
     }
+
+
+def _birth(state: Standby) -> str:
+    """When Django has made the tables of this database, as far as its migrations tell."""
+    return repr(state.rows({"django_migrations"}))
+
+
+def _keys(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> list[list[Any]]:
+    return [[row[column] for column in columns] for row in rows]
 
 
 def _own(database: _Database, tables: Collection[str]) -> frozenset[str]:

@@ -16,6 +16,7 @@ from .. import _pickling
 from ..exploring.operation import START
 from .guard import session_id
 from .passage import ROWS, Passage, told_columns, told_error, told_rows
+from .sessions import MYSQL_ENDED
 from .sources import application_line
 from .transactions import FetchedCursor, transaction_of
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 _QUERY_CANCELED = "57014"  # PostgreSQL; by the controller where it resolves a deadlock
 _NOT_IN_TRANSACTION = frozenset({"25001", "2D000"})  # PostgreSQL: of VACUUM, or of a procedure that commits
 _SQLITE_BUSY = 5
-_MYSQL_LOST = frozenset({1053, 1927, 2006, 2013, 4031})  # shutdown, killed, gone away, lost, timed out
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +308,7 @@ def _sqlstate(error: BaseException) -> str | None:
 def _is_lost(connection: Any, cause: BaseException) -> bool:
     """Whether the server has ended the session: psycopg keeps that in mind, drivers of MySQL say it in the error."""
     if connection.vendor == "mysql":
-        return bool(cause.args) and cause.args[0] in _MYSQL_LOST
+        return bool(cause.args) and cause.args[0] in MYSQL_ENDED
     return (
         connection.vendor == "postgresql" and connection.connection is not None and bool(connection.connection.closed)
     )

@@ -23,12 +23,14 @@ def install(talk: Callable[[bytes], bytes], *, with_django: bool = True) -> None
         hooks.install(gate)
         caches.install(gate)
         follow_coroutines()
+        guard.is_stepped = True
         _suit_connections()
     gate.talk = talk
 
 
 def _suit_connections() -> None:
     """Have every connection of this process, of whatever thread, bear with standing still."""
+    from django.db import Error
     from django.db.backends.signals import connection_created
 
     def suit(sender: object, connection: Any, **_: object) -> None:
@@ -41,4 +43,8 @@ def _suit_connections() -> None:
     connection_created.connect(suit, weak=False)
     for connection in guard.opened:
         if connection.connection is not None:
-            suit(None, connection)
+            try:
+                with connection.wrap_database_errors:
+                    suit(None, connection)
+            except Error:  # the server has ended it, for it was idle; the call opens another one
+                connection.close()

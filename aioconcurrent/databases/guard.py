@@ -10,9 +10,14 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
+from .. import _clock as time
 from .. import _pickling
-from ..exceptions import NotATestDatabaseError, UncommittedDataError
+from ..exceptions import NoConnectionLeftError, NotATestDatabaseError, UncommittedDataError
 from .handoff import is_in_memory
+from .patience import make_patient
+from .session_state import enter_session, enter_tenant
+from .sessions import end_with_client, is_ended, tells_of_end
+from .slots import naming_full_servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,13 +26,20 @@ if TYPE_CHECKING:
 
     from .handoff import Handoff
 
+_SERVERS = ("postgresql", "mysql")
+_PATIENCE = 2.0  # seconds for a connection of a stepped call to be had
+_PAUSE = 0.02  # seconds between two attempts
+
 
 class Guard:
     """Watches over every connection of this process.
 
     Attributes:
+        is_stepped: Whether the calls of this process are stepped.
         opened: The connections that were opened since they were last closed, of all threads.
         announce: Takes a pickled (alias, session id) for each session that is opened.
+        blame: Takes each refusal, as `dump_error` makes it: the application may keep the error to itself.
+        is_severed: Whether the server has ended a session that was not closed here; to be asked before the last are.
     """
 
     def __init__(self) -> None:
@@ -35,13 +47,27 @@ class Guard:
         self.opened: list[BaseDatabaseWrapper] = []
         self._warmed: set[str] = set()
         self._is_installed = False
+        self._was_severed = False
+        self.is_stepped = False
         self.announce: Callable[[bytes], None] = lambda _: None
+        self.blame: Callable[[bytes], None] = lambda _: None
 
     def follow(self, handoff: Handoff) -> None:
         """Allow what `handoff` allows, from now on."""
         self._handoff = handoff
         if not self._is_installed:
             self._install()
+
+    def refuse_all(self) -> list[object]:
+        """Let no connection be opened any more; return a list that gets each that was to be."""
+        refused: list[object] = []
+
+        def refuse(connection: BaseDatabaseWrapper) -> Exception:
+            refused.append(connection)
+            return NotATestDatabaseError(connection.alias, str(connection.settings_dict["NAME"]))
+
+        self._refusal = refuse  # type: ignore[method-assign]
+        return refused
 
     def warm(self) -> None:
         """Open those connections of this thread that the caller uses and that may be opened; run a query on each.
@@ -51,6 +77,7 @@ class Guard:
         from django.db import connections
 
         assert self._handoff is not None
+        self.enter_tenants()
         for alias in self._handoff.in_use:
             connection = connections[alias]
             if self._refusal(connection) is None:
@@ -76,6 +103,10 @@ class Guard:
             self.warm()
         self.close_all()
 
+    @property
+    def is_severed(self) -> bool:
+        return self._was_severed or any(map(_is_severed, self.opened))
+
     def close_all(self) -> None:
         """Close every connection of every thread of this process."""
         from django.db import connections
@@ -99,19 +130,76 @@ class Guard:
         def guarded_connect(connection: BaseDatabaseWrapper) -> None:
             refusal = self._refusal(connection)
             if refusal is not None:
+                self.blame(_pickling.dump_error(refusal))
                 raise refusal
-            connect(connection)
             self.opened.append(connection)
-            self.announce(_pickling.dumps((connection.alias, session_id(connection))))
+            try:
+                if self.is_stepped:
+                    self._connect_or_blame(lambda: connect(connection), connection)
+                else:
+                    connect(connection)
+            except Exception as error:
+                self._was_severed = self._was_severed or tells_of_end(error)
+                raise
+            if end_with_client(connection):
+                self.announce(_pickling.dumps((connection.alias, session_id(connection))))
+                self._enter_session(connection)
+
+        close = BaseDatabaseWrapper.close
+
+        def watched_close(connection: BaseDatabaseWrapper) -> None:
+            self._was_severed = self._was_severed or _is_severed(connection)
+            close(connection)
 
         BaseDatabaseWrapper.connect = guarded_connect  # type: ignore[method-assign, assignment]
+        BaseDatabaseWrapper.close = watched_close  # type: ignore[method-assign, assignment]
         self._is_installed = True
 
-    def _refusal(self, connection: BaseDatabaseWrapper) -> Exception | None:
+    def enter_tenants(self) -> None:
+        """Let the connections of this thread be for the tenants of the test."""
+        from django.db import connections
+
+        assert self._handoff is not None
+        for alias in self._handoff.pickled:
+            enter_tenant(connections[alias], self._handoff.sessions.get(alias))
+
+    def _enter_session(self, connection: BaseDatabaseWrapper) -> None:
+        """Before any statement of the call: one that ran without the test's settings might see another's rows."""
+        assert self._handoff is not None
+        state = self._handoff.sessions.get(connection.alias)
+        if state is None:
+            return
+        try:
+            enter_session(connection, state)
+            if self.is_stepped:
+                make_patient(connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _connect_or_blame(self, connect: Callable[[], None], connection: BaseDatabaseWrapper) -> None:
+        """A run in which a call could not connect for want of connections proves nothing.
+
+        Those of the run before may be about to end, so that it is tried for a while.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                with naming_full_servers(connection):
+                    return connect()
+            except NoConnectionLeftError as error:
+                if time.monotonic() > deadline:
+                    self.blame(_pickling.dump_error(error))
+                    raise
+                time.sleep(_PAUSE)
+
+    def _refusal(self, connection: BaseDatabaseWrapper) -> BaseException | None:
         assert self._handoff is not None
         alias, name = connection.alias, str(connection.settings_dict["NAME"])
         if alias in self._handoff.uncommitted:
             return UncommittedDataError(alias)
+        if alias in self._handoff.forbidden:
+            return _pickling.load_error(self._handoff.forbidden[alias])
         if self._handoff.allowed is None or name in self._handoff.allowed or is_in_memory(connection.settings_dict):
             return None
         return NotATestDatabaseError(alias, name)
@@ -125,6 +213,10 @@ def _is_busy(connection: BaseDatabaseWrapper) -> bool:
     owner = getattr(connection, "_thread_ident", None)
     others = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
     return connection.vendor == "sqlite" and owner in others
+
+
+def _is_severed(connection: BaseDatabaseWrapper) -> bool:
+    return connection.connection is not None and connection.vendor in _SERVERS and is_ended(connection.connection)
 
 
 def session_id(connection: BaseDatabaseWrapper) -> int | None:

@@ -8,13 +8,17 @@ caller's connections point at now - suffixes of pytest-xdist, clones of
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .. import _pickling
+from .. import _context_variables, _pickling
+from .bans import forbidden
+from .session_state import session_states
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import tzinfo
 
 
 # Options of drivers that say where a database is, beside or in place of the settings.
@@ -34,12 +38,16 @@ class Handoff:
         uncommitted: Aliases on which the caller is inside `atomic()`.
         allowed: Names of databases that may be connected to; None for any.
         in_use: Aliases that the caller has connected to, and a call probably will.
+        forbidden: By alias, the error with which the caller's test may not connect itself, as `dump_error` makes it.
+        sessions: By alias, the pickled `SessionState` of the caller's connection, where there is any.
     """
 
     pickled: Mapping[str, bytes] = field(default_factory=dict)
     uncommitted: frozenset[str] = frozenset()
     allowed: frozenset[str] | None = frozenset()
     in_use: frozenset[str] = frozenset()
+    forbidden: Mapping[str, bytes] = field(default_factory=dict)
+    sessions: Mapping[str, bytes] = field(default_factory=dict)
 
     def settings(self) -> dict[str, dict[str, Any]]:
         """The connection settings, by alias, as in Django's DATABASES."""
@@ -50,7 +58,9 @@ class Handoff:
         """Aliases that a call will probably connect to, and may."""
         settings = self.settings()
         return frozenset(
-            alias for alias in self.in_use if self.allowed is None or settings[alias]["NAME"] in self.allowed
+            alias
+            for alias in self.in_use - self.forbidden.keys()
+            if self.allowed is None or settings[alias]["NAME"] in self.allowed
         )
 
     def take_over(self) -> None:
@@ -73,28 +83,45 @@ class Handoff:
 
 @dataclass(frozen=True)
 class View:
-    """What one thread of the caller's process knows of its connections.
+    """What one thread of the caller's process knows of its connections, and what else is its own.
 
     Attributes:
         settings: The live connection settings, by alias.
         in_atomic: Aliases on which the thread is inside `atomic()`.
         opened: The open driver connections, by alias.
+        forbidden: The errors with which the thread's test may not connect, by alias.
+        sessions: As in `Handoff`.
+        variables: Context variables and thread locals of the thread, as `_context_variables` has them.
+        language: The active one; None where translation is off.
+        time_zone: The active one.
     """
 
     settings: Mapping[str, Mapping[str, Any]]
     in_atomic: frozenset[str]
     opened: Mapping[str, Any]
+    forbidden: Mapping[str, Exception] = field(default_factory=dict)
+    sessions: Mapping[str, bytes] = field(default_factory=dict)
+    variables: Mapping[_context_variables.Place, bytes] = field(default_factory=dict)
+    language: str | None = None
+    time_zone: tzinfo | None = None
 
 
 def look() -> View:
-    """Look at the connections of this thread, without opening any."""
+    """Look at the connections of this thread, without opening any, and at what else is its own."""
     from django.db import connections
+    from django.utils import timezone, translation
 
     live = connections.all(initialized_only=True)
+    settings = {**connections.settings, **{connection.alias: connection.settings_dict for connection in live}}
     return View(
-        settings={**connections.settings, **{connection.alias: connection.settings_dict for connection in live}},
+        settings=settings,
         in_atomic=frozenset(connection.alias for connection in live if connection.in_atomic_block),
         opened={connection.alias: connection.connection for connection in live if connection.connection is not None},
+        forbidden=forbidden(settings, live),
+        sessions=session_states(list(live)),
+        variables=_context_variables.capture(),
+        language=translation.get_language(),
+        time_zone=timezone.get_current_timezone(),
     )
 
 
@@ -117,8 +144,12 @@ def hand_over(views: Iterable[View], lent: Mapping[str, str], *, allow_real_data
             for alias, values in settings.items()
         },
         uncommitted=_aliases_of(views[0].settings, uncommitted_names(views)),
-        allowed=None if allow_real_databases else _test_names(settings) | frozenset(lent.values()),
+        allowed=None if allow_real_databases else test_names(settings) | frozenset(lent.values()),
         in_use=frozenset().union(*(view.opened for view in views)) or frozenset(settings),
+        forbidden={
+            alias: _pickling.dump_error(error) for view in reversed(views) for alias, error in view.forbidden.items()
+        },
+        sessions={alias: state for view in reversed(views) for alias, state in view.sessions.items()},
     )
 
 
@@ -150,14 +181,24 @@ def _lend(settings: Mapping[str, Any], lent: Mapping[str, str]) -> dict[str, Any
     return {**settings, "NAME": lent[name]} if name in lent else dict(settings)
 
 
-def _test_names(settings: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+def test_names(settings: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+    """The names of those of these databases that are of tests."""
     planned = [str(values["TEST"]["NAME"]) for values in settings.values() if values.get("TEST", {}).get("NAME")]
     return frozenset(str(values["NAME"]) for values in settings.values() if _is_test_database(values, planned))
 
 
 def _is_test_database(settings: Mapping[str, Any], planned: Iterable[str]) -> bool:
-    """By its name, which Django's test setup changes: to TEST["NAME"], else "test_..."; clones add "_<number>"."""
+    """By its name, which Django's test setup changes: to TEST["NAME"], else "test_..."; clones add "_<number>".
+
+    Where no test setup ran there are no clones: what begins like one is somebody's database.
+    """
     name = str(settings["NAME"])
-    if is_in_memory(settings) or os.path.basename(name).startswith("test_"):
+    if is_in_memory(settings) or os.path.basename(name).startswith("test_") or name in planned:
         return True
-    return any(name == test or name.startswith(f"{os.path.splitext(test)[0]}_") for test in planned)
+    return _is_testing() and any(name.startswith(f"{os.path.splitext(test)[0]}_") for test in planned)
+
+
+def _is_testing() -> bool:
+    """Whether `setup_test_environment()` is in force, which every runner of tests calls."""
+    utils = sys.modules.get("django.test.utils")
+    return utils is not None and hasattr(utils._TestState, "saved_data")

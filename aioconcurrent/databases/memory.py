@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import tempfile
 import threading
-import time
 from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ..exceptions import AioconcurrentError
+from .. import _clock as time
+from ..exceptions import DatabaseInMemoryChangedError, DatabaseInMemoryLockedError
+from .folders import PREFIX, temporary_folder
 from .handoff import is_in_memory, uncommitted_names
 
 if TYPE_CHECKING:
@@ -28,36 +28,6 @@ if TYPE_CHECKING:
 _lending = threading.Lock()  # two races would take back each other's changes
 _PATIENCE = 5.0  # seconds for a lock on the database in memory
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
-class DatabaseInMemoryLockedError(AioconcurrentError):
-    """A database in memory is locked by the caller, so that it cannot be lent or taken back."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
-
-    def __str__(self) -> str:
-        return (
-            f"The database in memory {self.name!r} is locked by a statement of this process that has not ended, such "
-            "as a query that is still being iterated over. Finish it before the calls are made, or give the test "
-            'database a file (DATABASES[...]["TEST"]["NAME"]).'
-        )
-
-
-class DatabaseInMemoryChangedError(AioconcurrentError):
-    """A database in memory was changed here while it was lent, and by the calls as well."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
-
-    def __str__(self) -> str:
-        return (
-            f"The database in memory {self.name!r} was changed by the calls and, at the same time, by this process, "
-            "such as by the thread of its live server: the changes of one would be lost. Give the test database a "
-            'file (DATABASES[...]["TEST"]["NAME"]), or let the calls do nothing but make requests.'
-        )
 
 
 class _Lent:
@@ -114,8 +84,7 @@ async def lent(views: Iterable[View]) -> AsyncIterator[Loan]:
         while not _lending.acquire(blocking=False):  # noqa: ASYNC110 - the other race may be another thread's
             await anyio.sleep(0.01)
         stack.callback(_lending.release)
-        folder = Path(tempfile.mkdtemp(prefix="aioconcurrent-"))
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        folder = stack.enter_context(temporary_folder())
         files = {name: str(folder / f"{number}.sqlite3") for number, name in enumerate(sources)}
         opened = {name: stack.enter_context(closing(_open(file))) for name, file in files.items()}
         loan = Loan(files, [_Lent(name, source, opened[name]) for name, source in sources.items()])
@@ -123,6 +92,18 @@ async def lent(views: Iterable[View]) -> AsyncIterator[Loan]:
             yield loan
         finally:
             loan.take_back()
+
+
+def is_lent(settings: Mapping[str, Any]) -> bool:
+    """Whether these connection settings are of a file that stands for a database in memory."""
+    return Path(str(settings["NAME"])).parent.name.startswith(PREFIX)
+
+
+def remove_lent(settings: Iterable[Mapping[str, Any]]) -> None:
+    """Remove files that were lent by a process which is gone."""
+    for values in settings:
+        if is_lent(values):
+            shutil.rmtree(Path(str(values["NAME"])).parent, ignore_errors=True)
 
 
 def _sources(views: Iterable[View], stack: ExitStack) -> dict[str, sqlite3.Connection]:

@@ -9,13 +9,15 @@ neither.
 from __future__ import annotations
 
 import re
-import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import AioconcurrentError
+from .. import _clock as time
+from .._loops import outside_loop
+from ..exceptions import ProbeNotPermittedError
 from .direct import connect_directly
+from .sessions import is_ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -26,23 +28,8 @@ _SHOWN = 300  # characters of an outsider's statement
 _GET_LOCK = re.compile(r"""get_lock\s*\(\s*('(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*")""", re.IGNORECASE | re.DOTALL)
 
 
-class ProbeNotPermittedError(AioconcurrentError):
-    """The user of a database may not see who waits for locks."""
-
-    def __init__(self, alias: str, grant: str) -> None:
-        super().__init__(alias, grant)
-        self.alias = alias
-        self.grant = grant
-
-    def __str__(self) -> str:
-        return (
-            f"The user of database {self.alias!r} may not see which sessions wait for locks, so that calls cannot be "
-            f"stepped. Let an administrator run: {self.grant};"
-        )
-
-
 class Probe(ABC):
-    """Asks one database server about its sessions, on a connection of its own.
+    """Asks one database server about its sessions, on a connection of its own, and anew where the server ends that.
 
     The methods may be called from any thread, with or without a running event loop, by one thread at a time.
 
@@ -53,6 +40,7 @@ class Probe(ABC):
     names_holders = True
 
     def __init__(self, connection: Any) -> None:
+        self._alias, self._settings = connection.alias, connection.settings_dict
         self._driver = connection.connection
         self._error: type[Exception] = connection.Database.Error
         self._cursor = self._driver.cursor()
@@ -83,6 +71,16 @@ class Probe(ABC):
             self._driver.close()
 
     def _all(self, query: str) -> list[Any]:
+        try:
+            self._cursor.execute(query)
+            return list(self._cursor.fetchall())
+        except self._error:
+            if not is_ended(self._driver):
+                raise
+        self.close()
+        with outside_loop():  # in which Django would not connect
+            self._driver = connect_directly(self._alias, self._settings).connection
+        self._cursor = self._driver.cursor()
         self._cursor.execute(query)
         return list(self._cursor.fetchall())
 

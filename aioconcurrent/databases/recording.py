@@ -7,11 +7,11 @@ is killed all is known but what its last operation would have come to.
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import fields, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from .. import _clock as time
 from .. import _pickling, _step
 from .._recorded import RecordedStep
 from ..exploring.operation import Operation

@@ -7,11 +7,17 @@ called and how they are converted.  That takes a wrapper many times as long as i
 from __future__ import annotations
 
 import contextlib
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_CLIENTS = {
+    "django.core.cache.backends.redis.RedisCache": "redis",
+    "django.core.cache.backends.memcached.PyMemcacheCache": "pymemcache",
+    "django.core.cache.backends.memcached.PyLibMCCache": "pylibmc",
+}
 _rehearsed: set[str] = set()
 
 
@@ -26,6 +32,19 @@ def rehearse_queries(aliases: Iterable[str]) -> None:
         for model in apps.get_models():
             with contextlib.suppress(Exception):  # the call that uses such a model meets it again
                 _build_queries(model, alias)
+
+
+def rehearse_caches() -> None:
+    """Import what the caches of the project talk through; a backend does it at its first operation only."""
+    from django.conf import settings
+    from django.utils.module_loading import import_string
+
+    for cache in settings.CACHES.values():
+        with contextlib.suppress(Exception):  # the call that uses such a cache meets it again
+            backend = str(cache["BACKEND"])
+            import_string(backend)
+            if backend in _CLIENTS:
+                importlib.import_module(_CLIENTS[backend])
 
 
 def _build_queries(model: Any, alias: str) -> None:

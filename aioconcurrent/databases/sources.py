@@ -9,6 +9,7 @@ import sysconfig
 from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _DEMO = os.path.join(_HERE, "demo", "")
 _STANDARD = tuple({os.path.join(sysconfig.get_path(name), "") for name in ("stdlib", "platstdlib")})
 _PACKAGES = tuple({os.path.join(sysconfig.get_path(name), "") for name in ("purelib", "platlib")})
 _MACHINERY = ("django", "asgiref")
+_LINES_OF_AN_ERROR = 3
 _FILES = 4096  # whose owner is remembered
 
 _awaited_at: ContextVar[str | None] = ContextVar("aioconcurrent: where the coroutine waits", default=None)
@@ -34,13 +36,26 @@ def application_line() -> str | None:
     library: FrameType | None = None
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        owner = _owner(frame.f_code.co_filename)
+        owner = owner_of_file(frame.f_code.co_filename)
         if owner == "application":
             return _tell(frame)
         if owner == "library" and library is None:
             library = frame
         frame = frame.f_back
     return _awaited_at.get() or (_tell(library) if library is not None else None)
+
+
+def lines_of(error: BaseException) -> list[str]:
+    """Return where in the application an error came about, in the same manner, the innermost line last.
+
+    What Django and other libraries have between those lines is left out.
+    """
+    frames = [(frame, line) for frame, line in walk_tb(error.__traceback__) if _is_application(frame)]
+    return [_tell(frame, line) for frame, line in frames[-_LINES_OF_AN_ERROR:]]
+
+
+def _is_application(frame: FrameType) -> bool:
+    return owner_of_file(frame.f_code.co_filename) == "application"
 
 
 def follow_coroutines() -> None:
@@ -57,7 +72,8 @@ def follow_coroutines() -> None:
 
 
 @lru_cache(_FILES)
-def _owner(file: str) -> Owner:
+def owner_of_file(file: str) -> Owner:
+    """Whose code is in a file; Python's, Django's and our own are machinery."""
     if file.startswith(_DEMO):
         return "application"
     if file.startswith((_HERE, "<")):
@@ -68,8 +84,8 @@ def _owner(file: str) -> Owner:
     return "machinery" if file.startswith(_STANDARD) else "application"
 
 
-def _tell(frame: FrameType) -> str:
-    file, line = frame.f_code.co_filename, frame.f_lineno
+def _tell(frame: FrameType, line: int | None = None) -> str:
+    file, line = frame.f_code.co_filename, line or frame.f_lineno
     code = linecache.getline(file, line, frame.f_globals).strip()
     place = f"{_short(file)}:{line} in {frame.f_code.co_name}"
     return f"{place}: {code}" if code else place

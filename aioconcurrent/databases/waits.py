@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 import warnings
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from .. import _clock as time
 from .. import _pickling
+from ..exceptions import ProbeNotPermittedError
 from .handoff import database_identity
-from .probes import ProbeNotPermittedError, open_probe
+from .probes import open_probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -10,23 +10,12 @@ import os
 import random
 import sys
 import uuid
-from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-_ABSENT = "pytest" not in sys.modules
-if _ABSENT:
-    sys.modules["pytest"] = None  # type: ignore[assignment]  # time_machine imports it where it can, in 0.4 s
-try:
-    import time_machine
-finally:
-    if _ABSENT:
-        del sys.modules["pytest"]
+from .time_travel import travel_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-# time_machine takes the name of a zone for the one that the process is to be in; this one has none.
-_EPOCH = datetime(1970, 1, 1, 1, tzinfo=timezone(timedelta(hours=1)))
 
 _urandom = os.urandom
 _seed = random.Random.seed
@@ -44,7 +33,7 @@ def make_certain(number: int, moment: int, generators: Iterable[random.Random] =
         draw: Which of the things that this call might draw it is to draw.
     """
     seed = number if not draw else f"draw {draw} of call {number}"
-    time_machine.travel(_EPOCH + timedelta(microseconds=moment // 1000), tick=False).start()
+    travel_to(moment)
     for generator in generators:
         generator.seed(seed)
     _entropy.seed(f"entropy of call {seed}")

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import anyio
 
-from ..exceptions import AioconcurrentError
+from .. import _pickling
+from ..exceptions import NoTerminalError
 from .frames import Kind
 
 if TYPE_CHECKING:
@@ -27,16 +28,6 @@ def own_terminal() -> str | None:
         return os.ttyname(0)
     except (OSError, AttributeError):  # it reads from something else, or the system has no such paths
         return None
-
-
-class NoTerminalError(AioconcurrentError):
-    """A call asked for a debugger where nobody could talk to it."""
-
-    def __str__(self) -> str:
-        return (
-            "breakpoint() in a call needs a terminal, and the stdin of the test's process is none. Run pytest with -s "
-            'and without pytest-xdist\'s -n, or use options(start_method="inline").'
-        )
 
 
 class Pauses:
@@ -122,7 +113,9 @@ class Debugging:
         if os.environ.get("PYTHONBREAKPOINT") == "0":  # as in Python's own hook
             return
         if self._path is None:
-            raise NoTerminalError
+            mistake = NoTerminalError()
+            self._channel.send(Kind.MISTAKE, _pickling.dump_error(mistake))
+            raise mistake
         self.take_turn()
         self._debugger = self._debugger or _make_debugger(self, *self._open())
         self._debugger.set_trace(sys._getframe(1))

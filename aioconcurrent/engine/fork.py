@@ -25,7 +25,7 @@ from .keeper import keeper
 from .launch import serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from anyio.abc import UNIXSocketStream
 
@@ -35,11 +35,12 @@ if TYPE_CHECKING:
 
 _PIECE = 256 * 1024  # bytes
 _BATCH = 100  # wrappers a message; each takes two descriptors, and unix(7) allows 253
+_TEMPLATE, _STARTING = "The process that processes are forked from", "starting the project"
 _REST = 1024 * 1024  # bytes read after a wrapper's end; a pipe holds less, unless an escaped descendant fills it
 
 
 class UnfitError(Exception):
-    """Wrappers cannot be forked from the template; the argument says why."""
+    """Wrappers cannot be forked from the template; the arguments say why, and what to do about it."""
 
 
 class BootFailedError(Exception):
@@ -51,22 +52,23 @@ class _TemplateLostError(Exception):
 
 
 @asynccontextmanager
-async def forking(context: Context, key: object, *, limit: float) -> AsyncIterator[Launcher]:
+async def forking(context: Context, key: object) -> AsyncIterator[Launcher]:
     """Start wrappers by forking the template; those still alive when the block is left are killed.
 
     Args:
         key: Names the project; a template serves one project only.
-        limit: How long the template may take until it can fork, in seconds.
 
     Raises:
         UnfitError: They have to be started in another way.
         BootFailedError: The project does not start.
     """
+    limit, printed = context.start_timeout, bytearray()
     try:
         with anyio.fail_after(limit):
-            race = await _open_race(context, key)
+            race = await _open_race(context, key, printed)
     except TimeoutError:
-        raise BootFailedError(TerminatedProcessError("The template", None, limit, "starting the project")) from None
+        late = TerminatedProcessError(_TEMPLATE, None, limit, _STARTING, printed.decode(errors="replace"))
+        raise BootFailedError(late) from None
     async with serving() as group:
         group.start_soon(race.listen)
         try:
@@ -76,8 +78,12 @@ async def forking(context: Context, key: object, *, limit: float) -> AsyncIterat
                 await race.aclose()
 
 
-async def _open_race(context: Context, key: object) -> _Race:
-    """Open a race on the template, or on a new one where the old one turns out to be gone."""
+async def _open_race(context: Context, key: object, printed: bytearray) -> _Race:
+    """Open a race on the template, or on a new one where the old one turns out to be gone.
+
+    Args:
+        printed: Gets what a template printed that was given up before it had answered.
+    """
     while True:
         template, is_new = keeper.get(key)
         try:
@@ -90,11 +96,10 @@ async def _open_race(context: Context, key: object) -> _Race:
             if is_new and context.modules:  # one of them may have ended it; then it will end the wrappers of its calls
                 context = replace(context, modules=())
             elif is_new:
-                raise BootFailedError(
-                    ProcessDiedError("The template", None, None, "starting the project", output)
-                ) from None
+                raise BootFailedError(ProcessDiedError(_TEMPLATE, None, None, _STARTING, output)) from None
         except BaseException:
             if not template.is_up:  # whoever waits for it too starts another one
+                printed += template.read_output()
                 keeper.discard(template)
             raise
 
@@ -118,7 +123,7 @@ def _check(answer: Frame) -> None:
     if answer.kind is Kind.BOOT_FAILED:
         raise BootFailedError(_pickling.load_error(_pickling.loads(answer.payload)))
     if answer.kind is Kind.UNFIT:
-        raise UnfitError(_pickling.loads(answer.payload))
+        raise UnfitError(*_pickling.loads(answer.payload))
 
 
 class _Race:
@@ -285,6 +290,9 @@ class ForkedWrapper:
 
     async def kill(self, number: signal.Signals) -> None:
         await self._race.tell(Kind.SIGNAL, (self.index, int(number)))
+
+    async def learn(self, modules: Sequence[str]) -> None:
+        await self._race.tell(Kind.LEARN, tuple(modules))
 
     async def aclose(self) -> None:
         self._race.forget(self)

@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, unique
 
 from ..exceptions import ProtocolError
 
 GREETING = b"\x00aioconcurrent 1\n"
 _HEADER = struct.Struct("!BQ")
 _NOISE_KEPT = 64 * 1024  # bytes
+LARGEST = 4 * 1024**3  # bytes of a payload; what claims more is no frame of ours, and would be waited for without end
 
 
+@unique
 class Kind(IntEnum):
     """What a frame says; each stage of a conversation knows which ones it expects."""
 
@@ -29,6 +31,7 @@ class Kind(IntEnum):
     CONTEXT = 1  # also to a wrapper that has no template
     FORK = 2
     SIGNAL = 3
+    LEARN = 4
     # template -> engine
     BOOTED = 10
     UNFIT = 11
@@ -40,6 +43,7 @@ class Kind(IntEnum):
     START = 21
     ANSWER = 22
     # wrapper -> engine
+    STARTED = 29
     READY = 30
     LOG = 31
     WARNING = 32
@@ -48,6 +52,7 @@ class Kind(IntEnum):
     PAUSED = 36
     RESUMED = 37
     STEP = 38
+    MISTAKE = 40
     RESULT = 33
 
 
@@ -89,6 +94,8 @@ class FrameReader:
         kind, length = _HEADER.unpack_from(self._buffer)
         if kind not in Kind._value2member_map_:
             raise ProtocolError(f"unexpected bytes in the stream: {bytes(self._buffer[:64])!r}")
+        if length > LARGEST:
+            raise ProtocolError(f"a message of {length:,} bytes is announced, and {LARGEST:,} are allowed")
         end = _HEADER.size + length
         if len(self._buffer) < end:
             return None

@@ -15,6 +15,7 @@ import threading
 import anyio
 
 from .launch import Lifeline, python_command
+from .threads import QUIET
 
 _LOG_KEPT = 64 * 1024  # bytes of the template's output
 
@@ -47,6 +48,7 @@ class TemplateProcess:
                 stdout=self._log,
                 stderr=self._log,
                 start_new_session=True,
+                env={**os.environ, **QUIET},  # agents may start with the interpreter
                 pass_fds=(*self._life.inherited, control.fileno()),
             )
             control.close()

@@ -11,6 +11,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import weakref
 from contextlib import asynccontextmanager
 from signal import Signals
 from typing import TYPE_CHECKING, Protocol
@@ -21,7 +22,7 @@ from .. import _pickling
 from .frames import Frame, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from .world import Context
 
@@ -63,6 +64,9 @@ class Wrapper(Protocol):
     async def kill(self, number: Signals) -> None:
         """Send a signal to its process group."""
 
+    async def learn(self, modules: Sequence[str]) -> None:
+        """Have these modules, which its call has imported, ahead of the calls of later wrappers, where that can be."""
+
     async def aclose(self) -> None:
         """Let go of it, when it has ended."""
 
@@ -85,7 +89,7 @@ def python_command(program: str, *arguments: object) -> list[str]:
 
 
 class SpawnedWrapper:
-    """A wrapper that is a new interpreter."""
+    """A wrapper that is a new interpreter, or the fork of one that stays above it (`reaper.py`)."""
 
     problem = ""
 
@@ -117,7 +121,7 @@ class SpawnedWrapper:
     async def wait(self) -> int | None:
         status = await self._process.wait()
         if sys.platform != "win32":
-            self._signal_group(Signals.SIGKILL)
+            self._signal_group(self._process.pid, Signals.SIGKILL)
         with anyio.move_on_after(_LINGER):
             await self._is_silent.wait()
         return status
@@ -131,15 +135,21 @@ class SpawnedWrapper:
 
     async def kill(self, number: Signals) -> None:
         if self._process.returncode is None:
-            self._signal_group(number)
+            if sys.platform != "win32" and number == Signals.SIGKILL and self.pid != self._process.pid:
+                from .reaper import KILL
 
-    def _signal_group(self, number: Signals) -> None:
-        assert self.pid is not None
+                number = KILL
+            self._signal_group(self._process.pid, number)
+
+    def _signal_group(self, group: int, number: Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if sys.platform == "win32":
                 self._process.send_signal(number)
             else:
-                os.killpg(self.pid, number)
+                os.killpg(group, number)
+
+    async def learn(self, modules: Sequence[str]) -> None:
+        """Every interpreter imports anew."""
 
     def cut(self) -> None:
         """Let the kernel end its process group."""
@@ -245,11 +255,15 @@ async def serving() -> AsyncIterator[anyio.abc.TaskGroup]:
         raise failure
 
 
+_lifelines: weakref.WeakSet[Lifeline] = weakref.WeakSet()
+
+
 class Lifeline:
     """The engine's end of the pipe that `lifeline.py` tells of; there is none on Windows."""
 
     def __init__(self) -> None:
         self._ends = os.pipe() if sys.platform != "win32" else ()
+        _lifelines.add(self)
 
     @property
     def inherited(self) -> tuple[int, ...]:
@@ -261,3 +275,13 @@ class Lifeline:
         for end in self._ends:
             os.close(end)
         self._ends = ()
+
+
+def _cut_in_fork() -> None:
+    """A fork of this process keeps nobody alive."""
+    for lifeline in list(_lifelines):
+        lifeline.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_cut_in_fork)

@@ -27,14 +27,25 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 def end_with(lifeline: int) -> None:
     """Let the kernel end this process group when the other end of the pipe is closed."""
+    _signal_when_cut(lifeline, signal.SIGKILL, -os.getpgrp())
+    if is_cut(lifeline):  # it happened before the flag was set
+        os.killpg(0, signal.SIGKILL)
+
+
+def signal_when_cut(lifeline: int, number: int) -> None:
+    """Let the kernel send this process a signal when the other end of the pipe is closed."""
+    _signal_when_cut(lifeline, number, os.getpid())
+    if is_cut(lifeline):
+        os.kill(os.getpid(), number)
+
+
+def _signal_when_cut(lifeline: int, number: int, whom: int) -> None:
     import fcntl
 
     if hasattr(fcntl, "F_SETSIG"):  # Linux; elsewhere it is SIGIO, which a call could block
-        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
-    fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, number)
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, whom)
     _set_async(lifeline, on=True)
-    if is_cut(lifeline):  # it happened before the flag was set
-        os.killpg(0, signal.SIGKILL)
 
 
 @contextmanager

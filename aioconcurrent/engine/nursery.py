@@ -16,12 +16,13 @@ import random
 import signal
 import socket
 import sys
+import warnings
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from .. import _pickling
-from . import lifeline
+from . import lifeline, threads
 from .channel import Channel
 from .surroundings import forward_logs
 from .wrapper import Wrapper, guard_descriptors
@@ -63,6 +64,7 @@ class Nursery:
         self._pid = os.getpid()
         self._generators: list[random.Random] = []
         self._spares: dict[int, socket.socket] = {}  # by process id
+        self._modules: frozenset[str] = frozenset()
 
     @property
     def spares(self) -> set[int]:
@@ -72,6 +74,7 @@ class Nursery:
     def freeze(self) -> None:
         """Settle what forks share: to be called when this process has imported something."""
         self.discard()
+        self._modules = frozenset(sys.modules)
         self._generators += [item for item in gc.get_objects() if _is_generator(type(item))]
         gc.freeze()  # else the collector of each fork would copy all pages that it shares
 
@@ -100,6 +103,14 @@ class Nursery:
         with theirs:
             self._spares[self._fork(partial(self._wait, ours, theirs, pickled))] = ours
 
+    def start_trial(self, run: Callable[[], None]) -> int:
+        """Let a fork run this and end; return its process id.
+
+        Raises:
+            OSError: This process cannot be forked.
+        """
+        return self._fork(run)
+
     def discard(self) -> None:
         """End all spares; they find their link closed."""
         for link in self._spares.values():
@@ -113,7 +124,10 @@ class Nursery:
 
     def _fork(self, become: Callable[[], None]) -> int:
         flush()
-        pid = os.fork()
+        threads.settle()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python 3.12 warns of any other thread, and these are known
+            pid = os.fork()
         if pid == 0:
             try:
                 os.setsid()
@@ -152,7 +166,7 @@ class Nursery:
         guard_descriptors(assignment.output)
         os.close(assignment.output)
         channel = Channel(assignment.channel, assignment.channel)
-        Wrapper(channel, assignment.context, assignment.world, self._generators).perform()
+        Wrapper(channel, assignment.context, assignment.world, self._generators, self._modules).perform()
 
 
 def flush() -> None:

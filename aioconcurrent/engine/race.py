@@ -8,12 +8,15 @@ arrived, so that the others do not wait for it.
 from __future__ import annotations
 
 import signal
-import time
+import sys
+from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 
+from .. import _clock as time
 from .. import _pickling
 from ..exceptions import ProtocolError
 from .debugging import Pauses
@@ -29,6 +32,8 @@ GRACE = 1.0  # seconds between SIGTERM and SIGKILL
 _UNENDING = 5.0  # seconds after SIGKILL; a process in an uninterruptible wait outlives it
 _HEADROOM = (0.0005, 0.0002)  # seconds from the release to the start: for any race, and for each wrapper
 OUTPUT_KEPT = 64 * 1024  # bytes of a call's output, at its beginning and again at its end
+MESSAGES_KEPT = 2 * 1024 * 1024  # bytes of a call's log records and warnings, likewise
+_MESSAGE = 200  # bytes that keeping one costs, beside its payload
 
 
 @dataclass
@@ -43,8 +48,10 @@ class Report:
         timed_out: Whether it was ended because its time was over.
         limit: That time, in seconds.
         problem: What was wrong with it, as far as the engine can tell.
+        silence: Why nothing more could be heard of it, if it was ended for that.
         messages: Log records and warnings in the order of their arrival, pickled.
         sessions: The outside sessions that it announced.
+        mistakes: Errors that the test is to blame for, whatever the call made of them; by `dump_error`.
         recorded: What a recorded call told of its steps.
         output: What it printed.
     """
@@ -56,8 +63,10 @@ class Report:
     timed_out: bool = False
     limit: float = 0.0
     problem: str = ""
-    messages: list[Frame] = field(default_factory=list)
+    silence: str = ""
+    messages: Messages = field(default_factory=lambda: Messages())
     sessions: list[bytes] = field(default_factory=list)
+    mistakes: list[bytes] = field(default_factory=list)
     recorded: list[bytes] = field(default_factory=list)
     output: Output = field(default_factory=lambda: Output())
 
@@ -88,6 +97,36 @@ class Output:
             + gap
             + self._tail.decode(errors="replace")
         )
+
+
+class Messages:
+    """Keeps the first and the last of any number of messages of any size.
+
+    Attributes:
+        first: The beginning.
+        last: The end.
+        left_out: How many there were in between.
+    """
+
+    def __init__(self) -> None:
+        self.first: list[Frame] = []
+        self.last: deque[Frame] = deque()
+        self.left_out = 0
+        self._room = MESSAGES_KEPT  # bytes, for the beginning
+        self._size = 0  # bytes, of the end
+
+    def append(self, message: Frame) -> None:
+        cost = len(message.payload) + _MESSAGE
+        if cost <= self._room:
+            self._room -= cost
+            self.first.append(message)
+            return
+        self._room = 0  # what comes later is the end, however short it is
+        self._size += cost
+        self.last.append(message)
+        while self._size > MESSAGES_KEPT:
+            self._size -= len(self.last.popleft().payload) + _MESSAGE
+            self.left_out += 1
 
 
 class Attendance:
@@ -130,6 +169,8 @@ class Attendance:
             with anyio.CancelScope(shield=True):
                 await self._end()
                 self._conclude()
+                if self.report.result is not None and self.report.result.imported:
+                    await self._wrapper.learn(self.report.result.imported)
                 await self._wrapper.aclose()
 
     async def drain(self) -> None:
@@ -173,20 +214,25 @@ class Attendance:
                 self._reader.feed(data)
                 while (frame := self._reader.next_frame()) is not None:
                     self._hear(frame)
+            self.report.silence = "closed the stream over which it is heard"
         except ProtocolError as error:
-            self.report.problem = str(error)
+            self.report.silence = f"sent what cannot be understood ({error})"
 
     def _hear(self, frame: Frame) -> None:
         match frame.kind:
+            case Kind.STARTED:
+                self._wrapper.pid = _pickling.loads(frame.payload)
             case Kind.READY:
                 self._is_ready = True
                 self.arrived.set()
             case Kind.RESULT:
-                self.report.result = _pickling.loads(frame.payload)
+                self.report.result = _read_result(frame.payload)
             case Kind.LOG | Kind.WARNING:
                 self.report.messages.append(frame)
             case Kind.SESSION:
                 self.report.sessions.append(frame.payload)
+            case Kind.MISTAKE:
+                self.report.mistakes.append(frame.payload)
             case Kind.PAUSED:
                 self._pauses.pause(self)
             case Kind.RESUMED:
@@ -201,7 +247,10 @@ class Attendance:
     async def _end(self) -> None:
         """See the wrapper's process group gone: by itself where it is done, else by signals."""
         if self._is_over and await self._ends_within(GRACE):
+            self.report.silence = ""  # it was its end that silenced it
             return
+        if has_ended(self._wrapper.pid):
+            self.report.silence = ""  # as above, and the news of its end is late
         for number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, _UNENDING)):
             await self._wrapper.kill(number)
             if await self._ends_within(patience):
@@ -219,6 +268,30 @@ class Attendance:
         self.report.output.noise = self._reader.noise
         self.report.pid = self._wrapper.pid
         self.report.problem = self.report.problem or self._wrapper.problem
+
+
+def has_ended(pid: int | None) -> bool:
+    """Whether this process is known to have ended by itself, though whoever started it may not have noticed yet.
+
+    Only Linux can tell (proc_pid_stat(5)); a signal would change nothing about such a process.
+    """
+    if pid is None or sys.platform != "linux":
+        return False
+    try:
+        state = Path(f"/proc/{pid}/stat").read_bytes()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return state.rpartition(b")")[2].split()[0] in (b"Z", b"X")
+
+
+def _read_result(payload: bytes) -> Result:
+    try:
+        result: Result = _pickling.load_from_call(payload)
+    except _pickling.UnreadableError as problem:
+        raise ProtocolError(f"a result that is none: {problem}") from None
+    return result
 
 
 async def race(

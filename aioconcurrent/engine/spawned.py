@@ -6,17 +6,23 @@ import os
 import sys
 from typing import NoReturn
 
-from .. import _pickling
-from . import lifeline
-from .channel import Channel
-from .frames import Kind
-from .wrapper import Wrapper, guard_descriptors
-
 
 def main() -> NoReturn:
     """Perform the call that comes in over stdin, report over stdout, and end."""
     if len(sys.argv) > 1:
-        lifeline.end_with(int(sys.argv[1]))
+        from . import reaper
+
+        reaper.stay_above(int(sys.argv[1]))
+    perform()
+
+
+def perform() -> NoReturn:
+    """The same, in the process that is to do it."""
+    from .. import _pickling
+    from .channel import Channel
+    from .frames import Kind
+    from .wrapper import Wrapper, guard_descriptors
+
     channel = Channel(os.dup(0), os.dup(1))  # not inheritable, so that no grandchild holds them
     guard_descriptors(2)
     context = _pickling.loads(channel.expect(Kind.CONTEXT))

@@ -6,13 +6,19 @@ the wrapper talks through; process ids and exit statuses go back.  When the
 socket is closed, what is left of the race is killed.  When the engine is gone,
 all is killed and the template ends.
 
-It has one thread and no open connection whenever it forks, and runs project
-code only where it starts the project or imports the modules of calls.
+It has no open connection whenever it forks, and no thread beside its own but those
+that a fork survives.  It runs project code only where it starts the project or
+imports the modules of calls.
+
+What calls import late, each of them would import again.  So it learns from them
+what that was, tries in a fork whether importing it leaves nothing behind, and
+then has it ahead of the calls that follow.
 """
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
 import importlib
 import os
@@ -20,27 +26,31 @@ import selectors
 import signal
 import socket
 import sys
-import threading
-import time
 import warnings
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from .. import _clock as time
 from .. import _pickling
-from . import lifeline
+from . import bequest, lifeline, threads
 from .frames import Frame, FrameReader, Kind
+from .learning import Learning
 from .nursery import Assignment, Nursery, flush, signal_group
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from .surroundings import Surroundings
     from .world import Context, World
 
 _LATER = ("cloudpickle", "tblib.pickling_support")  # what many wrappers need and the first race should not wait for
 _DESCRIPTORS = 250  # in one message; the kernel's limit is 253 (unix(7), SCM_MAX_FD)
 _SPARES = 8  # at most
+_LATE = 0.5  # of its time is over when the start of a project tells where it is
 _FAREWELL = 2.0  # seconds for all descendants to be gone
+_FUNERAL = 15  # seconds for what they have left on servers
 
 
 @dataclass(eq=False)
@@ -60,11 +70,16 @@ class _Race:
         """`applied` are the surroundings that this process has, unless it has not started the project yet."""
         self.pickled = pickled
         self.context = context = _pickling.loads(pickled)
+        if applied is None:
+            faulthandler.dump_traceback_later(context.start_timeout * _LATE)
         context.surroundings.apply(applied)
-        self.world = world = _pickling.loads(context.world)
-        world.boot()
-        if _import_all(context.modules) or applied is None:
-            world.boot()  # once more, for the connections that the modules may have opened
+        with threads.quiet():
+            self.world = world = _pickling.loads(context.world)
+            world.boot()
+            is_changed = _import_all(context.modules) or applied is None
+            if is_changed:
+                world.boot()  # once more, for the connections that the modules may have opened
+        if is_changed:
             context.surroundings.apply()  # the project may have changed the environment, as Django does with TZ
 
     def tell(self, kind: Kind, value: object = None) -> None:
@@ -97,6 +112,7 @@ class Template:
         self._applied: _Race | None = None
         self._nursery = Nursery(self._let_go)
         self._largest = 0  # number of wrappers of a race
+        self._learning = Learning(self._nursery)
         self._is_resting = False  # with something left to do ahead
         self._selector = selectors.DefaultSelector()
         self._woken, self._wake = socket.socketpair()
@@ -154,6 +170,9 @@ class Template:
             index, number = _pickling.loads(frame.payload)
             if index in race.wrappers:
                 signal_group(race.wrappers[index], number)
+        elif frame.kind is Kind.LEARN:
+            self._learning.want(_pickling.loads(frame.payload))
+            self._try_imports()
 
     def _boot(self, race: _Race, pickled: bytes) -> None:
         """Start the project, once, and import what this race calls; say whether wrappers can be forked."""
@@ -162,6 +181,7 @@ class Template:
             warnings.simplefilter("ignore")  # the caller has seen the warnings of these modules
             try:
                 race.boot(pickled, self._surroundings())
+                faulthandler.cancel_dump_traceback_later()
             except BaseException as error:
                 race.tell(Kind.BOOT_FAILED, _pickling.dump_error(error))
                 race.send_news()
@@ -171,7 +191,8 @@ class Template:
         if len(sys.modules) != known:
             self._nursery.freeze()
         flush()
-        race.tell(*_fitness())
+        assert race.context is not None
+        race.tell(*_fitness(race.context.allowed_threads))
 
     def _fork(self, race: _Race, index: int) -> None:
         assert race.context is not None
@@ -190,6 +211,20 @@ class Template:
         os.close(assignment.channel)
         os.close(assignment.output)
         self._largest = max(self._largest, len(race.wrappers))
+
+    def _try_imports(self) -> None:
+        """Try in a fork to import what calls have imported late; hear of it as soon as it is done."""
+        if self._applied is not None and self._applied.world is not None:
+            results = self._learning.start_trial(self._applied.world)
+            if results is not None:
+                self._selector.register(results, selectors.EVENT_READ, lambda: self._learn(results))
+
+    def _learn(self, results: int) -> None:
+        self._selector.unregister(results)
+        if self._learning.end_trial(results) and self._applied is not None and self._applied.context is not None:
+            self._applied.context.surroundings.apply()  # a module may have changed them while it was imported
+            flush()
+        self._try_imports()
 
     def _surroundings(self) -> Surroundings | None:
         """Those that this process has."""
@@ -219,7 +254,7 @@ class Template:
                     del race.wrappers[index]
                     race.tell(Kind.EXITED, (index, status))
         if not any(race.wrappers for race in self._races):
-            self._kill_orphans()
+            self._kill_orphans(spared={*self._nursery.spares, self._learning.pid})
         for race in self._races:
             race.send_news()
 
@@ -229,6 +264,8 @@ class Template:
         for pid in race.wrappers.values():
             signal_group(pid)
         race.close()
+        if not race.wrappers and not self._races:
+            bequest.forget()
         self._is_resting = not self._races and self._applied is not None
 
     def _rest(self) -> None:
@@ -243,12 +280,12 @@ class Template:
         else:
             self._is_resting = False
 
-    def _kill_orphans(self) -> None:
+    def _kill_orphans(self, spared: Collection[int | None] = ()) -> None:
         """Kill what left its wrapper's process group and was adopted when the wrapper ended."""
         children = Path(f"/proc/self/task/{os.getpid()}/children")
         with contextlib.suppress(OSError):
             for pid in map(int, children.read_text().split()):
-                if pid not in self._nursery.spares:
+                if pid not in spared:
                     signal_group(pid)
 
     def _abandon(self) -> NoReturn:
@@ -260,6 +297,10 @@ class Template:
         while _has_children() and time.monotonic() < deadline:  # what a wrapper leaves is adopted when it is dead
             self._kill_orphans()
             time.sleep(0.001)
+        signal.alarm(_FUNERAL)
+        with contextlib.suppress(BaseException):
+            if self._applied is not None and self._applied.world is not None:
+                self._applied.world.bury(bequest.read())
         os._exit(0)
 
 
@@ -269,15 +310,18 @@ def main(life: int, control: int) -> NoReturn:
         os._exit(0)
     gc.disable()
     os.setsid()
+    bequest.open_file()
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # or nobody reads it where this is killed
     Template(life, socket.socket(fileno=control)).serve()
 
 
-def _fitness() -> tuple[Kind, str]:
-    threads = _count_threads()
-    if threads == 1:
-        return Kind.BOOTED, ""
-    names = ", ".join(thread.name for thread in threading.enumerate() if thread is not threading.main_thread())
-    return Kind.UNFIT, f"starting the project left {threads - 1} thread(s) running ({names or 'not of Python'})"
+def _fitness(allowed: Sequence[str]) -> tuple[Kind, tuple[str, str] | None]:
+    """Whether this process can be forked; why it cannot, and what to do about it."""
+    found = threads.dangerous(allowed)
+    if not found:
+        return Kind.BOOTED, None
+    number = "1 thread" if len(found) == 1 else f"{len(found)} threads"
+    return Kind.UNFIT, (f"starting the project left {number} running: {', '.join(found)}", threads.advice())
 
 
 def _import_all(modules: tuple[str, ...]) -> bool:
@@ -287,13 +331,6 @@ def _import_all(modules: tuple[str, ...]) -> bool:
         with contextlib.suppress(BaseException):  # the wrapper meets it again, and reports it for its call
             importlib.import_module(module)
     return bool(new)
-
-
-def _count_threads() -> int:
-    try:
-        return len(os.listdir("/proc/self/task"))
-    except OSError:
-        return threading.active_count()
 
 
 def _has_children() -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from .network import Access
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from .surroundings import Surroundings
+    from .wall_clock import WallClock
 
 
 class World(Protocol):
@@ -17,15 +20,26 @@ class World(Protocol):
     def boot(self) -> None:
         """Start the project, once per interpreter; leave no connection open and no thread running."""
 
+    def put_to_the_test(self) -> Callable[[], bool]:
+        """In a fork that serves for this alone: find out whether what is done from here on could be done ahead.
+
+        No outside session can be opened any more.
+
+        Returns:
+            Tells whether none was asked for, and nothing was done that a call could notice.
+        """
+
     def rehearse(self) -> None:
         """Touch the memory that `connect` will touch, in a fork that waits for its call; open no session."""
 
-    def enter(self, announce: Callable[[bytes], None]) -> None:
+    def enter(self, announce: Callable[[bytes], None], blame: Callable[[bytes], None]) -> None:
         """Become as the caller's process is; in a wrapper, before the call's arguments are unpickled.
 
         Args:
             announce: Takes a description of each outside session that is
                 opened, for whoever has to end it if this process is killed.
+            blame: Takes what `dump_error` made of an error that the test is to
+                blame for, whatever the call does with it.
         """
 
     def connect(self) -> None:
@@ -50,8 +64,24 @@ class World(Protocol):
     def release(self) -> None:
         """Ask and tell no more; does nothing for a call that runs freely."""
 
+    def sent(self) -> tuple[bytes, ...]:
+        """What this process has sent by e-mail, pickled, as the test's process may have it."""
+
+    def places(self) -> Iterable[tuple[str, int | None]]:
+        """Hosts, or paths, and ports of what the project itself connects to: its databases and caches."""
+
+    def is_severed(self) -> bool:
+        """Whether a server has ended an outside session that this process had not closed."""
+
     def leave(self) -> None:
         """Close every outside session."""
+
+    def bury(self, sessions: Sequence[bytes]) -> None:
+        """End what wrappers that were killed have left elsewhere, in the template, when the engine is gone.
+
+        Args:
+            sessions: What they announced.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +93,19 @@ class Context:
         world: A pickled `World`.
         modules: Where the functions of the calls are; imported in the template,
             so that no wrapper pays for it.
+        access: What of the network calls may reach.
+        clock: The caller's, if a test has moved it.
+        doubles: What the test has put in place of other things, pickled; see `doubles`.
+        allowed_threads: Patterns of the names and modules of threads that may run
+            in the template, beside those that are known to do no harm there.
+        start_timeout: How long starting the project may take, in seconds.
     """
 
     surroundings: Surroundings
     world: bytes
     modules: tuple[str, ...] = ()
+    access: Access = field(default_factory=Access)
+    clock: WallClock | None = None
+    doubles: bytes = b""
+    allowed_threads: tuple[str, ...] = ()
+    start_timeout: float = 120.0

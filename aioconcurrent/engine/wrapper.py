@@ -17,22 +17,27 @@ import logging.handlers
 import os
 import queue
 import sys
-import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
+from .. import _clock as time
 from .. import _pickling
 from .._calls import READY
+from .._signatures import cannot_be_made, misfit_met
+from .._text import printable, text_of
+from ..doubles.journey import put_in_place, recorded
+from . import bequest
 from .debugging import Debugging
 from .frames import Kind
+from .libraries import new_libraries
 from .measuring import save_coverage
 from .surroundings import forward_logs
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from types import TracebackType
 
     from .channel import Channel
@@ -83,6 +88,10 @@ class Result:
         started: When the function was entered, in seconds of `time.monotonic`; None if it never was.
         finished: When it was left, likewise.
         drawn: How far a stepped call had drawn random numbers then; 0 where it draws real ones.
+        doubles: What happened to the test's doubles, for `Doubles.absorb`.
+        sent: What was sent by e-mail, pickled.
+        imported: The modules of libraries that this process has and the one that it was forked from has not.
+        is_severed: Whether a server has ended a session of the call.
     """
 
     value: bytes | None
@@ -91,6 +100,10 @@ class Result:
     started: float | None
     finished: float | None
     drawn: int = 0
+    doubles: bytes = b""
+    sent: tuple[bytes, ...] = ()
+    imported: tuple[str, ...] = ()
+    is_severed: bool = False
 
 
 class _DismissedError(Exception):
@@ -101,9 +114,16 @@ class Wrapper:
     """One call inside its process."""
 
     def __init__(
-        self, channel: Channel, context: Context, world: World | None = None, generators: Sequence[random.Random] = ()
+        self,
+        channel: Channel,
+        context: Context,
+        world: World | None = None,
+        generators: Sequence[random.Random] = (),
+        known: Collection[str] | None = None,
     ) -> None:
+        """`known` are the modules of the process that this one was forked from, if it was."""
         self.channel = channel
+        self._known = known
         self._generators = generators
         self.context = context
         self.world = world
@@ -121,6 +141,7 @@ class Wrapper:
         pid, status = os.getpid(), 1
         try:
             self.channel.greet()
+            self.channel.send(Kind.STARTED, _pickling.dumps(pid))
             task: Task = _pickling.loads(self.channel.expect(Kind.CALL))
             result = self._result(task)
             save_coverage()  # before the result, after which the engine waits for the end of this process only so long
@@ -146,13 +167,28 @@ class Wrapper:
                     self.world.leave()
 
     def _ended(self, value: bytes | None = None, error: bytes | None = None) -> Result:
-        return Result(value, error, self.phase, self.started, self.finished, self._drawn)
+        effects = self._effects()
+        late = () if self._known is None else new_libraries(self._known)
+        is_severed = self.world is not None and self.world.is_severed()
+        return Result(value, error, self.phase, self.started, self.finished, self._drawn, *effects, late, is_severed)
+
+    def _effects(self) -> tuple[bytes, tuple[bytes, ...]]:
+        """What the call did to the test's doubles, and what it sent; an error in telling it is not worth the result."""
+        try:
+            return recorded(), self.world.sent() if self.world is not None else ()
+        except BaseException as error:
+            what = "What a call did to mocks, and its e-mails, cannot be told"
+            text = f"{what}: {type(error).__name__}: {printable(text_of(error))}"
+            warnings.showwarning(text, RuntimeWarning, __file__, 0)
+            return b"", ()
 
     def _call(self, task: Task) -> Any:
         self._make_certain(task)  # what the project draws while it starts
         world = self._enter()
         self._debugging = Debugging(self.channel, task.call, self.context.surroundings.terminal)
         self._debugging.install()
+        if self.context.doubles:
+            self._put_doubles_in_place(task)
         self.phase = "importing the function"
         function, args, kwargs = _open(task)
         self.phase = "importing prepare"
@@ -165,14 +201,14 @@ class Wrapper:
                 self.phase = "connecting to the databases"
                 await world.aconnect()
                 self._start(prepare, task)
-                return await self._timed_async(function, args, kwargs)
+                return await self._timed_async(task.call, function, args, kwargs)
 
             return _run(main, task.backend)
         self.phase = "connecting to the databases"
         world.connect()
         get_ready = getattr(function, READY, None)
         self._start(prepare, task, get_ready and (lambda: get_ready(*args, **kwargs)))
-        return self._timed(function, args, kwargs, task.backend)
+        return self._timed(task.call, function, args, kwargs, task.backend)
 
     def _enter(self) -> World:
         if self.world is None:
@@ -181,9 +217,25 @@ class Wrapper:
             self.world = _pickling.loads(self.context.world)
             self.world.boot()
             self.context.surroundings.apply()  # the project may have changed the environment, as Django does with TZ
+        self.context.access.restrict(self.world.places)
         self.phase = "taking over the caller's settings"
-        self.world.enter(lambda session: self.channel.send(Kind.SESSION, session))
+        self.world.enter(self._announce, self._blame)
         return self.world
+
+    def _announce(self, session: bytes) -> None:
+        bequest.write(session)
+        self.channel.send(Kind.SESSION, session)
+
+    def _blame(self, mistake: bytes) -> None:
+        self.channel.send(Kind.MISTAKE, mistake)
+
+    def _put_doubles_in_place(self, task: Task) -> None:
+        """After the import of the function's module: what it imports by name is the real thing, as in the caller."""
+        if task.name:
+            with contextlib.suppress(Exception):  # it is met again
+                importlib.import_module(task.name.partition(":")[0])
+        self.phase = "putting the test's mocks in place"
+        put_in_place(self.context.doubles)
 
     def _forward(self) -> None:
         """From here on log records and warnings are the caller's, under the caller's filters."""
@@ -212,7 +264,7 @@ class Wrapper:
         if task.step is not None:
             self._start_stepped(task, prepare, get_ready)
             return
-        self._get_ready(prepare, get_ready)
+        self._get_ready(task, prepare, get_ready)
         if task.record:
             assert self.world is not None
             self._is_watched = True
@@ -234,7 +286,7 @@ class Wrapper:
         self._is_watched = True
         self.world.step(self._ask)
         try:
-            self._get_ready(prepare, get_ready)
+            self._get_ready(task, prepare, get_ready)
             self.phase = "waiting for its turn"
             self.world.begin()
         except BaseException:
@@ -242,7 +294,10 @@ class Wrapper:
             raise
         self.phase = "running"
 
-    def _get_ready(self, prepare: Callable[[], object] | None, get_ready: Callable[[], object] | None) -> None:
+    def _get_ready(
+        self, task: Task, prepare: Callable[[], object] | None, get_ready: Callable[[], object] | None
+    ) -> None:
+        self._set_clock(task)
         for phase, do in (("running prepare", prepare), ("getting ready", get_ready)):
             if do is not None:
                 self.phase = phase
@@ -264,23 +319,44 @@ class Wrapper:
             make_certain(task.step, task.moment, self._generators, draw)
             self._tell_drawn = drawn
 
+    def _set_clock(self, task: Task) -> None:
+        """Let the wall clock show what the caller's does; that of a stepped call stands where it is to stand."""
+        clock = self.context.clock
+        if clock is not None:
+            if task.moment is not None:
+                clock = replace(clock, instant=task.moment, ticks=False)
+            clock.apply()
+
     def _ask(self, question: bytes) -> bytes:
         self.channel.send(Kind.ASK, question)
         return self.channel.expect(Kind.ANSWER)
 
-    def _timed(self, function: Callable[..., Any], args: Any, kwargs: Any, backend: str) -> Any:
+    def _timed(self, call: str, function: Callable[..., Any], args: Any, kwargs: Any, backend: str) -> Any:
         self.started = time.monotonic()
         try:
             return finish(function(*args, **kwargs), backend)
+        except TypeError as error:
+            self._look_for_misfit(error, call, function, args, kwargs)
+            raise
         finally:
             self._finish()
 
-    async def _timed_async(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    async def _timed_async(self, call: str, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         self.started = time.monotonic()
         try:
             return await function(*args, **kwargs)
+        except TypeError as error:
+            self._look_for_misfit(error, call, function, args, kwargs)
+            raise
         finally:
             self._finish()
+
+    def _look_for_misfit(
+        self, error: TypeError, call: str, function: Callable[..., Any], args: Any, kwargs: Any
+    ) -> None:
+        reason = misfit_met(error, function, args, kwargs)
+        if reason:
+            self._blame(_pickling.dump_error(cannot_be_made(call, reason)))
 
     def _finish(self) -> None:
         self.finished, self._drawn = time.monotonic(), self._tell_drawn()

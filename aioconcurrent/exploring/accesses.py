@@ -15,7 +15,7 @@ from sqlglot import exp, parse_one
 from sqlglot.errors import SqlglotError
 
 from .operation import Operation
-from .statements import DIALECTS
+from .statements import DIALECTS, is_parsed
 from .trace import TracedStep
 
 Verb = Literal["select", "insert", "update", "delete", "get", "set"]
@@ -24,6 +24,8 @@ Row = Mapping[str, object]
 NEVER = math.inf
 _REMEMBERED_TEXTS = 1024
 _PLACEHOLDER = re.compile(r"%\((?P<name>\w+)\)s|%s|%%|\?(?=\s*[,)]|\s*$|\s+\w)")
+_LOCKING = re.compile(r"\bFOR (?:NO KEY )?UPDATE\b", re.IGNORECASE)
+_ASKING = re.compile(r"SELECT (?:1|%s) AS .?a.? ", re.IGNORECASE)
 _CACHE_READS = frozenset({"get", "get_many", "has_key"})
 
 
@@ -51,6 +53,8 @@ class Access:
         done: When the statement ended; later than `step` if it had to wait.
         visible: When others could see what it wrote; `NEVER` if it was rolled back.
         text: The statement.
+        in_vain: Whether it would have changed rows, and there were none.
+        vendor: Of the database.
     """
 
     step: int
@@ -65,11 +69,18 @@ class Access:
     visible: float = 0
     text: str = ""
     failed: bool = False
+    in_vain: bool = False
+    vendor: str = ""
 
     @property
     def writes(self) -> bool:
         """Whether it changed anything."""
         return self.verb not in ("select", "get") and not self.failed
+
+    @property
+    def locks(self) -> bool:
+        """Whether it is a read that takes the rows for itself."""
+        return self.verb == "select" and _LOCKING.search(self.text) is not None
 
     def touches(self, row: Row) -> bool:
         """Tell whether `row` can be one that this access selects by its conditions."""
@@ -81,6 +92,11 @@ class Access:
             return False
         shared = self.where.keys() & other.where.keys()
         return all(self.where[column] & other.where[column] for column in shared)
+
+
+def asks_whether(text: str) -> bool:
+    """Tell whether a query asks only whether there is a row, as Django's exists() does."""
+    return _ASKING.match(text) is not None
 
 
 def accesses(steps: Sequence[TracedStep]) -> list[Access]:
@@ -109,7 +125,20 @@ def _of_step(steps: Sequence[TracedStep], index: int) -> Iterator[Access]:
             verb = "select" if in_vain else part.verb
             found = rows if part.main else ()
             text = step.operation.text
-            yield Access(index, step.call, verb, part.table, where, written, found, *times, text, failed)
+            yield Access(
+                index,
+                step.call,
+                verb,
+                part.table,
+                where,
+                written,
+                found,
+                *times,
+                text,
+                failed,
+                in_vain,
+                step.operation.vendor,
+            )
 
 
 def _seen(steps: Sequence[TracedStep], index: int, done: float) -> float:
@@ -171,6 +200,8 @@ class _Part:
 
 @lru_cache(maxsize=_REMEMBERED_TEXTS)
 def _parts(vendor: str, text: str, with_parameters: bool) -> tuple[_Part, ...]:
+    if not is_parsed(text):
+        return ()
     numbers: dict[str, int] = {}
 
     def numbered(match: re.Match[str]) -> str:
@@ -195,7 +226,8 @@ def _read(tree: exp.Expr) -> Iterator[_Part]:
     table = target.name.lower()
     match tree:
         case exp.Update():
-            yield _Part("update", table, False, _conditions(tree, target), (tuple(_assignments(tree)),))
+            where, written = _conditions(tree, target), tuple(_assignments(tree))
+            yield from _by_row(table, where, tree) or [_Part("update", table, False, where, (written,))]
         case exp.Delete():
             yield _Part("delete", table, False, _conditions(tree, target))
         case exp.Insert():
@@ -228,6 +260,8 @@ def _conditions(tree: exp.Expr, table: exp.Table) -> tuple[tuple[str, tuple[obje
                 _note(found, part.this, table, values)
             case exp.In() if isinstance(part.this, exp.Column) and part.expressions:
                 _note(found, part.this, table, tuple(_value(each) for each in part.expressions))
+            case exp.Is() if isinstance(part.this, exp.Column) and isinstance(part.expression, exp.Null):
+                _note(found, part.this, table, (None,))
             case exp.Column():  # a boolean by itself, as Django writes it for PostgreSQL and SQLite
                 _note(found, part, table, (True,))
             case exp.Not() if isinstance(part.this, exp.Column):
@@ -246,6 +280,28 @@ def _assignments(tree: exp.Update) -> Iterator[tuple[str, object]]:
     for each in tree.expressions:
         if isinstance(each, exp.EQ) and isinstance(each.this, exp.Column):
             yield each.this.name, _value(each.expression)
+
+
+def _by_row(table: str, where: tuple[tuple[str, tuple[object, ...]], ...], tree: exp.Update) -> list[_Part]:
+    """An UPDATE that sets each row to a value of its own, as bulk_update() does, as one for each of them."""
+    rows: dict[tuple[str, object], dict[str, object]] = {}
+    for each in tree.expressions:
+        value = each.expression if isinstance(each, exp.EQ) else None
+        while isinstance(value, exp.Paren | exp.Cast):
+            value = value.this
+        if not isinstance(value, exp.Case) or value.this is not None:
+            return []
+        for when in value.args["ifs"]:
+            condition = when.this.unnest()
+            if not isinstance(condition, exp.EQ) or not isinstance(condition.this, exp.Column):
+                return []
+            key = condition.this.name, _value(condition.expression)
+            rows.setdefault(key, {})[each.this.name] = _value(when.args["true"])
+    others = dict(where)
+    return [
+        _Part("update", table, False, tuple({**others, column: (key,)}.items()), (tuple(written.items()),))
+        for (column, key), written in rows.items()
+    ]
 
 
 def _inserted(tree: exp.Insert) -> Iterator[tuple[tuple[str, object], ...]]:

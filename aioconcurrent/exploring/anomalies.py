@@ -9,10 +9,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .accesses import accesses
-from .differences import ABSENT, Difference, show
+from .accesses import Access, accesses
+from .evidence import result
+from .hints import hint
 from .oracle import Violation
 from .patterns import Finding, find
+from .stories import counts
 from .trace import TracedStep, call_name
 
 
@@ -25,12 +27,14 @@ class Anomaly:
         explanation: What happened, with the values.
         hint: What may help.
         steps: The indexes of the steps that it is about.
+        read: The index of the one that read what was no longer so, if it can lock.
     """
 
     name: str
     explanation: str
     hint: str
     steps: tuple[int, ...] = ()
+    read: int | None = None
 
     def __str__(self) -> str:
         return f"{self.name}: {self.explanation}\nhint: {self.hint}"
@@ -40,34 +44,16 @@ _DEADLOCK = re.compile(r"deadlock", re.IGNORECASE)
 _SERIALIZATION = re.compile(
     r"could not serialize|SerializationFailure|Record has changed since last read", re.IGNORECASE
 )
-_LOCKED = re.compile(r"(database|table)( \w+)? is locked|lock wait timeout", re.IGNORECASE)
+_LOCKED = re.compile(r"(database|table)( \w+)? is locked", re.IGNORECASE)
+_IMPATIENT = re.compile(r"lock wait timeout|could not obtain lock|NOWAIT|lock timeout", re.IGNORECASE)
+_FOREIGN = re.compile(r"foreign key", re.IGNORECASE)
+_EXCLUSION = re.compile(r"exclusion constraint", re.IGNORECASE)
 _UNIQUE = re.compile(r"IntegrityError|UniqueViolation|UNIQUE constraint|Duplicate entry", re.IGNORECASE)
 
 _ORDERED = (
     "Lock the rows in the same order everywhere, e.g. list(queryset.order_by('pk').select_for_update()) first, "
     "or repeat the whole transaction when it fails."
 )
-_LOCK = {
-    "sqlite": 'atomic() and OPTIONS={"transaction_mode": "IMMEDIATE"} (SQLite ignores select_for_update())',
-    "": "select_for_update() inside atomic()",
-}
-_HINTS = {
-    "lost update": "Let the database compute the value, as in update({column}=F({column!r}) + 1), or read the row with "
-    "{lock}; save(update_fields=[...]) keeps other columns out of it.",
-    "double insert": "Declare a UniqueConstraint on {columns} and use get_or_create(), or catch the IntegrityError.",
-    "write skew": "Read what the decision rests on with {lock}, or run at isolation level SERIALIZABLE and repeat the "
-    "transaction when it fails.",
-    "stale read": "Put the condition into the write, as in filter(pk=..., {column}=...).update(...), and look at the "
-    "number of rows that it returns; or read the row with {lock}.",
-    "phantom": "Rows that are not there yet cannot be locked: lock a row that stands for them all with {lock}, declare "
-    "a constraint, or run at isolation level SERIALIZABLE and repeat the transaction when it fails.",
-    "non-repeatable read": "Read once and keep the value, read with {lock}, or run the reads in one transaction at "
-    "isolation level REPEATABLE READ.",
-    "stale snapshot": "The statement chose what it reads before it had to wait: lock the row first with {lock}, then "
-    "read in a statement of its own.",
-    "dirty-cache read": "Use cache.incr() or cache.add(), which are atomic, or take a lock around reading and writing; "
-    "or drop the key after the commit and let the next reader fill it.",
-}
 
 
 def name_anomaly(steps: Sequence[TracedStep], violation: Violation) -> Anomaly:
@@ -77,27 +63,27 @@ def name_anomaly(steps: Sequence[TracedStep], violation: Violation) -> Anomaly:
     deadlock = _deadlock(steps) if violation.kind != "no serial order" else None
     if deadlock is not None:
         return deadlock
-    found = find(accesses(steps), violation.differences)
+    done = accesses(steps)
+    found = find(done, violation.differences)
     if violation.kind == "unhandled conflict":
         return _conflict(steps, violation, found)
     if found is None:
-        return _unnamed(violation)
-    explanation = f"{found.story}; {_result(violation)}."
-    return Anomaly(found.name, explanation, _hint(found, steps), found.steps)
+        return _unnamed(violation, done)
+    explanation = f"{found.story}; {result(violation, done, found.place)}."
+    return Anomaly(found.name, explanation, hint(found, violation.differences), found.steps, _lockable(found))
+
+
+def _lockable(found: Finding) -> int | None:
+    read = found.read
+    can_lock = read.verb == "select" and not read.in_vain and not read.locks and not counts(read)
+    return read.step if can_lock and found.manner != "read back" else None
 
 
 def _endless(steps: Sequence[TracedStep], violation: Violation) -> Anomaly:
     looping = {index for index, step in enumerate(steps) if step.call in violation.calls}
     failing = {index for index in looping if steps[index].error}
-    hint = "Look again, inside the loop, at what has decided that it is entered; or give up after some turns."
-    return Anomaly("endless loop", f"{violation.detail}.", hint, tuple(sorted(failing or looping))[-2:])
-
-
-def _hint(found: Finding, steps: Sequence[TracedStep]) -> str:
-    vendor = next((step.operation.vendor for step in steps if step.operation.vendor), "")
-    column = found.columns[0] if found.columns else "field"
-    columns = ", ".join(found.columns) or "the columns that it looks for"
-    return _HINTS[found.name].format(lock=_LOCK.get(vendor, _LOCK[""]), column=column, columns=columns)
+    advice = "Look again, inside the loop, at what has decided that it is entered; or give up after some turns."
+    return Anomaly("endless loop", f"{violation.detail}.", advice, tuple(sorted(failing or looping))[-2:])
 
 
 def _deadlock(steps: Sequence[TracedStep]) -> Anomaly | None:
@@ -136,10 +122,10 @@ def _conflict(steps: Sequence[TracedStep], violation: Violation, found: Finding 
     failed = [index for index, step in enumerate(steps) if step.error and step.call in violation.calls]
     marked = tuple(sorted({*failed[-1:], *(found.steps if found else ())}))
     text = violation.detail + "".join(steps[index].error or "" for index in failed)
-    return Anomaly("unhandled conflict", story, _conflict_hint(text, found, steps), marked)
+    return Anomaly("unhandled conflict", story, _conflict_hint(text, found), marked)
 
 
-def _conflict_hint(text: str, found: Finding | None, steps: Sequence[TracedStep]) -> str:
+def _conflict_hint(text: str, found: Finding | None) -> str:
     if _SERIALIZATION.search(text):
         return "The database asks for a retry: repeat the whole transaction, from before atomic(), when it fails so."
     if _LOCKED.search(text):
@@ -147,42 +133,37 @@ def _conflict_hint(text: str, found: Finding | None, steps: Sequence[TracedStep]
             'Begin transactions that will write with OPTIONS={"transaction_mode": "IMMEDIATE"}, so that they wait at '
             "their beginning, or repeat the whole transaction."
         )
+    if _IMPATIENT.search(text):
+        return (
+            "Another call held the lock for longer than the query waits: leave out nowait=True, or catch the error and "
+            "try again. If the error is a correct refusal, name it in refusals=(...)."
+        )
+    if _FOREIGN.search(text):
+        return (
+            "The row that is referred to went meanwhile: lock it with select_for_update() inside atomic() before the "
+            "row that refers to it is written. If the error is a correct refusal, name it in refusals=(...)."
+        )
+    if _EXCLUSION.search(text):
+        return (
+            "Catch the IntegrityError around an atomic() block of its own and say that it is taken. If the error is a "
+            "correct refusal, name it in refusals=(...)."
+        )
     if _UNIQUE.search(text):
         return (
             "Use get_or_create(), or catch the IntegrityError around an atomic() block of its own and read the row "
             "that the other call made. If the error is a correct refusal, name it in refusals=(...)."
         )
+    if found is not None and found.manner == "not committed":
+        return hint(found, ())
     advice = "Handle the error where it is raised. If it is a correct refusal, name it in refusals=(...)."
-    return f"{_hint(found, steps)} {advice}" if found else advice
+    return f"{hint(found, ())} {advice}" if found and found.manner != "used up" else advice
 
 
-def _unnamed(violation: Violation) -> Anomaly:
+def _unnamed(violation: Violation, done: Sequence[Access]) -> Anomaly:
     if violation.kind == "broken rule":
         explanation = f"{violation.detail}; the steps show none of the usual patterns."
-        hint = "Follow the values in the lanes; run with no check= to hear whether a serial order ends like this."
-        return Anomaly("broken rule", explanation, hint)
-    explanation = f"the steps show none of the usual patterns; {_result(violation)}."
-    hint = "Follow the values in the lanes to the first that is not what its call can have expected."
-    return Anomaly("no serial order", explanation, hint)
-
-
-def _result(violation: Violation) -> str:
-    """What came of it."""
-    if violation.kind == "broken rule":
-        return violation.detail
-    if not violation.differences:
-        return "new rows refer to other rows than after any serial order"
-    chosen = min(violation.differences, key=lambda each: (not each.unique, each.place != "row"))
-    if chosen.unique:
-        return f"no serial order {_ends(chosen)}"
-    return f"no serial order ends like this: {'; '.join(str(each) for each in violation.differences[:2])}"
-
-
-def _ends(difference: Difference) -> str:
-    if difference.place == "outcome":
-        return f"makes {difference.where} {show(difference.found)}"
-    if difference.found is ABSENT:
-        return f"ends without {difference.where} ({show(difference.expected)})"
-    if difference.expected is ABSENT:
-        return f"ends with the row {difference.table} ({show(difference.found)})"
-    return f"ends at {difference.name}={show(difference.found)} in {difference.where}"
+        advice = "Follow the values in the lanes; run with no check= to hear whether a serial order ends like this."
+        return Anomaly("broken rule", explanation, advice)
+    explanation = f"the steps show none of the usual patterns; {result(violation, done)}."
+    advice = "Follow the values in the lanes to the first that is not what its call can have expected."
+    return Anomaly("no serial order", explanation, advice)

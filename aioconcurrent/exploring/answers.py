@@ -6,6 +6,7 @@ import re
 from html import unescape
 from typing import TYPE_CHECKING
 
+from .._text import text_of
 from ..exceptions import WrappedError
 from ..http import Response
 from ..report.values import shown
@@ -21,14 +22,16 @@ _TAG = re.compile(r"<[^>]+>")
 
 def answers(outcomes: Sequence[object]) -> str:
     """Tell what each call came to, in a sentence."""
-    told = [f"{call_name(call)} {_answer(outcome)}" for call, outcome in enumerate(outcomes)]
+    told = [f"{call_name(call)} {answer(outcome)}" for call, outcome in enumerate(outcomes)]
     return f"one after the other, {', '.join(told)}"
 
 
-def _answer(outcome: object) -> str:
-    if isinstance(outcome, WrappedError):
-        lines = str(outcome.error).strip().splitlines()
-        return f"raises {type(outcome.error).__name__}" + (f": {_cut(lines[0])}" if lines else "")
+def answer(outcome: object) -> str:
+    """Tell what a call came to, as "returns 3"."""
+    error = outcome.error if isinstance(outcome, WrappedError) else outcome
+    if isinstance(error, BaseException):
+        lines = text_of(error).strip().splitlines()
+        return f"raises {type(error).__name__}" + (f": {_cut(lines[0])}" if lines else "")
     if isinstance(outcome, Response):
         return f"returns <Response {outcome.status_code}>{_said(outcome)}"
     return f"returns {shown(outcome, _LONGEST)}"

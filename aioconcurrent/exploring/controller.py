@@ -9,14 +9,15 @@ except for giving up.
 from __future__ import annotations
 
 import re
-import time
 from collections import deque
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
+import anyio.to_thread
 
+from .. import _clock as time
 from .. import _pickling
 from ..databases.files import describe_process, lock_holders
 from ..databases.gate import Busy, Cancelled, Done, Ended, Unsplittable, Want
@@ -38,6 +39,8 @@ _GLANCE = 0.001  # seconds that a statement may take before the database is aske
 _OUTSIDER = 0.5  # seconds for which somebody outside the calls may hold a lock; autovacuum gives way sooner
 STEPS = 1000  # of one run
 UNENDED = f"the calls had not ended after {STEPS} steps; one of them may wait for another in a loop"
+
+SEVERED = "the server has ended the session of call {}, and no call asked it to"
 
 _ENDS_SESSIONS = re.compile(r"\bpg_terminate_backend\b|^\s*KILL\b", re.IGNORECASE)
 
@@ -113,6 +116,11 @@ class Player:
             self.sessions.add(self.session)
 
 
+def ends_sessions(operation: Operation) -> bool:
+    """Whether it is there to end sessions of the server."""
+    return _ENDS_SESSIONS.search(operation.text) is not None
+
+
 class Controller:
     """Steps the calls of one run.
 
@@ -161,7 +169,9 @@ class Controller:
             CallDiedError: The process of one ends before its call does.
             UnknownDatabaseError: One would use a database whose rows nobody could put back.
             OutdatedRunError: A statement that was to be split cannot be.
+            StateError: What a statement is about to change could not be put back.
         """
+        self._databases.begin_run()
         draw = chooser.draw if isinstance(chooser, Serial) else 0
         for player in self._players:
             if player.state is not _State.ENDED:
@@ -244,6 +254,9 @@ class Controller:
             await self._answer(player, "go")
             await self._settle(player)
             return
+        keep = self._databases.foresee(player.operation)
+        if keep is not None:
+            await anyio.to_thread.run_sync(keep)
         self._databases.caches.note(player.operation)
         player.step, player.waited, player.is_cancelled = len(self.trace), False, False
         if not (player.operation.split and player.operation.kind == "commit"):  # its rows are read after its COMMIT
@@ -359,10 +372,8 @@ class Controller:
 
     def _note_end(self, player: Player, done: Done) -> None:
         assert player.step is not None
-        if done.lost and not any(_ENDS_SESSIONS.search(step.operation.text) for step in self.trace):
-            raise RunGivenUpError(
-                f"the server has ended the session of call {player.number + 1}, and no call asked it to"
-            )
+        if done.lost and not any(ends_sessions(step.operation) for step in self.trace):
+            raise RunGivenUpError(SEVERED.format(player.number + 1))
         step = replace(
             self.trace[player.step],
             rowcount=done.rowcount,

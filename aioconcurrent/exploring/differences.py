@@ -1,12 +1,15 @@
 """In which values two endings differ, for people to read."""
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, time
+from decimal import Decimal
 from enum import Enum
 from typing import Literal
 
-from .facts import Fact, Facts, Key, Ref, Some
+from .equality import as_time
+from .facts import CACHE, Fact, Facts, Key, Ref, Some
 from .parts import Leaf, Position, Size
 from .trace import call_name
 
@@ -21,6 +24,7 @@ class Absent(Enum):
 
 
 ABSENT = Absent.ABSENT
+_COLUMNS_SHOWN = 5
 Cells = Mapping[str, Hashable]
 
 
@@ -49,13 +53,21 @@ class Difference:
     unique: bool = False
 
     def __str__(self) -> str:
+        found, expected = contrasted(self.found, self.expected), contrasted(self.expected, self.found)
         if self.place == "outcome":
-            return f"{self.where} is {show(self.found)}, not {show(self.expected)}"
+            return f"{self.where} is {found}, not {expected}"
+        if self.table.startswith(CACHE):
+            return f"the cache has {self._cached(self.found)}, not {self._cached(self.expected)}"
         if self.found is ABSENT:
-            return f"{self.where} has no row ({show(self.expected)})"
+            return f"{self.where} has no row ({shown_row(self.expected)})"
         if self.expected is ABSENT:
-            return f"{self.where} has one more row ({show(self.found)})"
-        return f"{self.where}: {self.name} is {show(self.found)}, not {show(self.expected)}"
+            return f"{self.where} has one more row ({shown_row(self.found)})"
+        return f"{self.where}: {self.name} is {found}, not {expected}"
+
+    def _cached(self, value: object) -> str:
+        if isinstance(value, Mapping):
+            return f"{show(value.get('value', value))} under {show(value.get('key', '?'))}"
+        return show(value) if value is ABSENT else f"{show(value)} under {self.row.removeprefix('key=')}"
 
     @property
     def where(self) -> str:
@@ -75,17 +87,61 @@ def show(value: object, limit: int = 60) -> str:
         return f"some {value.kind}"
     if isinstance(value, Size):
         return f"a {value.kind} of {value.parts}"
-    text = str(value) if value is ABSENT else repr(value)
+    text = _plain(value)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
-def differences(found: Facts, expected: Facts, keys: Mapping[str, Key]) -> tuple[Difference, ...]:
+def shown_row(row: object) -> str:
+    """The first columns of a row, less its times."""
+    if not isinstance(row, Mapping):
+        return show(row)
+    told = {name: value for name, value in row.items() if as_time(value) is None} or row
+    cut = ", ..." if len(told) > _COLUMNS_SHOWN else ""
+    return show(dict(list(told.items())[:_COLUMNS_SHOWN])) + cut
+
+
+def _plain(value: object) -> str:
+    match value:
+        case Absent() | Decimal():
+            return str(value)
+        case date() | time():
+            return repr(str(value))
+    return repr(value)
+
+
+_KEPT_BEFORE = 15  # characters of what two long values have in common, before they differ
+
+
+def contrasted(value: object, beside: object, limit: int = 60) -> str:
+    """A value as texts show it beside another one: of a long one the part in which they differ."""
+    if isinstance(value, Mapping | Ref | Some | Size):
+        return show(value, limit)
+    text, other = _plain(value), _plain(beside)
+    if len(text) <= limit:
+        return text
+    common = next((i for i, (a, b) in enumerate(zip(text, other, strict=False)) if a != b), min(len(text), len(other)))
+    start = common - _KEPT_BEFORE
+    if start <= 3 or common == len(text) or beside is ABSENT:
+        return show(value, limit)
+    end = start + limit - 6
+    return f"...{text[start:end]}..." if end < len(text) else f"...{text[start:]}"
+
+
+AtStart = Callable[[Fact], Fact | None]
+
+
+def differences(
+    found: Facts, expected: Facts, keys: Mapping[str, Key], at_start: AtStart = lambda _: None
+) -> tuple[Difference, ...]:
     """List where `found` is unlike `expected`; rows that are new pair off as well as can be.
 
     Empty if the endings differ only in which new rows refer to which.
+
+    Args:
+        at_start: Of a row's fact that at the start, for a row that only one of the endings has changed.
     """
     more, fewer = list(_blank(found, expected).elements()), list(_blank(expected, found).elements())
-    return tuple(_of_rows(more, fewer, keys)) + tuple(_of_outcomes(more, fewer))
+    return tuple(_of_rows(more, fewer, keys, at_start)) + tuple(_of_outcomes(more, fewer))
 
 
 def _blank(one: Facts, other: Facts) -> Facts:
@@ -108,16 +164,18 @@ def _blanked(value: Hashable) -> Hashable:
     return ("new", value.table) if isinstance(value, Ref) else value
 
 
-def _of_rows(more: Sequence[Fact], fewer: Sequence[Fact], keys: Mapping[str, Key]) -> Iterator[Difference]:
+def _of_rows(
+    more: Sequence[Fact], fewer: Sequence[Fact], keys: Mapping[str, Key], at_start: AtStart
+) -> Iterator[Difference]:
     left = [fact for fact in fewer if fact.about[0] in ("row", "gone")]
     for fact in more:
         if fact.about[0] in ("row", "gone"):
             twin = _twin(fact, left, keys)
             if twin is not None:
                 left.remove(twin)
-            yield from _of_row(fact, twin, keys)
+            yield from _of_row(fact, twin or at_start(fact), keys)
     for fact in left:
-        for difference in _of_row(fact, None, keys):
+        for difference in _of_row(fact, at_start(fact), keys):
             yield _flip(difference)
 
 
@@ -125,17 +183,17 @@ def _twin(fact: Fact, others: Sequence[Fact], keys: Mapping[str, Key]) -> Fact |
     """The row of the other ending that stands for this one."""
     table = fact.about[1]
     same = [other for other in others if other.about[1] == table and _name(other, keys) == _name(fact, keys)]
-    return max(same, key=lambda other: len(set(_cells(other).items()) & set(_cells(fact).items())), default=None)
+    return max(same, key=lambda other: len(set(cells(other).items()) & set(cells(fact).items())), default=None)
 
 
 def _of_row(fact: Fact, twin: Fact | None, keys: Mapping[str, Key]) -> Iterator[Difference]:
     table, row = str(fact.about[1]), _name(fact, keys)
-    here: Hashable | Cells = ABSENT if fact.about[0] == "gone" else _cells(fact)
+    here: Hashable | Cells = ABSENT if fact.about[0] == "gone" else cells(fact)
     there: Hashable | Cells = ABSENT
     if twin is not None and twin.about[0] == "row":
-        there = _cells(twin)
+        there = cells(twin)
     elif twin is None and fact.about[0] == "gone":
-        there = _cells(fact)
+        there = cells(fact)
     if twin is not None and isinstance(here, Mapping) and isinstance(there, Mapping):
         parts, expected = _parts(fact), _parts(twin)
         for name in here:
@@ -146,10 +204,10 @@ def _of_row(fact: Fact, twin: Fact | None, keys: Mapping[str, Key]) -> Iterator[
 
 
 def _flip(difference: Difference) -> Difference:
-    return Difference("row", difference.expected, difference.found, difference.table, difference.row)
+    return replace(difference, found=difference.expected, expected=difference.found)
 
 
-def _cells(fact: Fact) -> dict[str, Hashable]:
+def cells(fact: Fact) -> dict[str, Hashable]:
     """The values of a row, by column; of JSON by the path in it as well."""
     return {name: _whole(leaves) for name, leaves in _parts(fact).items()}
 
@@ -183,9 +241,9 @@ def path_named(path: Position) -> str:
 
 def _name(fact: Fact, keys: Mapping[str, Key]) -> str:
     key = keys.get(str(fact.about[1]))
-    cells = _cells(fact)
-    columns = [column for column in (key.columns if key else ()) if not isinstance(cells.get(column), Ref | None)]
-    return ", ".join(f"{column}={show(cells[column])}" for column in columns)
+    values = cells(fact)
+    columns = [column for column in (key.columns if key else ()) if not isinstance(values.get(column), Ref | None)]
+    return ", ".join(f"{column}={show(values[column])}" for column in columns)
 
 
 def _of_outcomes(more: Sequence[Fact], fewer: Sequence[Fact]) -> Iterator[Difference]:

@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Literal, NoReturn
 
+from .._unread import Unread
 from ..exceptions import AioconcurrentError
 
 if TYPE_CHECKING:
     from .._outcomes import Outcomes
     from .trace import Ending, TracedStep
 
+_TELLING = frozenset({"counterexample", "exhaustive", "reason", "verdict"})  # whoever asks for one has looked
+
 Verdict = Literal["no race", "race", "inconclusive"]
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """What came of the calls in one transaction each, with one more change.
+
+    Attributes:
+        name: Of the change, as "SERIALIZABLE" or "FOR UPDATE at services.py:6".
+        prevents: Whether no order goes wrong any more; None if that could not be found out.
+        repeats: Whether the database then refuses a call, so that it has to be repeated.
+    """
+
+    name: str
+    prevents: bool | None
+    repeats: bool = False
+
+    def __str__(self) -> str:
+        told = {True: "prevents it", False: "does not prevent it", None: "is left open"}[self.prevents]
+        return f"{self.name}: {told}{', but a call fails and has to be repeated' if self.repeats else ''}"
 
 
 @dataclass(frozen=True)
@@ -29,6 +52,8 @@ class Counterexample:
         ending: All that the verdict was reached from: outcomes, rows, steps.
         preemptions: How often a call was stopped that could have gone on; no order with fewer goes wrong.
         marked: The indexes of the steps that the explanation is about.
+        read: The index of the step that read what was no longer so, if a lock there can be tried.
+        remedies: What would prevent the race, where that was to be measured.
     """
 
     token: str
@@ -41,17 +66,30 @@ class Counterexample:
     ending: Ending
     preemptions: int = 0
     marked: frozenset[int] = frozenset()
+    read: int | None = None
+    remedies: tuple[Remedy, ...] = ()
 
     def __str__(self) -> str:
         from ..report.lanes import as_text, lanes
 
         picture = as_text(lanes(self.ending, self.calls, self.marked))
-        return f"{self.anomaly}: {self.explanation}\n\n{picture}\n\nhint: {self.hint}\nreplay: {self.token}"
+        advice = "\n".join([f"hint: {self.hint}", *self.measured])
+        return f"{self.anomaly}: {self.explanation}\n\n{picture}\n\n{advice}\nreplay: {self.token}"
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """What would prevent the race, as lines of a table."""
+        if not self.remedies:
+            return ()
+        return "measured, with each call in one transaction:", *(f"  {each}" for each in self.remedies)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Exploration:
     """The verdict on some calls.
+
+    It is neither true nor false: compare its verdict.  If nobody looks at that, there is
+    an `UnreadResultWarning`.
 
     Attributes:
         verdict: "race" if some order goes wrong; "no race" if none does, of all that were run;
@@ -72,6 +110,8 @@ class Exploration:
     counterexample: Counterexample | None = None
     notes: tuple[str, ...] = ()
 
+    _unread: ClassVar[Unread] = Unread()
+
     def assert_no_race(self) -> None:
         """Raise if there is a race, or if nothing can be said.
 
@@ -85,12 +125,44 @@ class Exploration:
         if self.verdict == "inconclusive":
             raise InconclusiveError(self)
 
+    def _watch(self) -> Unread:
+        text = f"Nobody has looked at the verdict, {self.verdict!r}: {_unread_text(self)}"
+        unread = Unread([0], partial(_told, text))
+        vars(self)["_unread"] = unread
+        return unread
+
+    if not TYPE_CHECKING:  # or misspelt attributes would have a type
+
+        def __getattribute__(self, name: str) -> object:
+            if name in _TELLING:
+                object.__getattribute__(self, "_unread").look()
+            return object.__getattribute__(self, name)
+
+    def __bool__(self) -> NoReturn:
+        self._unread.look()
+        raise TypeError(f"An exploration is neither true nor false: {_unread_text(self)}")
+
+    def __repr__(self) -> str:
+        return f"<Exploration of {', '.join(self.calls)}: {vars(self)['verdict']}>"
+
     def __str__(self) -> str:
         runs = f"{self.schedules_run} schedule{'' if self.schedules_run == 1 else 's'} run"
         parts = [f"{self.verdict} ({runs}{', exhaustive' if self.exhaustive else ''}): {self.reason}"]
         if self.counterexample is not None:
             parts.append(str(self.counterexample))
         return "\n\n".join([*parts, *(f"note: {note}" for note in self.notes)])
+
+
+def _told(text: str, _: object) -> str:
+    return text
+
+
+def _unread_text(exploration: Exploration) -> str:
+    calls = ", ".join(exploration.calls)
+    return (
+        f"explore({calls}) asserts nothing by itself. Write explore(...).assert_no_race(), or compare the result: "
+        'assert explore(...).verdict == "no race".'
+    )
 
 
 class ExplorationError(AioconcurrentError, AssertionError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations
@@ -10,25 +11,27 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from .._outcomes import Outcomes
-from .._pickling import text_of
+from .._text import text_of
 from ..exceptions import WrappedError
 from .anomalies import name_anomaly
 from .answers import answers
-from .controller import STEPS, UNENDED
+from .controller import SEVERED, STEPS, UNENDED, ends_sessions
 from .exploration import Counterexample, Exploration
 from .footprint import overlap
 from .judge import Judge, Seen, TooManyOrdersError
 from .oracle import Oracle
 from .schedule import Departure, Replay, Schedule, Serial, is_serial, serial_order, shrinks
 from .search import FEW, WAKINGS, Omission, Search
+from .secrets import Secrets
 from .steps import request
+from .strangers import foreign_rows
 from .trace import ENDLESS, Ending, before_repeating, call_name
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 
     from ..databases.explored import ExploredDatabases
-    from ..databases.state import Advance
+    from ..databases.state import Advance, Row
     from ..engine.race import Report
     from .controller import Chooser
     from .footprint import Catalogue
@@ -101,6 +104,7 @@ class Explorer:
     Args:
         calls: The text of each.
         classes: Of each a number, the same for those that are the same function with the same arguments.
+        hidden: Texts that no story may show.
         progress: Is told how many runs were made.
     """
 
@@ -112,12 +116,16 @@ class Explorer:
     limits: Limits
     end_sessions: Callable[[Sequence[Report]], Awaitable[None]]
     progress: Callable[[int], None] = lambda _: None
+    hidden: Collection[str] = ()
+    refused: set[type[BaseException]] = field(default_factory=set)  # what calls have refused by
     shown: list[Report] = field(default_factory=list)  # the reports of the run that the caller is told of
     _made: int = 0
     _met: bool = False  # some call changed what another touched
     _problems: list[str] = field(default_factory=list)
     _answers: str = ""  # of the calls in the first run
     _notes: dict[str, None] = field(default_factory=dict)  # in the order in which they came up
+    _strange: frozenset[str] = frozenset()  # tables to which somebody else has written
+    _is_clean: bool = True  # nothing of any run is left in the databases
     _unseen: set[str] = field(default_factory=set)  # what could not be seen, a sentence each
 
     def __post_init__(self) -> None:
@@ -139,26 +147,24 @@ class Explorer:
 
     async def explore(self) -> Exploration:
         """Run all orders that matter, until one goes wrong."""
-        try:
-            for _ in range(_WIDENED):
-                found = await self._until_known(self._explore_once)
-                if not await self._in_thread(self.databases.widen):
-                    return found
-                await self._begin_anew()
-            return self._inconclusive("tables changed in some run without any statement of the calls that says so")
-        except _StopError as reason:
-            return self._inconclusive(str(reason))
-        finally:
-            await self._leave()
+        async with self._leaving():
+            try:
+                for _ in range(_WIDENED):
+                    found = await self._until_known(self._explore_once)
+                    if not await self._in_thread(self.databases.widen):
+                        return found
+                    await self._begin_anew()
+                return self._inconclusive("tables changed in some run without any statement of the calls that says so")
+            except _StopError as reason:
+                return self._inconclusive(str(reason))
 
     async def replay(self, schedule: Schedule) -> Exploration:
         """Run one order alone, and those that its ending has to be compared with."""
-        try:
-            return await self._until_known(partial(self._replay, schedule))
-        except _StopError as reason:
-            return self._inconclusive(str(reason))
-        finally:
-            await self._leave()
+        async with self._leaving():
+            try:
+                return await self._until_known(partial(self._replay, schedule))
+            except _StopError as reason:
+                return self._inconclusive(str(reason))
 
     async def _until_known(self, find: Callable[[], Awaitable[Exploration]]) -> Exploration:
         """Begin anew whenever a call turns out to use a database that was not open yet, or to be stepped otherwise."""
@@ -170,13 +176,19 @@ class Explorer:
                     await self._in_thread(self.databases.open, identity)
                 await self._begin_anew()
 
-    async def _leave(self) -> None:
-        """Whatever has happened, leave the rows as they were found."""
-        with anyio.CancelScope(shield=True):
-            await self.stage.aclose()
-            await self.end_sessions(self.stage.reports)
-            await self._in_thread(self.databases.restore)
-            await self._in_thread(self.databases.move_counters)
+    @asynccontextmanager
+    async def _leaving(self) -> AsyncIterator[None]:
+        """Whatever happens in the block, leave the rows as they were found."""
+        is_done = False
+        try:
+            yield
+            is_done = True
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.stage.aclose(in_order=is_done)
+                await self.end_sessions(self.stage.reports)
+                await self._in_thread(partial(self.databases.restore, but=self._strange if self._is_clean else ()))
+                await self._in_thread(self.databases.move_counters)
 
     async def _explore_once(self) -> Exploration:
         search = Search(
@@ -198,7 +210,8 @@ class Explorer:
         if seen is None or run.is_disordered:
             return None
         if run.number == 1:
-            self._answers = answers(seen.ending.outcomes)
+            secrets = Secrets(seen.ending.steps, self.hidden)
+            self._answers = answers([secrets.outcome(outcome) for outcome in seen.ending.outcomes])
             self._note_errors(seen)
         if run.serial and not seen.is_endless:
             order, few = serial_order(seen.steps, len(self.calls)), len(self.calls) <= FEW
@@ -215,7 +228,15 @@ class Explorer:
             self._judges[calls] = Judge(
                 calls,
                 tuple(self.classes[call] for call in calls),
-                Oracle(len(calls), databases.keys, databases.start, referee.refusals, referee.ignored, self._numbers),
+                Oracle(
+                    len(calls),
+                    databases.keys,
+                    databases.start,
+                    referee.refusals,
+                    referee.ignored,
+                    self._numbers,
+                    databases.is_untouched,
+                ),
                 partial(self._serially, calls),
                 self._move_counters,
                 has_rule=self.referee.rule is not None,
@@ -331,26 +352,26 @@ class Explorer:
         await self.stage.close_curtain()
         seen, calls = found.seen, found.calls
         self.shown = list(seen.reports)
-        anomaly = name_anomaly(seen.ending.steps, found.violation)
+        secrets = Secrets(seen.ending.steps, self.hidden)
+        ending = secrets.ending(seen.ending)
+        anomaly = name_anomaly(ending.steps, secrets.violation(found.violation))
         outcomes = self.referee.outcomes_of(seen.reports, calls)
         return Counterexample(
             token=found.schedule.token,
-            steps=seen.ending.steps,
+            steps=ending.steps,
             outcomes=Outcomes([outcomes[call] for call in calls], [outcomes.reports[call] for call in calls]),
             anomaly=anomaly.name,
             explanation=anomaly.explanation,
             hint=anomaly.hint,
-            calls=tuple(self.calls[call] for call in calls),
-            ending=seen.ending,
+            calls=tuple(secrets.text(self.calls[call]) for call in calls),
+            ending=ending,
             preemptions=seen.preemptions,
             marked=frozenset(anomaly.steps),
+            read=anomaly.read,
         )
 
     async def _replay(self, schedule: Schedule) -> Exploration:
         calls = schedule.calls or self._all
-        if not set(calls) <= set(self._all):
-            made = " and ".join(call_name(call) for call in calls)
-            raise _StopError(f"the token is of the calls {made}, and only {len(self._all)} calls were given")
         if self.referee.rule is None:
             judge = self._judge_of(calls)
             await judge.learn(likely := tuple(range(len(calls))), await self._serially(calls, likely))
@@ -420,6 +441,7 @@ class Explorer:
             limit: How many steps it may have.
         """
         self._check_limits()
+        self._is_clean = False
         performance = await self.stage.perform(chooser, made, self._deadline, limit)
         if performance.unknown or performance.outdated:
             await self.end_sessions(performance.reports)
@@ -443,7 +465,8 @@ class Explorer:
             seen = await self._look(chooser, performance, touched, made, ask_rule=ask_rule)
         finally:
             # what a run that was given up waited for may keep from being written what is as it was
-            await self._in_thread(self.databases.restore, None if seen is None else touched)
+            await self._in_thread(self.databases.restore, touched if seen or self._strange else None)
+            self._is_clean = True
         self._notes |= dict.fromkeys(self.databases.remarks)
         if self.databases.moments.learn((step.operation for step in performance.steps), self.databases.catalogue):
             raise _AgainError
@@ -461,7 +484,7 @@ class Explorer:
         if any(performance.reports[number].result is None for number in calls):
             await self.stage.close_curtain()
             await self.end_sessions(performance.reports)
-        problem = performance.problem or self._death(performance, calls)
+        problem = performance.problem or self._death(performance, calls) or _severed(performance, calls)
         if problem:
             self._problems.append(problem)
             return None
@@ -471,7 +494,10 @@ class Explorer:
         if not self.shown:
             self.shown = list(performance.reports)
         outcomes: Sequence[object] = (made := self._outcomes(performance, calls))
+        self.refused |= {type(each.error) for each in made.errors if isinstance(each.error, self.referee.refusals)}
         tables = await self._in_thread(self.databases.rows, touched)
+        if not performance.unseen and await self._adopt_strange(performance, tables):
+            return None
         advances = () if self._is_tuned else await self._in_thread(self.databases.advances)
         broken = await rule(made) if rule is not None else None
         steps = performance.steps
@@ -483,6 +509,23 @@ class Explorer:
             ]
         ending = Ending(tuple(outcomes), tables, tuple(steps))
         return Seen(tuple(chooser.steps[: len(steps)]), performance.reports, ending, advances, broken)
+
+    async def _adopt_strange(self, performance: Performance, rows: Mapping[str, Sequence[Row]]) -> bool:
+        """Leave in place what somebody else has written during a run; whether there is such."""
+        databases, steps = self.databases, [*performance.prelude, *performance.steps]
+        strange = foreign_rows(
+            rows, databases.start, databases.keys, steps, lambda step: databases.touched([step.operation])
+        )
+        if not strange:
+            return False
+        await self._in_thread(databases.adopt, strange, rows)
+        self._strange = frozenset(strange)
+        told = " and ".join(f"{_counted(len(found), 'row')} of {table}" for table, found in sorted(strange.items()))
+        self._problems.append(
+            f"somebody else wrote to the database meanwhile ({told}, which no call can have inserted); what they "
+            "wrote is left, and nothing is proved"
+        )
+        return True
 
     def _death(self, performance: Performance, calls: Collection[int]) -> str:
         """Why a process gave no result; empty if all did, or were not let."""
@@ -498,6 +541,8 @@ class Explorer:
         return self.referee.outcomes_of(performance.reports, calls)
 
     def _check_limits(self) -> None:
+        if self._strange:
+            raise _StopError(self._problems[-1])
         if len(self._problems) >= _PROBLEMS:
             raise _StopError(self._problems[0])
         spent = ""
@@ -518,6 +563,7 @@ class Explorer:
         return Exploration("race", reason, False, self._made, self.calls, counterexample, tuple(self._notes))
 
     def _inconclusive(self, reason: str) -> Exploration:
+        reason = "; ".join(filter(None, [reason, self._answers]))
         return Exploration("inconclusive", reason, False, self._made, self.calls, None, tuple(self._notes))
 
     def _conclude(self, search: Search) -> Exploration:
@@ -539,7 +585,7 @@ class Explorer:
                 "nothing overlapped: no two calls touched the same data with one of them changing it, so that no "
                 "order of theirs could matter"
             )
-            return self._inconclusive("; ".join([nothing, self._answers, *self._not_seen()]))
+            return self._inconclusive("; ".join([nothing, *self._not_seen()]))
         self._notes |= dict.fromkeys(note for judge in self._judges.values() for note in judge.oracle.notes())
         unseen = self._not_seen()
         fate = "ends as a serial one does" if self.referee.rule is None else "keeps the rule"
@@ -559,6 +605,14 @@ class Explorer:
         """Why "no race" would not be said of all that can happen."""
         widened = [f"rows of {table} change without any statement that says so" for table in self.databases.widened]
         return sorted([*self._unseen, *self.databases.unseen, *widened])
+
+
+def _severed(performance: Performance, calls: Collection[int]) -> str:
+    """Which of the calls the server has ended the session of; empty if none, or if the calls do that themselves."""
+    if any(ends_sessions(step.operation) for step in performance.steps):
+        return ""
+    cut = [number for number in calls if (result := performance.reports[number].result) and result.is_severed]
+    return SEVERED.format(cut[0] + 1) if cut else ""
 
 
 def _entangled(seen: Seen, size: int, catalogue: Catalogue) -> Iterator[tuple[int, ...]]:

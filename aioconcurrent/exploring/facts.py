@@ -71,17 +71,43 @@ Facts = Counter[Fact]
 
 
 class Start:
-    """The rows from which every run begins, and which columns hold keys."""
+    """The rows from which every run begins, and which columns hold keys.
 
-    def __init__(self, keys: Mapping[str, Key], tables: Tables) -> None:
+    Args:
+        tables: Rows by table; those of a table may come to it later, before they are asked for.
+        is_untouched: Says of a table that nothing has ever changed it, so that all keys which are seen of it are old.
+    """
+
+    def __init__(
+        self, keys: Mapping[str, Key], tables: Tables, is_untouched: Callable[[str], bool] = lambda _: False
+    ) -> None:
         self.keys = keys
-        self.rows = {table: {self.identity(table, row): row for row in rows} for table, rows in tables.items()}
-        self.counts = {table: Counter(self.identity(table, row) for row in rows) for table, rows in tables.items()}
-        self._old = {
-            table: {as_key(row.get(key.columns[0])) for row in tables.get(table, ())}
-            for table, key in keys.items()
-            if key.columns
-        }
+        self._tables = tables
+        self._is_untouched = is_untouched
+        self._rows: dict[str, dict[Hashable, Row]] = {}
+        self._counts: dict[str, Counter[Hashable]] = {}
+        self._old: dict[str, set[Hashable]] = {}
+
+    def row(self, table: str, identity: Hashable) -> Row:
+        """The row of this identity; of several the last."""
+        if table not in self._rows:
+            self._rows[table] = {self.identity(table, row): row for row in self._tables.get(table, ())}
+        return self._rows[table][identity]
+
+    def counts(self, table: str) -> Counter[Hashable]:
+        """How many rows there are of each identity."""
+        if table not in self._counts:
+            self._counts[table] = Counter(self.identity(table, row) for row in self._tables.get(table, ()))
+        return self._counts[table]
+
+    def is_old(self, table: str, value: Any) -> bool:
+        """Whether a row had this key at the start."""
+        if self._is_untouched(table):
+            return True
+        if table not in self._old:
+            column = self.keys[table].columns[0]
+            self._old[table] = {as_key(row.get(column)) for row in self._tables.get(table, ())}
+        return as_key(value) in self._old[table]
 
     def identity(self, table: str, row: Row) -> Hashable:
         """What tells the row from the others of its table."""
@@ -92,9 +118,7 @@ class Start:
     def new_key(self, table: str, column: str, value: Any) -> str | None:
         """The table of whose new rows the value is the key, as far as the column tells."""
         target = self._target(table, column)
-        if target is None or value is None or as_key(value) in self._old.get(target, ()):
-            return None
-        return target
+        return None if target is None or value is None or self.is_old(target, value) else target
 
     def is_key(self, position: Position) -> bool:
         """Whether what stands in a column is always a key that the database gave."""
@@ -153,6 +177,10 @@ class Scheme:
         for table, rows in tables.items():
             if not self.is_ignored(table):
                 yield from self._of_table(table, rows)
+
+    def row(self, table: str, row: Row) -> tuple[Leaf, ...]:
+        """The values of a row as it is at the start."""
+        return self._of_row(table, row, row)
 
     def is_ignored(self, table: str, column: str | None = None) -> bool:
         """Whether a table or a column is left out; the tables of a second database begin with its alias."""
@@ -217,17 +245,17 @@ class Scheme:
         return None if number is None else next((each.table for each in self.numbers if number in each), None)
 
     def _of_table(self, table: str, rows: Iterable[Row]) -> Iterator[tuple[Fact, bool]]:
-        left = Counter(self.start.counts.get(table, ()))
+        left = Counter(self.start.counts(table))
         for row in rows:
             identity = self.start.identity(table, row)
-            before = self.start.rows[table][identity] if left[identity] > 0 else None
+            before = self.start.row(table, identity) if left[identity] > 0 else None
             left[identity] -= 1
             if row != before:
                 now = self._of_row(table, row, before)
                 if before is None or now != self._of_row(table, before, before):
                     yield Fact(("row", table), now), before is not None
         for identity in (+left).elements():
-            row = self.start.rows[table][identity]
+            row = self.start.row(table, identity)
             yield Fact(("gone", table), self._of_row(table, row, row)), True
 
     def _of_row(self, table: str, row: Row, before: Row | None) -> tuple[Leaf, ...]:

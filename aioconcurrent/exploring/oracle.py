@@ -29,7 +29,7 @@ from math import factorial
 from typing import Any, Literal
 
 from ..exceptions import WrappedError
-from .differences import Difference, differences, path_named
+from .differences import Difference, cells, differences, path_named
 from .facts import (
     CACHE,
     CHANCE,
@@ -98,6 +98,8 @@ class Violation:
         nearest: The serial order whose ending is most like it; None where the caller's rule decided.
         differences: How it differs from that ending.
         calls: The calls that the sentence is about, if it is about some.
+        outcomes: What the calls came to.
+        serial: What they come to in the serial orders that were run.
     """
 
     kind: ViolationKind
@@ -105,6 +107,8 @@ class Violation:
     nearest: Order | None = None
     differences: tuple[Difference, ...] = ()
     calls: tuple[int, ...] = ()
+    outcomes: tuple[Any, ...] = ()
+    serial: tuple[tuple[Any, ...], ...] = ()
 
 
 class Oracle:
@@ -117,6 +121,7 @@ class Oracle:
         refusals: Exceptions by which a call refuses; it then counts as not having been made.
         ignored: Tables, and columns of tables, that are not compared.
         numbers: Those of counters that were moved already.
+        is_untouched: Says of a table that nothing has ever changed it; then `start` need not have its rows.
     """
 
     def __init__(
@@ -127,10 +132,11 @@ class Oracle:
         refusals: tuple[type[BaseException], ...] = (),
         ignored: Collection[tuple[str, str | None]] = (),
         numbers: Sequence[Numbers] = (),
+        is_untouched: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._calls = tuple(range(calls))
         self._refusals = refusals
-        self._scheme = Scheme(Start(keys, start), ignored, numbers)
+        self._scheme = Scheme(Start(keys, start, is_untouched), ignored, numbers)
         self._serial: dict[Order, list[Ending]] = {(): [Ending((), {})]}
         self._views: dict[tuple[Order, _Reading, frozenset[Spot]], _View] = {}
         self.unsteady: set[Order] = set()  # orders that did not end twice alike, however they were compared
@@ -246,7 +252,9 @@ class Oracle:
             "; ".join(str(difference) for difference in found[:3]) or "new rows refer to other rows than they should"
         )
         detail = f"no serial order ends like this; nearest is {_order_named(nearest)}, from which it differs: {named}"
-        return Violation("no serial order", detail, nearest, found)
+        alone = sorted(order for order in self._serial if set(order) == set(self._kept(ending)))
+        serial = tuple(self._serial[order][-1].outcomes for order in alone)
+        return Violation("no serial order", detail, nearest, found, outcomes=ending.outcomes, serial=serial)
 
     def doubts(self, ending: Ending, writers: Mapping[str, Collection[int]]) -> set[str]:
         """Say why an ending that is accepted may be wrong all the same, a sentence each.
@@ -331,15 +339,27 @@ class Oracle:
             raise ValueError("an ending can be judged when the orders that it needs were learnt")
         facts = view.facts_of(ending)
         compared = [
-            (order, differences(facts, serial, self._scheme.start.keys))
+            (order, differences(facts, serial, self._scheme.start.keys, self._at_start))
             for order, serial in islice(view.serial, _ORDERS_COMPARED)
         ]
-        order, found = min(compared, key=lambda each: len(each[1]))
+        order, found = min(compared, key=lambda each: (len(each[1]), each[0]))
         places = [{_place(each) for each in distance} for _, distance in compared]
         everything = len(view.serial) <= _ORDERS_COMPARED
         return order, tuple(
             replace(each, unique=everything and all(_place(each) in there for there in places)) for each in found
         )
+
+    def _at_start(self, fact: Fact) -> Fact | None:
+        """What is there at the start of the row that a fact is about."""
+        table, values = str(fact.about[1]), cells(fact)
+        key = self._scheme.start.keys.get(table)
+        if key is None or not key.columns:
+            return None
+        identity = tuple(as_key(values.get(column)) for column in key.columns)
+        start = self._scheme.start
+        if not start.counts(table)[identity]:
+            return None
+        return Fact(("row", table), self._scheme.row(table, start.row(table, identity)))
 
 
 @dataclass(frozen=True)

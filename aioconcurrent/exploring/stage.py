@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
 
+from .. import _clock as time
 from ..engine.launch import serving
 from .controller import (
     STEPS,
@@ -184,15 +184,19 @@ class Stage:
         """Those of the last run, and of the wrappers that were made ready for one more."""
         return [each.report for cast in (self._last, self._next) if cast is not None for each in cast.attendances]
 
-    async def aclose(self) -> None:
-        """See the wrappers gone that are still there: those of a run that was left, and those nobody will need."""
-        if self._last is not None:
-            self._last.give_up()
-            await self._last.has_gone.wait()
-        if self._next is not None:
+    async def aclose(self, *, in_order: bool) -> None:
+        """See the wrappers gone that are still there: those of a run that was left, and those nobody will need.
+
+        Args:
+            in_order: Whether the latter may take the time that they need to be dismissed.
+        """
+        for cast in filter(None, (self._last, None if in_order else self._next)):
+            cast.give_up()
+        if self._next is not None and in_order:
             await self._next.arrive(self._start_up)
             await self._next.leave()
-            await self._next.has_gone.wait()
+        for cast in filter(None, (self._last, self._next)):
+            await cast.has_gone.wait()
 
 
 @asynccontextmanager

@@ -109,6 +109,11 @@ _PARSED = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "VALUES", "TABLE", "(
 _REMEMBERED_TEXTS = 4096
 
 
+def is_parsed(text: str) -> bool:
+    """Whether sqlglot is asked about a text; it makes little of others, as `SET search_path`, and says so on stderr."""
+    return _without_comments(text).lstrip().upper().startswith(_PARSED)
+
+
 @lru_cache(maxsize=_REMEMBERED_TEXTS)
 def read_statement(vendor: str, sql: str, with_parameters: bool) -> Statement:
     """Read one text; `with_parameters` tells whether `%s` and `%%` in it mean what drivers take them for."""
@@ -135,7 +140,7 @@ def _read(vendor: str, sql: str, with_parameters: bool) -> Statement:
     for pattern, control in _CONTROLS:
         if pattern.fullmatch(head):
             return Statement(control=control)
-    if not head.startswith(_PARSED):
+    if not is_parsed(bare):
         return UNKNOWN
     text = _with_nulls(bare) if with_parameters else bare
     try:

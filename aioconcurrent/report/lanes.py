@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from textwrap import wrap
 from typing import Any, Literal, NamedTuple
 
+from .._text import text_of
+from ..databases.sources import lines_of
 from ..exceptions import WrappedError
-from ..exploring.accesses import Computed, accesses
+from ..exploring.accesses import Computed, accesses, asks_whether
 from ..exploring.trace import Ending, Endless, TracedStep, call_name
 from .sql import keep, literal, operation_text
 from .values import printable, shown
@@ -31,6 +33,7 @@ class LaneRow:
         source: The application's line, where it is another than in the call's row before.
         marked: Whether the explanation is about this step.
         steps: The indexes of the steps that it tells of.
+        raised_at: The application's last lines of what it raised, the innermost last.
         when: What stands before it in place of the number: the milliseconds of a recorded race.
     """
 
@@ -42,6 +45,7 @@ class LaneRow:
     source: str = ""
     marked: bool = False
     steps: range = range(0)
+    raised_at: tuple[str, ...] = ()
     when: str = ""
 
     @property
@@ -197,8 +201,8 @@ class Drawing:
             yield f"-> {_rows(step.rowcount)}"
 
     def _result_rows(self, step: TracedStep) -> Iterator[str]:
-        if step.columns == ("a",) and step.operation.text.upper().startswith("SELECT 1 AS"):
-            yield "-> a row" if step.rows else "-> no row"  # how Django writes exists()
+        if step.columns == ("a",) and asks_whether(step.operation.text):
+            yield "-> a row" if step.rows else "-> no row"
             return
         if not step.rows:
             yield "-> no row"
@@ -245,14 +249,16 @@ def _rows(count: int, more: str = "") -> str:
 def ended(call: int, outcome: Any) -> LaneRow:
     """How a call ended."""
     error = outcome.error if isinstance(outcome, WrappedError) else outcome
+    lines_of_code: tuple[str, ...] = ()
     if isinstance(outcome, Endless):
         text = "never ends"
     elif isinstance(error, BaseException):
-        lines = str(error).strip().splitlines()
+        lines = text_of(error).strip().splitlines()
         text = f"raises {type(error).__name__}" + (f": {lines[0]}" if lines else "")
+        lines_of_code = tuple(lines_of(error))
     else:
         text = f"returns {shown(outcome)}"
-    return LaneRow(call, "ended", None, _cut(text, _LONGEST_OUTCOME))
+    return LaneRow(call, "ended", None, _cut(text, _LONGEST_OUTCOME), raised_at=lines_of_code)
 
 
 def _telling_columns(steps: Sequence[TracedStep]) -> frozenset[str]:
@@ -334,6 +340,8 @@ def _cell(row: LaneRow, width: int) -> Iterator[Piece]:
         yield from (Piece(line, "source", row.call, row.marked) for line in _source(row.source, width))
     if row.kind == "ended":
         yield from (Piece(line, "ended", row.call) for line in _wrapped(row.action, width))
+        for source in row.raised_at:
+            yield from (Piece(f"  {line}", "source", row.call) for line in _source(source, width - 2))
         return
     for line in _wrapped(row.action, width - 2):
         yield Piece(f"  {line}", "action", row.call, row.marked)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
+
+from .. import _clock as time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

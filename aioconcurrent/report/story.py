@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from .._hidden import hidden_texts
+from ..exploring.secrets import Secrets
 from ..exploring.trace import Ending, TracedStep, call_name
 
 if TYPE_CHECKING:
@@ -70,11 +72,14 @@ class Story:
             return judged
         return replace(
             judged,
+            calls=found.calls,
             ending=found.ending,
             marked=found.marked,
             anomaly=found.anomaly,
             explanation=found.explanation,
-            hint=found.hint,
+            hint=" ".join(
+                [found.hint, *(line.strip() + ("" if line.endswith(":") else ".") for line in found.measured)]
+            ),
             token=found.token,
             outputs=tuple(report.output for report in found.outcomes.reports),
         )
@@ -101,7 +106,8 @@ class Story:
             after = step.resumed_after
             steps.append(step if after is None else replace(step, resumed_after=place[after]))
         times = tuple(given[index][1:] for index in order)
-        return cls(title=title, calls=calls, ending=Ending(tuple(outcomes), {}, tuple(steps)), times=times, **more)
+        ending = Secrets(steps, hidden_texts()).ending(Ending(tuple(outcomes), {}, tuple(steps)))
+        return cls(title=title, calls=calls, ending=ending, times=times, **more)
 
     @property
     def replay_lines(self) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from .._hidden import hidden_texts
+from ..exploring.secrets import Secrets
 from ..exploring.trace import Ending, TracedStep, call_name
 from .lanes import Drawing, LaneRow, Lanes, as_text, ended
 
@@ -29,7 +31,10 @@ def timed_lanes(outcomes: Sequence[Any], reports: Sequence[CallReport], width: i
     if not any(report.steps for report in reports):
         return _NOTHING
     recorded = traced(reports)
-    drawing = Drawing(Ending(tuple(outcomes), {}, tuple(step for step, _, _ in recorded)), ())
+    steps = tuple(step for step, _, _ in recorded)
+    ending = Secrets(steps, hidden_texts()).ending(Ending(tuple(outcomes), {}, steps))
+    recorded = [(step, *each[1:]) for step, each in zip(ending.steps, recorded, strict=True)]
+    outcomes, drawing = ending.outcomes, Drawing(ending, ())
     events = sorted(_events(drawing, recorded, outcomes, reports), key=lambda event: event[0])
     begin = min(event[0] for event in events)
     rows = _without_repetition(replace(row, when=f"{(time - begin) * 1000:.2f}") for time, row in events)

@@ -1,9 +1,8 @@
 """Values of a project, and texts with such values in them, made fit to be shown."""
 
-import re
+from .. import _text
 
 _LONGEST_VALUE = 4000
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def shown(value: object, longest: int = _LONGEST_VALUE) -> str:
@@ -17,4 +16,4 @@ def shown(value: object, longest: int = _LONGEST_VALUE) -> str:
 
 def printable(text: str) -> str:
     """The text with what would steer a terminal, or turn the direction of writing, as escapes; lines stay lines."""
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    return _text.printable(text).replace("\t", r"\t")

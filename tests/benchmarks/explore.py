@@ -11,6 +11,7 @@ is from one reset of the rows to the next, so that all that an explorer does cou
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,7 @@ from tests import servers  # noqa: E402
 from tests.benchmarks.race import machine, ms, postgresql, seconds, test_database  # noqa: E402
 
 TARGETS = {"sqlite": 12, "mysql": 12, "postgresql": 20}  # ms for a schedule
+UNTOUCHED = 500_000  # rows
 Rows = Iterator[tuple[str, str, str]]
 
 
@@ -63,9 +65,9 @@ def measure(database: str, rounds: int) -> None:
     os.environ["AIOCONCURRENT_BENCHMARK"] = database
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.benchmarks.project.settings"
     parts: tuple[Callable[[int], Rows], ...] = {
-        "sqlite": (schedule, counterexample),
-        "mysql": (schedule, counterexample, wait),
-        "postgresql": (schedule, counterexample, reduction, apart, wait),
+        "sqlite": (schedule, counterexample, untouched),
+        "mysql": (schedule, counterexample, wait, untouched),
+        "postgresql": (schedule, counterexample, reduction, apart, wait, untouched),
     }[database]
     with test_database():
         rows = [row for part in parts for row in part(rounds)]
@@ -96,6 +98,40 @@ def counterexample(rounds: int) -> Rows:
 
     times = [seconds(lambda: explore("lose", verdict="race")) for _ in range(3 * rounds)]
     yield f"lost update until the counterexample, {connection.vendor}", ms(times), "150 ms"
+
+
+def untouched(rounds: int) -> Rows:
+    """What rows cost that no call touches, next to reading them all, as was done before."""
+    from django.db import connection
+
+    def explored() -> float:
+        return median([seconds(lambda: explore("add_three_times")) for _ in range(rounds)])
+
+    alone, memory = explored(), peak()
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE benchmark_untouched (id integer PRIMARY KEY, a varchar(50), b integer)")
+        for start in range(0, UNTOUCHED, 10_000):
+            rows = ", ".join(f"({number}, 'some text {number}', {number})" for number in range(start, start + 10_000))
+            cursor.execute(f"INSERT INTO benchmark_untouched VALUES {rows}")
+        filled = peak()
+        beside, more = explored(), peak() - filled
+
+        def read() -> None:
+            cursor.execute("SELECT * FROM benchmark_untouched")
+            list(map(dict, map(enumerate, cursor.fetchall())))
+
+        reading, former = seconds(read), peak() - filled - more
+        cursor.execute("DROP TABLE benchmark_untouched")
+    reached = (
+        f"{beside / alone:.2f} times as long as without them ({beside * 1000:.0f} and {alone * 1000:.0f} ms), {more} "
+        f"MB more than {memory}; to read them, as before, takes {reading:.1f} s and {former} MB"
+    )
+    yield f"beside {UNTOUCHED:,} rows that no call touches, {connection.vendor}", reached, "1.5 times"
+
+
+def peak() -> int:
+    """The most memory that this process has had, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def reduction(_: int) -> Rows:

@@ -1,6 +1,7 @@
 """What the tests of a database's state share: rows to put back, and a look at all that there is."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -12,6 +13,7 @@ from django.db import connections
 from aioconcurrent.databases.state import State, open_state
 from tests.project.ledger.models import Category, Currency, Entry, Player, Team
 
+PLAIN = f"aioconcurrent_plain_{os.getpid()}"
 FIRE = "INSERT INTO shop_counter (name, value) VALUES ('fired', 0);"
 TRIGGERS = {
     "postgresql": [
@@ -160,3 +162,13 @@ def made(database: str) -> Iterator[Callable[..., None]]:
 
     yield make
     run(database, *reversed(undo))
+
+
+@pytest.fixture
+def plain_role(database: str) -> Iterator[dict[str, Any]]:
+    """Settings of a role that owns the tables and may do nothing else."""
+    tables = connections[database].introspection.table_names()
+    run(database, f"CREATE ROLE {PLAIN} LOGIN", f"GRANT CREATE ON SCHEMA public TO {PLAIN}")
+    run(database, *(f"ALTER TABLE {table} OWNER TO {PLAIN}" for table in tables))
+    yield {**connections[database].settings_dict, "USER": PLAIN, "PASSWORD": ""}
+    run(database, f"REASSIGN OWNED BY {PLAIN} TO CURRENT_USER", f"DROP OWNED BY {PLAIN}", f"DROP ROLE {PLAIN}")

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from django.db import connections, transaction
 
-from aioconcurrent.databases.state import State, StateError
+from aioconcurrent import StateError
+from aioconcurrent.databases.state import State
 from tests.databases.conftest import TRIGGERS, content, fetch, fill, run, turn_over
 from tests.project.databases import on
 from tests.project.ledger.models import Category, Entry, Team

@@ -32,8 +32,8 @@ def test_a_lost_update_is_told_with_the_values(atomic: bool) -> None:
     anomaly = named(steps, BALANCE)
     assert anomaly.name == "lost update"
     assert anomaly.explanation == (
-        "B read balance=100 before A's update to 20 and wrote 20 over it; "
-        "no serial order ends at balance=20 in account id=1."
+        "B read balance=100 in account id=1 before A's update to 20 and wrote 20 over it; "
+        "no serial order ends at balance=20."
     )
     assert "F('balance')" in anomaly.hint
     assert "select_for_update()" in anomaly.hint
@@ -43,7 +43,7 @@ def test_a_lost_update_is_told_with_the_values(atomic: bool) -> None:
 def test_a_read_of_what_is_not_committed_yet_is_stale_too() -> None:
     t = Tracer(atomic=True)
     steps = [t.read(0, 100), t.save(0, 20), t.read(1, 100), t.end(0), t.save(1, 30), t.end(1)]
-    assert named(steps, BALANCE).explanation.startswith("B read balance=100 before A's update to 20 and wrote 30")
+    assert named(steps, BALANCE).explanation.startswith("B read balance=100 in account id=1 before A's update")
 
 
 def test_what_was_rolled_back_is_no_lost_update() -> None:
@@ -136,7 +136,7 @@ def test_write_skew_is_two_decisions_on_what_the_other_changes() -> None:
     leave = [t.sql(call, LEAVE, (False, name), rowcount=1) for call, name in enumerate("xy")]
     anomaly = named([*count, *leave, t.end(0), t.end(1)], row({"on_call": False}, ABSENT, "doctor"))
     assert anomaly.name == "write skew"
-    assert "A read count=2 before B's update to on_call=False" in anomaly.explanation
+    assert "A read count=2 before B's update of doctor name='y' to on_call=False" in anomaly.explanation
     assert "SERIALIZABLE" in anomaly.hint
 
 
@@ -154,7 +154,7 @@ def test_one_row_with_two_values_is_a_non_repeatable_read() -> None:
     returned = Difference("outcome", (100, 20), (100, 100), call=1)
     anomaly = named([t.read(1, 100), t.save(0, 20), t.read(1, 20)], returned)
     assert anomaly.name == "non-repeatable read"
-    assert "B read balance=100 before A's update to 20 and balance=20 after it" in anomaly.explanation
+    assert "B read balance=100 in account id=1 before A's update to 20 and balance=20 after it" in anomaly.explanation
 
 
 def test_one_range_with_two_sizes_is_a_phantom() -> None:
@@ -164,11 +164,11 @@ def test_one_range_with_two_sizes_is_a_phantom() -> None:
     assert named(steps, Difference("outcome", (0, 1), (0, 0), call=1)).name == "phantom"
 
 
-def test_two_rows_read_on_both_sides_of_a_change_are_a_non_repeatable_read() -> None:
+def test_two_rows_read_on_both_sides_of_a_change_are_read_skew() -> None:
     t = Tracer()
     steps = [t.read(1, 100, 1), t.save(0, 20, 1), t.save(0, 180, 2), t.read(1, 180, 2)]
     anomaly = named(steps, Difference("outcome", 280, 200, call=1))
-    assert anomaly.name == "non-repeatable read"
+    assert anomaly.name == "read skew"
     assert "but balance=180 after A's update of account" in anomaly.explanation
 
 
@@ -181,7 +181,9 @@ def test_a_check_that_no_longer_holds_when_it_is_acted_on_is_a_stale_read() -> N
     steps = [t.sql(0, look, (7,), **seen), t.sql(1, look, (7,), **seen), t.sql(0, take, (1, 7)), t.sql(1, sell, ("b",))]
     anomaly = named(steps, row({"buyer": "b"}, ABSENT, "ticket"))
     assert anomaly.name == "stale read"
-    assert "B read left=1 before A's update to left - 1, and went on to insert ticket" in anomaly.explanation
+    assert (
+        "B read left=1 in show id=7 before A's update to left - 1, and went on to insert ticket" in anomaly.explanation
+    )
 
 
 def test_a_check_on_a_value_that_is_then_written_over_is_a_lost_update() -> None:
@@ -200,10 +202,10 @@ def test_a_statement_that_read_before_it_waited_has_a_stale_snapshot() -> None:
     assert anomaly.name == "stale snapshot"
 
 
-def test_a_value_taken_through_the_cache_is_a_dirty_cache_read() -> None:
+def test_a_value_taken_through_the_cache_is_a_lost_update() -> None:
     steps = [cached(0, "get", "hits", 7), cached(1, "get", "hits", 7), cached(0, "set", "hits", 8)]
     anomaly = named([*steps, cached(1, "set", "hits", 8)], Difference("outcome", 8, 9, call=1))
-    assert anomaly.name == "dirty-cache read"
+    assert anomaly.name == "lost update"
     assert "B read hits=7 from the cache before A set it to 8, and then put hits=8" in anomaly.explanation
     assert "cache.incr()" in anomaly.hint
 
@@ -214,10 +216,10 @@ def test_a_value_that_add_did_not_put_into_the_cache_is_no_write() -> None:
     assert accesses(steps)[1].rows == ()
 
 
-def test_a_row_put_into_the_cache_after_it_changed_is_a_dirty_cache_read() -> None:
+def test_a_row_put_into_the_cache_after_it_changed_is_a_stale_cache() -> None:
     t = Tracer()
     steps = [cached(1, "get", "account-1", None), t.read(1, 100), t.save(0, 20), cached(0, "delete", "account-1")]
-    assert named([*steps, cached(1, "set", "account-1", 100)]).name == "dirty-cache read"
+    assert named([*steps, cached(1, "set", "account-1", 100)]).name == "stale cache"
 
 
 def deadlocked() -> list[TracedStep]:
@@ -252,6 +254,10 @@ def test_a_deadlock_that_the_program_survived_does_not_hide_another_race() -> No
         ("IntegrityError: UNIQUE constraint failed: slot.name", "get_or_create()"),
         ("OperationalError: database is locked", "IMMEDIATE"),
         ("OperationalError: could not serialize access due to concurrent update", "repeat the whole transaction"),
+        ("OperationalError: (1205, 'Lock wait timeout exceeded; try restarting transaction')", "nowait=True"),
+        ("OperationalError: could not obtain lock on row in relation", "nowait=True"),
+        ("IntegrityError: conflicting key value violates exclusion constraint", "say that it is taken"),
+        ("IntegrityError: insert or update violates foreign key constraint", "went meanwhile"),
         ("ValueError: 7", "refusals"),
     ],
 )
@@ -264,6 +270,17 @@ def test_an_unhandled_conflict_has_the_hint_for_its_error(error: str, hint: str)
     assert error in anomaly.explanation
     assert hint in anomaly.hint
     assert 3 in anomaly.steps
+
+
+def test_what_was_handed_on_before_it_was_committed_is_said_to_be_so() -> None:
+    t = Tracer(atomic=True)
+    look = 'SELECT "slot"."id", "slot"."name" FROM "slot" WHERE "slot"."id" = %s LIMIT 21'
+    steps = [t.sql(0, ADD, "x", rows=[{"id": 7}]), t.sql(1, look, (7,)), t.end(0)]
+    anomaly = named(steps, kind="unhandled conflict", detail="B raised DoesNotExist", calls=(1,))
+    assert anomaly.explanation == (
+        "B looked for slot with id=7, which A had inserted and not committed yet; B raised DoesNotExist."
+    )
+    assert "transaction.on_commit" in anomaly.hint
 
 
 def test_a_broken_rule_has_the_name_of_its_pattern_or_its_own() -> None:

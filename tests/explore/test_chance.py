@@ -29,7 +29,7 @@ def outcomes_of_all_runs(function: Any, using: str) -> list[list[Any]]:
         found.append(list(outcomes))
 
     for _ in range(2):
-        explore(*calls, check=take_note)
+        explore(*calls, check=take_note).assert_no_race()
     assert len(found) >= 4
     return found
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+
 import pytest
 from django.db import IntegrityError
 
 import aioconcurrent
 from aioconcurrent.sync import Outcomes, RaceFound, explore
+from tests.faults.races import at_once
 from tests.project.databases import ThreadOfQueries, on
 from tests.project.shop import kinds, races
-from tests.project.shop.models import Account, Coupon
+from tests.project.shop.models import Account, Coupon, Voucher
 
 from .catalogue import accounts
 
@@ -115,6 +119,18 @@ def test_a_budget_that_is_spent_leaves_the_question_open(database: str) -> None:
     found = explore(*additions(database), max_schedules=3)
     assert (found.verdict, found.schedules_run) == ("inconclusive", 3)
     assert "the budget of 3 schedules is spent" in found.reason
+    assert found.reason.endswith("one after the other, A returns 101, B returns 103")
+
+
+@pytest.mark.parametrize("database", on("file"))
+def test_an_exception_is_told_with_the_lines_that_raised_it(database: str) -> None:
+    Voucher.objects.using(database).create(code="y")
+    call = (races.claim_unique, {"code": "x", "using": database})
+    found = explore(call, call)
+    assert found.counterexample, found
+    lanes = str(found.counterexample)
+    assert re.search(r"^ +│ raises IntegrityError.*(\n.*){1,3} races\.py:\d+", lanes, re.MULTILINE), lanes
+    assert "backends" not in lanes
 
 
 @pytest.mark.parametrize("database", on("file"))
@@ -158,3 +174,31 @@ async def test_the_async_api_finds_no_race_where_there_is_none(database: str, in
     call = (races.add_in_database, {"pk": 1, "amount": 1, "using": database})
     found = await aioconcurrent.explore(call, call)
     assert (found.verdict, found.exhaustive) == ("no race", True), found
+
+
+@pytest.mark.parametrize("database", on("file", "postgresql"))
+def test_explorations_in_two_threads_come_one_after_the_other(database: str) -> None:
+    accounts(database)
+    found = at_once(lambda _: explore(*additions(database, races.add_in_database)))
+    assert [each.verdict for each in found] == ["no race", "no race"]
+    assert Account.objects.using(database).get(pk=1).balance == 100
+
+
+@pytest.mark.parametrize("database", on("file"))
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_explorations_in_two_tasks_come_one_after_the_other(database: str, in_thread: ThreadOfQueries) -> None:
+    await in_thread(accounts, database)
+    calls = additions(database, races.add_in_database)
+    found = await asyncio.gather(*(aioconcurrent.explore(*calls) for _ in range(2)))
+    assert [each.verdict for each in found] == ["no race", "no race"]
+
+
+@pytest.mark.parametrize("database", on("file"))
+def test_an_exploration_in_the_rule_of_another_is_refused(database: str) -> None:
+    accounts(database)
+
+    def explore_again(_: Outcomes) -> bool:
+        return explore(*additions(database)).verdict == "no race"
+
+    with pytest.raises(RuntimeError, match="by the check of another exploration"):
+        explore(*additions(database), check=explore_again)

@@ -13,7 +13,7 @@ def test_a_lost_update_through_the_cache_is_found_and_named(redis: str) -> None:
     cache.set("k", 5)
     found = explore((cached.add_one, ("k",), {}), (cached.add_one, ("k",), {}))
     assert found.counterexample is not None
-    assert found.counterexample.anomaly == "dirty-cache read"
+    assert found.counterexample.anomaly == "lost update"
     assert f"{redis}k=5 from the cache" in found.counterexample.explanation
     assert cache.get("k") == 5
 

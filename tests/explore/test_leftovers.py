@@ -101,7 +101,7 @@ async def test_nothing_is_left_of_what_was_cancelled(
 @pytest.mark.parametrize("database", on("postgresql"))
 @pytest.mark.parametrize("seconds", [0.05, 0.2])
 def test_nothing_is_left_of_what_took_too_long(seconds: float, database: str, folder: Path, look: Look) -> None:
-    explore(*calls(database, folder, kinds.churn_locked))  # so that somebody has signed in
+    explore(*calls(database, folder, kinds.churn_locked)).assert_no_race()  # so that somebody has signed in
 
     async def explore_for_a_moment() -> None:
         with anyio.move_on_after(seconds):

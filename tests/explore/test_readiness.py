@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from .catalogue import accounts
 
 
 @pytest.fixture
-def signing_in() -> Any:
-    with options(prepare=readiness.sign_in):
+def signing_in(database: str) -> Any:
+    with options(prepare=partial(readiness.sign_in, database)):
         yield
 
 

@@ -76,10 +76,22 @@ def die_in_turn(folder: Path, numbers: Sequence[int]) -> None:
             die_of(number)
 
 
+def stop_parent_and_die(number: int) -> None:
+    """Die while the process that would notice it stands still."""
+    os.kill(os.getppid(), signal.SIGSTOP)
+    die_of(number)
+
+
 def say_and_die() -> NoReturn:
     """Have last words."""
     print("the disk is on fire", file=sys.stderr)
     os._exit(3)
+
+
+def fall_silent() -> None:
+    """Close whatever the process talks through, and stay."""
+    os.closerange(3, 1000)
+    time.sleep(FOR_EVER)
 
 
 # Not ending
@@ -182,6 +194,15 @@ def sign_in_and_wait_for_database(folder: Path, using: str) -> None:
 def start_sleeper(*, new_session: bool = False) -> int:
     """Return the process id of a child that sleeps on when this call has returned."""
     return subprocess.Popen(SLEEPER, start_new_session=new_session).pid
+
+
+def leave_sleeper(folder: Path, end: str) -> int:
+    """Sign in a child in a session of its own, and return or die."""
+    pid = start_sleeper(new_session=True)
+    sign_in(folder, pid)
+    if end == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return pid
 
 
 def fork_sleeper(*, new_session: bool = False) -> int:

@@ -47,4 +47,5 @@ def race(times: int) -> None:
     """Race, each time in a new event loop, with every other call failing."""
     for number in range(times):
         outcomes = run_race(("asyncio", "trio")[number % 2], (calls.answer_or_raise, {"value": number}))
-        assert [outcomes.reports[0].exit_status, len(outcomes.values)] == [0, 1 - number // 2 % 2]
+        fails = number // 2 % 2
+        assert [outcomes.reports[0].exit_status, len(outcomes.values), len(outcomes.errors)] == [0, 1 - fails, fails]

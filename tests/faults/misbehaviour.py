@@ -7,11 +7,14 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
 
+from tests.faults.calls import sign_in, tell_of_termination
+from tests.faults.processes import signed_in, wait_until
 from tests.project.shop.calls import increment
 from tests.project.shop.models import Counter
 
@@ -137,17 +140,77 @@ def die_while_it_stands(pk: int, using: str, *, dies: bool) -> None:
 
 def lose_session_to_somebody(pk: int, using: str) -> None:
     """Have a session that is none of the calls' end this one."""
-    connection = connections[using]
     counter = Counter.objects.using(using).get(pk=pk)
-    own: Any = connection.connection
+    _end_from_outside(connections[using])
+    with contextlib.suppress(DatabaseError, InterfaceError):
+        Counter.objects.using(using).filter(pk=counter.pk).update(value=1)
+    connections[using].close()
+
+
+def _end_from_outside(connection: Any) -> None:
+    own = connection.connection
     session = own.info.backend_pid if connection.vendor == "postgresql" else own.thread_id()
-    other: Any = connection.copy()
+    other = connection.copy()
     other.connect()
     cursor = other.connection.cursor()
     cursor.execute(
         f"SELECT pg_terminate_backend({session})" if connection.vendor == "postgresql" else f"KILL {session}"
     )
     other.connection.close()
-    with contextlib.suppress(DatabaseError, InterfaceError):
-        Counter.objects.using(using).filter(pk=counter.pk).update(value=1)
+
+
+def write_and_tell_of_termination(pk: int, using: str, folder: Path) -> None:
+    """Change the row, and leave a file when asked to end, but do not end."""
+    increment(pk, using)
+    tell_of_termination(folder)
+
+
+class HangingArgument:
+    """Cannot be unpickled in more than so many processes: the others hang while they get ready."""
+
+    def __init__(self, folder: Path, processes: int) -> None:
+        self._made = _unpickled, (folder, processes)
+
+    def __reduce__(self) -> tuple[Callable[[Path, int], None], tuple[Path, int]]:
+        return self._made
+
+
+def _unpickled(folder: Path, processes: int) -> None:
+    sign_in(folder)
+    if len(signed_in(folder)) > processes:
+        time.sleep(FOR_EVER)
+
+
+def write_and_sleep(pk: int, using: str, _: object) -> None:
+    increment(pk, using)
+    time.sleep(FOR_EVER)
+
+
+def lose_session_unnoticed(pk: int, using: str) -> int:
+    """Have somebody end a session that is closed then anyway: the call goes on with another one."""
+    connection = connections[using]
+    counter = Counter.objects.using(using).get(pk=pk)
+    _end_from_outside(connection)
     connection.close()
+    return Counter.objects.using(using).filter(pk=counter.pk).update(value=1)
+
+
+def lose_session_at_the_end(pk: int, using: str) -> None:
+    increment(pk, using)
+    _end_from_outside(connections[using])
+
+
+def write_while_others_do(pk: int, using: str, folder: Path) -> None:
+    Counter.objects.using(using).filter(pk=pk).update(value=1)
+    _let_others_write(folder)
+
+
+def insert_while_others_do(pk: int, using: str, folder: Path) -> None:
+    Counter.objects.using(using).create(name="of a call")
+    _let_others_write(folder)
+
+
+def _let_others_write(folder: Path) -> None:
+    number = len(list(folder.glob("asks *"))) + 1
+    (folder / f"asks {number}").touch()
+    wait_until((folder / f"written {number}").exists)

@@ -56,6 +56,7 @@ class Project:
         ready: The body of its app's `ready()`.
 
     Attributes:
+        environment: Of the programs.
         printed: What the last program printed to stdout and stderr.
     """
 
@@ -63,6 +64,12 @@ class Project:
 
     def __init__(self, folder: Path, *, settings: str = "", ready: str = "pass") -> None:
         self.folder = folder
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+        self.environment = {
+            **inherited,
+            "DJANGO_SETTINGS_MODULE": "site_settings",
+            "PYTHONPATH": os.pathsep.join([str(self.folder), str(ROOT)]),
+        }
         self.write("site_settings.py", SETTINGS + dedent(settings))
         self.write("site_app/__init__.py", "")
         self.write("site_app/apps.py", APPS.format(ready=_indented(ready)))
@@ -102,15 +109,6 @@ class Project:
         with self._start(*arguments) as process:
             self.printed = process.communicate(timeout=120)
         return process.returncode
-
-    @property
-    def environment(self) -> dict[str, str]:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-        return {
-            **inherited,
-            "DJANGO_SETTINGS_MODULE": "site_settings",
-            "PYTHONPATH": os.pathsep.join([str(self.folder), str(ROOT)]),
-        }
 
 
 def _indented(text: str) -> str:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
 import warnings
 from typing import Any, NoReturn
 
 from tests.project.shop.models import Counter
+
+CONTROLS = "red \x1b[31m, nothing \x00, backwards \u202e, a line \u2028, half \udcff"
+SHOWN = r"red \x1b[31m, nothing \x00, backwards \u202e, a line \u2028, half \udcff"
 
 
 class TwoPartsError(Exception):
@@ -40,6 +45,37 @@ class MuteError(Exception):
         raise RuntimeError("no words")
 
 
+class SilentlyExitingError(Exception):
+    """Ends the process of whoever asks for its text."""
+
+    def __str__(self) -> str:
+        raise SystemExit("no words")
+
+
+class ForeverInterruptedError(Exception):
+    """Can be pickled, and interrupts whoever unpickles it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return raise_this, (KeyboardInterrupt("not now"),)
+
+
+class ExitingOnTheWayError(Exception):
+    """Exits when it is pickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise SystemExit("not me")
+
+
+class Raising:
+    """Can be pickled, and raises this when it is unpickled."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return raise_this, (self.error,)
+
+
 class Unreadable:
     """Can be pickled, and not unpickled."""
 
@@ -54,6 +90,14 @@ class Unprintable:
         raise RuntimeError("no words")
 
 
+def raise_this(error: BaseException) -> NoReturn:
+    raise error
+
+
+def return_raising(error: BaseException) -> object:
+    return Raising(error)
+
+
 def return_lock() -> object:
     return threading.Lock()
 
@@ -66,6 +110,15 @@ def log_and_warn() -> str:
     """Send home what does not survive the way."""
     logging.getLogger("shop").warning("sold %s", "out", extra={"reason": TwoPartsError(7, reason="sold out")})
     warnings.warn(TwoPartsWarning(7, reason="sold out"), stacklevel=1)
+    return "returned"
+
+
+def log_and_warn_much(count: int) -> str:
+    """Log that often, and warn as often, each time with a kilobyte."""
+    logger = logging.getLogger("storm")
+    for number in range(count):
+        logger.warning("%d %s", number, "x" * 1000)
+        warnings.warn(f"{number} {'x' * 1000}", stacklevel=1)
     return "returned"
 
 
@@ -98,6 +151,65 @@ def raise_mute() -> NoReturn:
     raise MuteError
 
 
+def raise_silently_exiting() -> NoReturn:
+    raise SilentlyExitingError
+
+
+def raise_forever_interrupted() -> NoReturn:
+    raise ForeverInterruptedError("mine")
+
+
+def raise_exiting_on_the_way() -> NoReturn:
+    raise ExitingOnTheWayError("mine")
+
+
+def raise_below(depth: int) -> NoReturn:
+    """Raise from so many frames below this one."""
+    sys.setrecursionlimit(depth + 1000)
+    _raise_below(depth)
+
+
+def _raise_below(depth: int) -> NoReturn:
+    if depth == 1:
+        raise ValueError("at the bottom")
+    _raise_below(depth - 1)
+
+
+def recurse() -> NoReturn:
+    recurse()
+
+
+def raise_with_little_room() -> NoReturn:
+    """Leave less room to recurse than pickling takes."""
+    sys.setrecursionlimit(60)
+    raise ValueError("at the bottom")
+
+
+def raise_with_odd_notes() -> NoReturn:
+    error = ValueError("seven")
+    error.__notes__ = 5  # type: ignore[assignment]
+    raise error
+
+
+def raise_long_chain() -> NoReturn:
+    """Raise an error with more causes than pickling can follow."""
+    error: ValueError | None = None
+    for number in range(3000):
+        error, cause = ValueError(number), error
+        error.__cause__ = cause
+    assert error is not None
+    raise error
+
+
+def raise_controls() -> NoReturn:
+    raise ValueError(CONTROLS)
+
+
+def print_controls_and_die() -> NoReturn:
+    os.write(1, CONTROLS.encode(errors="replace"))
+    os._exit(3)
+
+
 def raise_unreadable() -> NoReturn:
     raise ValueError(Unreadable())
 
@@ -108,6 +220,10 @@ def exit_in_order(code: object) -> NoReturn:
 
 async def exit_in_coroutine(code: object) -> NoReturn:
     raise SystemExit(code)
+
+
+def exit() -> NoReturn:  # noqa: A001 - it is that
+    raise SystemExit(3)
 
 
 def interrupt() -> NoReturn:

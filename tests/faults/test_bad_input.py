@@ -7,8 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.test import AsyncClient, Client
+from rest_framework.test import APIClient
 
-from aioconcurrent import UnpicklableError, WrappedError, call_concurrently, make_concurrent_calls, options, sync
+import aioconcurrent
+from aioconcurrent import (
+    TokenError,
+    UnpicklableError,
+    WrappedError,
+    call_concurrently,
+    make_concurrent_calls,
+    options,
+    sync,
+)
 from tests.faults import calls, raises
 from tests.faults.processes import signed_in
 
@@ -29,15 +40,16 @@ TARGETS = [
     ("package:", ValueError, 'the form "package.module:function"'),
     ("package module:function", ValueError, 'the form "package.module:function"'),
 ]
-FORMS: list[object] = [
-    calls.answer,
-    (calls.answer,),
-    (calls.answer, 1),
-    (calls.answer, (1,)),
-    (calls.answer, {}, ()),
-    (calls.answer, (), {}, {}),
-    "package.module:function",
-    None,
+FORMS: list[tuple[object, str]] = [
+    ((calls.answer,), ""),
+    ((calls.answer, 1), ""),
+    ((calls.answer, {}, ()), ""),
+    ((calls.answer, (), {}, {}), ""),
+    ("package.module:function", ""),
+    (None, ""),
+    (..., r'"\.\.\." stands for the calls that the order was found with: write them in its place'),
+    (2, r"For 2 calls that are alike write \*\[\(function, kwargs\)\] \* 2"),
+    ([(calls.answer, {}), (calls.answer, {})], r"A list of calls is passed with a star, as \*calls"),
 ]
 BAD_TARGETS: list[tuple[str, type[Exception], str]] = [
     ("tests.faults.nowhere:function", ModuleNotFoundError, "No module named 'tests.faults.nowhere'"),
@@ -84,10 +96,60 @@ async def test_a_target_that_is_nothing_to_call_is_refused_before_anything_runs(
     assert not signed_in(folder)
 
 
-@pytest.mark.parametrize("form", FORMS)
-async def test_a_call_of_another_form_is_refused_with_the_forms_there_are(form: object) -> None:
-    with pytest.raises(TypeError, match=r"Call 2 is .*; a call is \(function, kwargs\), .*functools.partial"):
+@pytest.mark.parametrize(("form", "advice"), FORMS)
+async def test_a_call_of_another_form_is_refused_with_the_forms_there_are(form: object, advice: str) -> None:
+    forms = r"\(function, kwargs\), .*functools.partial.*, or a function\."
+    with pytest.raises(TypeError, match=rf"Call 2 is .*; a call is {forms}.*{advice}"):
         await make_concurrent_calls((calls.answer, {}), form)
+
+
+async def test_a_function_alone_is_a_call_without_arguments() -> None:
+    assert await make_concurrent_calls(calls.answer, partial(max, 1, 2)) == [42, 2]
+
+
+async def test_a_call_may_have_positional_arguments_alone() -> None:
+    assert await make_concurrent_calls((max, [1, 2]), (max, (3, 4)), ("builtins:max", [5, 6])) == [2, 4, 6]
+
+
+@pytest.mark.parametrize("arguments", [("function",), ()])
+async def test_a_coroutine_is_no_target_and_the_text_names_its_function(arguments: tuple[str, ...]) -> None:
+    async def sell() -> None: ...
+
+    coroutine = sell()
+    call: Any = (coroutine, {}) if arguments else coroutine
+    with pytest.raises(TypeError, match=r"target of call 1 of 1 is a coroutine.* the function itself, .*sell, with"):
+        await make_concurrent_calls(call)
+
+
+@pytest.mark.parametrize("client", [Client(), AsyncClient(), APIClient()])
+async def test_a_method_of_a_test_client_is_no_target_and_the_text_says_what_is(client: Any) -> None:
+    line = r"\(request, \[\"post\", \"/path/\"\], .*from aioconcurrent.http import request"
+    with pytest.raises(TypeError, match=rf"target of call 1 of 2 is a method of a test client.*{line}"):
+        await call_concurrently(2, client.post, "/buy/")
+
+
+@pytest.mark.parametrize("api", [sync, aioconcurrent])
+@pytest.mark.parametrize("name", ["explore", "replay"])
+async def test_a_keyword_that_is_none_of_explore_is_told_with_the_one_that_is(api: Any, name: str) -> None:
+    with pytest.raises(
+        TypeError, match=rf"{name}\(\) got an unexpected keyword argument 'refusal' \(did you mean 'refusals"
+    ):
+        await getattr(api, name)("token", (calls.answer, {}), refusal=LookupError)
+    with pytest.raises(
+        TypeError, match=r"argument 'show'\. An argument of a function stands beside it, as in \(function, "
+    ):
+        await getattr(api, name)("token", (calls.answer, {}), show=7)
+
+
+def test_a_token_of_more_calls_than_there_are_is_refused() -> None:
+    with pytest.raises(TokenError, match=r"order of at least 5 calls, and here are 2\. Pass the calls that it was"):
+        sync.replay("aioc1:0.4.1:abcd", calls.answer, calls.answer)
+
+
+@pytest.mark.parametrize("refusals", ["IntegrityError", LookupError("sold out"), 5, ["IntegrityError"], None])
+def test_refusals_are_classes(refusals: Any) -> None:
+    with pytest.raises(TypeError, match=r"must be exception classes, not .*: write refusals=\(IntegrityError,\)"):
+        sync.explore(calls.answer, calls.answer, refusals=refusals)
 
 
 async def test_keyword_arguments_have_strings_as_names() -> None:

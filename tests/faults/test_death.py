@@ -110,6 +110,14 @@ async def test_a_death_before_the_barrier_is_an_error_and_holds_up_nobody(start_
             assert report.started is None
 
 
+async def test_a_call_that_is_terminated_because_it_fell_silent_is_told_so(start_method: str) -> None:
+    outcome, value = await make_concurrent_calls((calls.fall_silent, {}), (calls.answer, {}))
+    assert isinstance(outcome.error, ProcessDiedError)
+    assert "closed the stream over which it is heard and was therefore terminated while running" in str(outcome)
+    assert "SIGTERM" not in str(outcome)
+    assert value == 42
+
+
 async def test_where_every_call_dies_before_the_barrier_the_race_is_over() -> None:
     with options(start_method="fork", prepare=calls.die_at_once):
         outcomes = await make_concurrent_calls((calls.answer, {}), (calls.answer, {}))
@@ -138,15 +146,25 @@ async def test_children_of_a_call_that_died_are_dead_after_the_race(start_method
     assert not left_of(signed_in(folder), 2)
 
 
-async def test_a_child_that_left_the_process_group_is_dead_after_the_race() -> None:
-    with options(start_method="fork"):
-        outcomes = await make_concurrent_calls((calls.start_sleeper, {"new_session": True}), (calls.answer, {}))
-    outcomes.raise_errors()
-    assert not left_of(outcomes.values[:1], 2)
+@pytest.mark.parametrize("end", ["return", "die"])
+async def test_a_child_that_left_the_process_group_is_dead_after_the_race(
+    start_method: str, folder: Path, end: str
+) -> None:
+    outcomes = await make_concurrent_calls((calls.leave_sleeper, (folder, end), {}), (calls.answer, {}))
+    assert outcomes[1] == 42
+    assert len(outcomes.errors) == (end == "die")
+    assert outcomes.reports[0].exit_status == {"return": 0, "die": -signal.SIGKILL}[end]
+    assert len(signed_in(folder)) == 1
+    assert not left_of(signed_in(folder), 2)
 
 
 async def test_a_child_that_left_the_process_group_with_all_descriptors_keeps_nothing_open(start_method: str) -> None:
     outcomes = await make_concurrent_calls((calls.fork_sleeper, {"new_session": True}))
     outcomes.raise_errors()
     assert outcomes.reports[0].exit_status == 0
-    calls.kill(outcomes.values[0])  # with "spawn" nobody else does
+    assert not left_of(outcomes.values, 2)
+
+
+async def test_the_report_of_a_call_has_the_process_that_the_call_is_in(start_method: str) -> None:
+    outcomes = await make_concurrent_calls((calls.get_pids, {}))
+    assert outcomes.reports[0].pid == outcomes.values[0][0]

@@ -1,12 +1,23 @@
 """Exceptions and results that are hard to bring home."""
 
 import io
+import re
 import traceback
+from collections.abc import Callable
 
 import pytest
 from django.db import IntegrityError
 
-from aioconcurrent import Outcomes, RemoteError, UnpicklableError, WrappedError, make_concurrent_calls, options, sync
+from aioconcurrent import (
+    Outcomes,
+    RemoteError,
+    UnpicklableError,
+    WrappedError,
+    _pickling,
+    make_concurrent_calls,
+    options,
+    sync,
+)
 from tests.faults import calls, raises
 from tests.faults.races import leaving_nothing, run_race
 
@@ -196,6 +207,104 @@ async def test_an_exit_inside_a_coroutine_is_data() -> None:
     [outcome] = await make_concurrent_calls((raises.exit_in_coroutine, {"code": 3}))
     assert isinstance(outcome.error, SystemExit)
     assert outcome.error.code == 3
+
+
+@pytest.mark.parametrize("depth", [10, 360, 900])
+def test_an_exception_from_the_depths_is_told_as_itself(start_method: str, depth: int) -> None:
+    outcome, value = sync.make_concurrent_calls((raises.raise_below, {"depth": depth}), (calls.answer, {}))
+    assert (type(outcome.error), str(outcome.error)) == (ValueError, "at the bottom")
+    assert len(traceback.extract_tb(outcome.traceback)) == depth + 1
+    assert value == 42
+
+
+def test_of_an_exception_from_the_deepest_depths_a_note_says_how_many_frames_are_left_out() -> None:
+    [outcome] = sync.call_concurrently(1, raises.raise_below, 20_000).errors
+    assert (type(outcome.error), str(outcome.error)) == (ValueError, "at the bottom")
+    assert outcome.error.__notes__ == ["19,001 of its 20,001 frames, in the middle, are left out."]
+    frames = traceback.extract_tb(outcome.traceback)
+    assert [frames[0].name, frames[-1].line] == ["raise_below", 'raise ValueError("at the bottom")']
+
+
+def test_an_endless_recursion_is_told_as_itself(start_method: str) -> None:
+    [outcome] = sync.call_concurrently(1, raises.recurse).errors
+    assert isinstance(outcome.error, RecursionError)
+    assert {frame.name for frame in traceback.extract_tb(outcome.traceback)} == {"recurse"}
+
+
+def test_an_exception_that_leaves_little_room_to_recurse_is_told_as_itself() -> None:
+    [outcome] = sync.call_concurrently(1, raises.raise_with_little_room).errors
+    assert (type(outcome.error), str(outcome.error)) == (ValueError, "at the bottom")
+
+
+def test_an_exception_with_odd_notes_is_told_as_itself() -> None:
+    [outcome] = sync.call_concurrently(1, raises.raise_with_odd_notes).errors
+    assert (type(outcome.error), str(outcome.error)) == (ValueError, "seven")
+
+
+def test_an_exception_with_a_long_chain_of_causes_is_told_at_least() -> None:
+    [outcome] = sync.call_concurrently(1, raises.raise_long_chain).errors
+    assert "ValueError: 2999" in str(outcome)
+    assert len(str(outcome)) < 200_000
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt("now"), GeneratorExit("no more"), ValueError("x")])
+def test_a_result_that_raises_anything_where_it_is_unpickled_takes_nothing_along(
+    start_method: str, error: BaseException
+) -> None:
+    outcome, value = sync.make_concurrent_calls((raises.return_raising, {"error": error}), (calls.answer, {}))
+    assert isinstance(outcome.error, UnpicklableError)
+    assert f"{type(error).__name__}: {error}" in str(outcome)
+    assert value == 42
+
+
+def test_a_ctrl_c_while_a_result_is_unpickled_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    interruptions = iter([KeyboardInterrupt("from the keyboard")])
+
+    def be_interrupted_once() -> int:
+        for interruption in interruptions:
+            raise interruption
+        return 42
+
+    monkeypatch.setattr(calls, "answer", be_interrupted_once)
+    with pytest.raises(KeyboardInterrupt, match="from the keyboard"):
+        _pickling.load_from_call(b"ctests.faults.calls\nanswer\n(tR.")
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (raises.raise_forever_interrupted, "KeyboardInterrupt: not now"),
+        (raises.raise_exiting_on_the_way, "SystemExit: not me"),
+    ],
+)
+def test_an_exception_that_raises_anything_on_its_way_takes_nothing_along(
+    start_method: str, function: Callable[[], object], reason: str
+) -> None:
+    outcome, value = sync.make_concurrent_calls((function, {}), (calls.answer, {}))
+    assert isinstance(outcome.error, RemoteError)
+    assert outcome.error.message == "mine"
+    assert outcome.error.reason == reason
+    assert value == 42
+
+
+def test_an_exception_that_exits_when_it_is_asked_for_its_text_is_told_by_its_name() -> None:
+    outcomes: Outcomes = sync.call_concurrently(1, raises.raise_silently_exiting)
+    for text in (str(outcomes[0]), str(outcomes)):
+        assert "SilentlyExitingError: <no text: its __str__ raised SystemExit>" in text
+
+
+def test_what_would_steer_a_terminal_is_shown_and_kept() -> None:
+    outcomes: Outcomes = sync.make_concurrent_calls((raises.raise_controls, {}), (raises.print_controls_and_die, {}))
+    raised, died = outcomes.errors
+    assert str(raised.error) == raises.CONTROLS
+    for text in (str(raised), repr(raised), str(died), str(died.error), str(outcomes)):
+        assert raises.SHOWN.replace("half \\udcff", "half ") in text
+        assert not re.search("[\x00\x1b\u202e\u2028\udcff]", text)
+
+
+def test_what_would_steer_a_terminal_is_shown_where_an_exception_cannot_be_rebuilt() -> None:
+    text = str(RemoteError("ValueError", raises.CONTROLS, raises.CONTROLS, raises.CONTROLS))
+    assert text.count(raises.SHOWN) == 3
 
 
 def test_an_exception_without_a_text_is_told_by_its_name() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,11 +14,12 @@ import anyio
 import pytest
 from django.db import connections, transaction
 
-from aioconcurrent import UncommittedDataError, options
+from aioconcurrent import NotATestDatabaseError, Outcomes, StateError, UncommittedDataError, WrappedError, options
 from aioconcurrent import explore as aexplore
 from aioconcurrent.sync import explore
-from tests.faults import misbehaviour
+from tests.faults import misbehaviour, raises
 from tests.faults.processes import wait_until
+from tests.faults.sessions import end_session, sessions_of
 from tests.project.databases import LABELS, ThreadOfQueries, on
 from tests.project.shop.models import Counter
 
@@ -32,21 +34,6 @@ def counter(database: str) -> Iterator[Counter]:
     yield counter
     assert list(Counter.objects.using(database).values_list("name", "value")) == [("clicks", 0)]
     assert wait_until(lambda: sessions_of(database) == sessions)
-
-
-def sessions_of(database: str) -> set[int]:
-    """The sessions of the server that have the test database open."""
-    queries = {
-        "postgresql": "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND backend_type = "
-        "'client backend'",
-        "mysql": "SELECT id FROM information_schema.processlist WHERE db = DATABASE()",
-    }
-    connection = connections[database]
-    if connection.vendor not in queries:
-        return set()
-    with connection.cursor() as cursor:
-        cursor.execute(queries[connection.vendor])
-        return {session for (session,) in cursor.fetchall()}
 
 
 def twice(function: Callable[..., Any], counter: Counter) -> list[Any]:
@@ -94,10 +81,49 @@ def test_a_process_that_dies_while_it_stands_still_is_named(counter: Counter, da
 
 
 @pytest.mark.parametrize("database", on("postgresql", "mysql"))
-def test_a_run_in_which_somebody_ended_a_session_proves_nothing(counter: Counter) -> None:
-    found = explore(*twice(misbehaviour.lose_session_to_somebody, counter))
+@pytest.mark.parametrize(
+    "function",
+    [
+        misbehaviour.lose_session_to_somebody,
+        misbehaviour.lose_session_unnoticed,
+        misbehaviour.lose_session_at_the_end,
+    ],
+)
+def test_a_run_in_which_somebody_ended_a_session_proves_nothing(counter: Counter, function: Callable[..., Any]) -> None:
+    found = explore(*twice(function, counter))
     assert found.verdict == "inconclusive", found
     assert "the server has ended the session of call 1, and no call asked it to" in found.reason
+
+
+@pytest.mark.parametrize("database", on("postgresql", "mysql"))
+@pytest.mark.parametrize("victim", range(5))  # what keeps the rows, twice; what sees who waits; two of the next run
+def test_whichever_session_the_server_ends_the_rows_are_put_back(counter: Counter, database: str, victim: int) -> None:
+    own = sessions_of(database)
+    left = [victim]
+
+    def end_one(_: Outcomes) -> None:
+        if left:
+            assert wait_until(lambda: len(sessions_of(database) - own) > victim)
+            end_session(database, sorted(sessions_of(database) - own)[left.pop()])
+
+    found = explore(*twice(misbehaviour.write_in_transaction, counter), check=end_one)
+    assert not left
+    assert found.verdict == ("no race" if victim < 3 else "inconclusive"), found
+    if victim >= 3:
+        assert "the server has ended the session of call" in found.reason
+
+
+@pytest.mark.parametrize("database", on("postgresql", "mysql"))
+def test_the_end_of_all_sessions_that_keep_the_rows_is_told(counter: Counter, database: str) -> None:
+    own = sessions_of(database)
+
+    def end_all(_: Outcomes) -> None:
+        for session in sessions_of(database) - own:
+            end_session(database, session)
+
+    with pytest.raises(StateError, match="has ended all sessions"):
+        explore(*twice(misbehaviour.write_in_transaction, counter), check=end_all)
+    Counter.objects.using(database).update(value=0)
 
 
 @pytest.mark.parametrize("database", on("file"))
@@ -206,9 +232,8 @@ def test_a_database_that_is_none_of_tests_is_named(counter: Counter, monkeypatch
     with monkeypatch.context() as patch:
         patch.setitem(connections["file"].settings_dict, "NAME", "production")
         patch.setitem(connections["file"].settings_dict, "TEST", {})
-        found = explore(*twice(misbehaviour.write_in_transaction, counter))
-    assert found.verdict == "inconclusive"
-    assert "NotATestDatabaseError: Database 'file' is 'production'" in found.reason
+        with pytest.raises(NotATestDatabaseError, match="Database 'file' is 'production'"):
+            explore(*twice(misbehaviour.write_in_transaction, counter))
 
 
 @pytest.mark.parametrize("database", on("file"))
@@ -236,3 +261,67 @@ async def test_a_cancelled_exploration_leaves_nothing(
     await in_thread(counter.refresh_from_db)
     assert counter.value == 0
     assert await in_thread(wait_until, lambda: sessions_of(database) == before)
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+@pytest.mark.parametrize("database", on("default"))
+@pytest.mark.parametrize(("prepare", "error"), [(raises.interrupt, KeyboardInterrupt), (raises.exit, SystemExit)])
+def test_what_ends_a_process_before_its_call_does_not_end_the_tests(
+    counter: Counter, start_method: str, prepare: Callable[[], object], error: type[BaseException]
+) -> None:
+    with options(prepare=prepare, start_method=start_method), pytest.raises(WrappedError, match="call 1 of 2") as info:
+        explore(*twice(misbehaviour.write_in_transaction, counter))
+    assert type(info.value.error) is error
+    assert "was running prepare" in info.value.error.__notes__[0]
+
+
+@pytest.mark.parametrize("database", on("default"))
+def test_a_step_may_be_given_a_limit_of_its_own(counter: Counter) -> None:
+    with options(step_timeout=0.5):
+        found = explore(*twice(misbehaviour.sleep_between, counter))
+    assert found.verdict == "inconclusive"
+    assert "0.5 s" in found.reason
+
+
+@pytest.mark.parametrize("database", on("file", "postgresql", "mysql"))
+@pytest.mark.parametrize(
+    "function",
+    [misbehaviour.write_while_others_do, misbehaviour.insert_while_others_do],
+    ids=lambda each: each.__name__,
+)
+def test_rows_that_somebody_else_writes_are_told_of_and_left(
+    counter: Counter, database: str, function: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Somebody writes in the middle of each call, in a process that no call started."""
+    counters = Counter.objects.using(database)
+
+    def write(folder: Path) -> None:
+        for number in range(1, 100):
+            if not wait_until(lambda: (folder / f"asks {number}").exists() or (folder / "over").exists()):  # noqa: B023
+                return
+            if (folder / "over").exists():
+                return
+            counters.create(name="of somebody else", value=number)
+            (folder / f"written {number}").touch()
+
+    def write_and_close() -> None:
+        try:
+            write(tmp_path)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=write_and_close)
+    thread.start()
+    try:
+        found = explore(*[partial(function, counter.pk, database, tmp_path)] * 2)
+    finally:
+        (tmp_path / "over").touch()
+        thread.join()
+    written = len(list(tmp_path.glob("written *")))
+    assert found.verdict == "inconclusive"
+    assert "somebody else wrote to the database meanwhile" in found.reason
+    assert "of shop_counter" in found.reason
+    assert written
+    left = counters.filter(name="of somebody else")
+    assert sorted(left.values_list("value", flat=True)) == list(range(1, written + 1))
+    left.delete()

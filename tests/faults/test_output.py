@@ -1,5 +1,6 @@
 """Calls that print without end, close what they print to, or return a lot."""
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,21 @@ def test_logs_and_warnings_that_cannot_be_rebuilt_lose_no_value(
     with pytest.warns(Warning, match="7: sold out"):
         assert call_concurrently(1, raises.log_and_warn) == ["returned"]
     assert [record.getMessage() for record in caplog.records] == ["sold out"]
+
+
+def test_of_a_storm_of_logs_and_warnings_the_beginning_and_the_end_are_kept(
+    start_method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert call_concurrently(1, raises.log_and_warn_much, 5000) == ["returned"]
+    logged = [int(record.getMessage().split()[0]) for record in caplog.records]
+    said = [str(warning.message) for warning in warned if warning.category is RuntimeWarning]
+    kept = len(logged) + len([warning for warning in warned if warning.category is UserWarning])
+    assert (logged[0], logged[-1]) == (0, 4999)
+    assert 2000 < kept < 5000
+    call = "call 1 of 1, tests.faults.raises.log_and_warn_much(5000)"
+    assert said == [f"{10_000 - kept:,} log records and warnings of {call}, in the middle, are left out."]
 
 
 def test_a_call_that_closes_every_descriptor_is_told_so() -> None:

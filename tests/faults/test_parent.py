@@ -8,9 +8,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from django.db import connections
 
 from tests.faults.processes import left_of, signed_in, wait_until
 from tests.faults.projects import Project
+from tests.project.databases import on
 
 STAY = """
 import signal
@@ -49,13 +51,11 @@ def family(project: Project) -> set[int]:
 
 @pytest.mark.parametrize("escaping", [False, True])
 def test_a_killed_parent_takes_everything_with_it(start_method: str, escaping: bool, tmp_path: Path) -> None:
-    if escaping and start_method == "spawn":
-        pytest.skip("nobody adopts what escapes from an interpreter of its own")
     project = Project(tmp_path)
     statement = f"call_concurrently(2, calls.stay_with_children, folder, escaping={escaping})"
     with running(project, start_method, statement, expected=6) as parent:
         pids = family(project) - {parent.pid}
-        assert len(pids) >= 6 + (start_method == "fork")
+        assert len(pids) > 6
         parent.kill()
         assert not left_of(pids, 2)
 
@@ -130,3 +130,130 @@ def test_a_parent_that_exits_in_order_takes_its_template_along(tmp_path: Path) -
         """
     )
     assert not left_of([template], 2)
+
+
+FORK = """
+import os, threading, time
+from pathlib import Path
+from aioconcurrent.sync import call_concurrently, options
+from tests.faults import calls
+from tests.faults.processes import signed_in, wait_until
+
+folder = Path("signed-in")
+
+def fork():
+    wait_until(lambda: len(signed_in(folder)) == 2)
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(600)
+    Path("copies", str(pid)).touch()
+
+threading.Thread(target=fork, daemon=True).start()
+with options(start_method="{start_method}"):
+    call_concurrently(2, calls.sign_in_and_stay, folder)
+"""
+
+
+def test_a_copy_of_a_killed_caller_keeps_no_call_alive(start_method: str, tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.write("copies/empty", "")
+    with project.start(FORK.format(start_method=start_method)) as parent:
+        assert wait_until(lambda: len(signed_in(tmp_path / "copies")) == 1)
+        [copy] = signed_in(tmp_path / "copies")
+        parent.kill()
+        try:
+            assert not left_of(signed_in(tmp_path / "signed-in"), 5)
+            assert psutil.pid_exists(copy)
+        finally:
+            psutil.Process(copy).kill()
+
+
+LENDING = """
+from django.db import connection
+    connection.cursor().execute("CREATE TABLE held (id integer)")
+    call_concurrently(2, calls.sign_in_and_stay, folder)
+"""
+
+
+def test_a_killed_parent_leaves_no_file_of_a_database_in_memory(start_method: str, tmp_path: Path) -> None:
+    project = Project(tmp_path, settings='DATABASES["default"]["NAME"] = ":memory:"')
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    project.environment["TMPDIR"] = str(temporary)
+    with running(project, start_method, LENDING.strip(), expected=2) as parent:
+        assert len(list(temporary.iterdir())) == 1
+        parent.kill()
+        parent.wait()
+    if start_method == "spawn":  # nobody is left who could: the next one does
+        with running(project, start_method, LENDING.strip(), expected=4):
+            assert len(list(temporary.iterdir())) == 1
+        return
+    assert wait_until(lambda: not list(temporary.iterdir()))
+
+
+MYSQL = """
+from tests import servers
+servers.choose_mysql_driver()
+DATABASES["default"] = {{
+    **servers.connection_settings(servers.find_mysql()), "ENGINE": "django.db.backends.mysql", "NAME": "{name}"
+}}
+"""
+BUSY = """
+import os
+from pathlib import Path
+from django.db import connection
+
+def keep_busy(folder):
+    with connection.cursor() as cursor:
+        Path(folder, str(os.getpid())).touch()
+        cursor.execute("SELECT BENCHMARK(100000000000, SHA2('busy', 512))")
+"""
+
+
+@pytest.mark.parametrize("database", on("mysql"))
+def test_a_killed_parent_leaves_no_statement_on_the_server(database: str, tmp_path: Path) -> None:
+    name = connections[database].settings_dict["NAME"]
+    project = Project(tmp_path, settings=MYSQL.format(name=name))
+    project.write("site_app/busy.py", BUSY)
+    with running(project, "fork", 'call_concurrently(2, "site_app.busy:keep_busy", "signed-in")', expected=2) as parent:
+        assert wait_until(lambda: busy_statements(database) == 2)
+        parent.kill()
+        assert wait_until(lambda: busy_statements(database) == 0)
+
+
+def busy_statements(database: str) -> int:
+    with connections[database].cursor() as cursor:
+        cursor.execute(
+            "SELECT COUNT(*) FROM information_schema.processlist"
+            " WHERE db = DATABASE() AND info LIKE 'SELECT BENCHMARK%%'"
+        )
+        return int(cursor.fetchone()[0])
+
+
+LENT = """
+import json, os, sys, tempfile
+from pathlib import Path
+from django.db import connection
+from aioconcurrent.sync import call_concurrently, options
+from tests.faults import calls
+from tests.faults.processes import wait_until
+
+tempfile.tempdir = str(Path("temporary").resolve())
+connection.cursor().execute("CREATE TABLE shop (id integer)")
+with options(start_method="{start_method}"):
+    call_concurrently(1, calls.sign_in_and_stay if {stays} else calls.answer, Path("signed-in"))
+print(json.dumps(os.listdir("temporary")))
+"""
+IN_MEMORY = 'DATABASES["default"]["NAME"] = ":memory:"'
+
+
+def test_the_database_that_another_parent_has_lent_stays(tmp_path: Path) -> None:
+    project = Project(tmp_path, settings=IN_MEMORY)
+    project.write("temporary/others/file", "")
+    with project.start(LENT.format(start_method="fork", stays=True)) as parent:
+        try:
+            assert wait_until(lambda: bool(signed_in(tmp_path / "signed-in")) or ended(parent))
+            lent = sorted(path.name for path in (tmp_path / "temporary").iterdir())
+            assert sorted(project.run(LENT.format(start_method="fork", stays=False))) == lent
+        finally:
+            parent.kill()

@@ -1,5 +1,6 @@
 """Calls that are killed in the middle of a statement, which leave no session on the server."""
 
+import warnings
 from pathlib import Path
 
 import anyio
@@ -7,6 +8,7 @@ import pytest
 from django.db import connections
 
 from aioconcurrent import ProcessDiedError, TerminatedProcessError, call_concurrently, make_concurrent_calls, options
+from aioconcurrent.databases import sessions
 from tests.faults import calls
 from tests.faults.processes import PATIENCE, signed_in
 from tests.project.databases import ThreadOfQueries, on
@@ -62,4 +64,41 @@ async def test_a_call_whose_caller_is_cancelled_leaves_no_session(database: str,
 async def until_waiting(database: str, in_thread: ThreadOfQueries) -> None:
     with anyio.fail_after(PATIENCE):
         while not await in_thread(count_statements, database):  # noqa: ASYNC110 - the server makes it true
+            await anyio.sleep(0.01)
+
+
+async def test_sessions_that_cannot_be_ended_are_told_and_take_no_outcome_along(
+    database: str, in_thread: ThreadOfQueries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(lose_the_way_when_waiting, database, in_thread, monkeypatch)
+        with options(timeout=5), warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            outcomes = await make_concurrent_calls((calls.wait_for_database, {"using": database}), (calls.answer, {}))
+    assert isinstance(outcomes.errors[0].error, TerminatedProcessError)
+    assert outcomes[1] == 42
+    [told] = [str(warning.message) for warning in warned if warning.category is RuntimeWarning]
+    assert f"terminated calls were doing on database {database!r} could not be ended there (OperationalError: " in told
+    await until_gone(database, in_thread)
+
+
+async def test_what_a_call_was_doing_ends_with_its_process_even_if_nobody_ends_it(
+    database: str, in_thread: ThreadOfQueries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "end_sessions", lambda _: [])
+    with options(timeout=2):
+        [terminated] = (await call_concurrently(1, calls.wait_for_database, database)).errors
+    assert isinstance(terminated.error, TerminatedProcessError)
+    await until_gone(database, in_thread)
+
+
+async def lose_the_way_when_waiting(database: str, in_thread: ThreadOfQueries, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no new connection come about any more, once a call is in its statement."""
+    await until_waiting(database, in_thread)
+    monkeypatch.setitem(connections.settings[database], "PORT", 1)
+
+
+async def until_gone(database: str, in_thread: ThreadOfQueries) -> None:
+    with anyio.fail_after(PATIENCE):
+        while await in_thread(count_statements, database):  # noqa: ASYNC110 - the server makes it end
             await anyio.sleep(0.01)

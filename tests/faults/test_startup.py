@@ -1,6 +1,8 @@
 """Projects that do unusual things while they start: in the template, and in every new interpreter."""
 
+import os
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -165,5 +167,182 @@ print(json.dumps(told))
     for values, [[category, text]] in told["fork"]:
         assert values == [42, 42]
         assert category == "TemplateWarning"
-        assert "1 thread(s) running (heartbeat)" in text
+        assert f"1 thread running: 'heartbeat' (of time, started in {tmp_path}/site_app/apps.py:" in text
+        assert "options(allow_threads=[...])" in text
         assert 'start_method to "spawn"' in text
+
+
+HEARTBEAT = """
+import threading, time
+threading.Thread(target=time.sleep, args=[600], name="heartbeat", daemon=True).start()
+"""
+
+
+def test_a_debugger_that_follows_into_new_processes_is_told_apart(tmp_path: Path) -> None:
+    project = Project(tmp_path, ready="import _pydevd_bundle\n" + HEARTBEAT)
+    project.write("_pydevd_bundle.py", "")
+    [text] = project.run(
+        RACE
+        + """
+import warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    race("fork")
+print(json.dumps([str(warning.message) for warning in caught]))
+"""
+    )
+    assert 'set "subProcess": false' in text
+    assert "allow_threads" not in text
+
+
+OPENTELEMETRY = """
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
+TracerProvider().add_span_processor(BatchSpanProcessor(ConsoleSpanExporter()))
+"""
+SENTRY = """
+import logging, sentry_sdk
+sentry_sdk.init(dsn="http://key@127.0.0.1:9/1", enable_logs=True)
+logging.getLogger("site").error("an event, so that its thread begins")
+"""
+PROMETHEUS = """
+import prometheus_client
+prometheus_client.start_http_server(0, "127.0.0.1")
+"""
+FORKED = (
+    RACE
+    + """
+import warnings
+warnings.simplefilter("error")
+race("fork").raise_errors()
+print(json.dumps(tell(race("fork"))))
+os._exit(0)  # without waiting for what agents have to send
+"""
+).replace("import json, sys", "import json, os, sys")
+
+
+@pytest.mark.parametrize("ready", [OPENTELEMETRY, SENTRY, PROMETHEUS], ids=["opentelemetry", "sentry", "prometheus"])
+def test_threads_that_a_fork_survives_do_not_keep_a_project_from_being_forked(tmp_path: Path, ready: str) -> None:
+    assert Project(tmp_path, ready=ready).run(FORKED) == [42, 42]
+
+
+@pytest.mark.parametrize("pattern", ["heart*", "none, heartbeat", "time"])
+def test_threads_that_are_allowed_do_not_keep_a_project_from_being_forked(tmp_path: Path, pattern: str) -> None:
+    allowed = f"os.environ['AIOCONCURRENT_ALLOW_THREADS'] = {pattern!r}\n"
+    assert Project(tmp_path, ready=HEARTBEAT).run("import os\n" + allowed + FORKED) == [42, 42]
+
+
+def test_agents_are_switched_off_where_the_project_starts_and_nowhere_else(tmp_path: Path) -> None:
+    project = Project(
+        tmp_path,
+        settings="""
+        import os
+        AGENTS = [os.environ.get(name) for name in ("OTEL_SDK_DISABLED", "DD_TRACE_ENABLED", "NEW_RELIC_ENABLED")]
+        """,
+    )
+    project.write(
+        "site_app/agents.py",
+        """
+import os
+def tell():
+    from site_settings import AGENTS
+    return AGENTS, [os.environ.get(name) for name in ("OTEL_SDK_DISABLED", "DD_TRACE_ENABLED", "NEW_RELIC_ENABLED")]
+""",
+    )
+    told = project.run(
+        """
+        import json, os
+        os.environ["DD_TRACE_ENABLED"] = "1"
+        from aioconcurrent.sync import call_concurrently, options
+        with options(start_method="fork"):
+            print(json.dumps([call_concurrently(1, "site_app.agents:tell")[0] for _ in range(2)]))
+        """
+    )
+    assert told == [[["true", "false", "false"], [None, "1", None]]] * 2
+
+
+def test_a_project_that_does_not_start_in_time_says_where_it_is(tmp_path: Path) -> None:
+    project = Project(tmp_path, ready="import time\nif IS_CHILD:\n    print('waiting for Kafka')\n    time.sleep(600)")
+    told = project.run(
+        RACE
+        + """
+with options(start_timeout=8):
+    print(json.dumps(tell(race("fork"))))
+"""
+    )
+    for text, kind, _ in told:
+        assert kind == "TerminatedProcessError"
+        assert "was still starting the project after 8 s" in text
+        assert "options(start_timeout=...)" in text
+        assert "waiting for Kafka" in text
+        assert f'File "{tmp_path}/site_app/apps.py", line ' in text
+        assert "in ready" in text
+
+
+def test_a_project_may_take_longer_to_start_than_a_call_may_take(start_method: str, tmp_path: Path) -> None:
+    project = Project(tmp_path, ready="import time\nif IS_CHILD:\n    time.sleep(4)")
+    told = project.run(
+        f"""
+        import json
+        from aioconcurrent.sync import call_concurrently, options
+        with options(start_method={start_method!r}, timeout=3):
+            print(json.dumps(call_concurrently(2, "site_app.calls:answer"), default=repr))
+        """
+    )
+    assert told == [42, 42]
+
+
+LATE = """
+import importlib, sys
+
+LIBRARIES = ["starts_thread", "opens_socket", "asks_database", "connects_signal", "changes_environment", "harmless"]
+
+def find_and_import():
+    found = [name for name in (*LIBRARIES, "site_app.late") if name in sys.modules]
+    for name in (*LIBRARIES, "site_app.late"):
+        importlib.import_module(name)
+    return found
+"""
+LIBRARIES = {
+    "starts_thread": "import threading, time\nthreading.Thread(target=time.sleep, args=[9], daemon=True).start()",
+    "opens_socket": "import socket\nopened = socket.socket()",
+    "asks_database": "from django.db import connection\nconnection.cursor().execute('SELECT 1')",
+    "connects_signal": (
+        "from django.db.models.signals import post_save\ndef receive(**_): pass\npost_save.connect(receive)"
+    ),
+    "changes_environment": "import os\nos.environ['CHANGED'] = '1'",
+    "harmless": "answer = 42",
+}
+
+
+def test_what_calls_import_late_is_there_for_later_calls_unless_it_leaves_something_behind(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.write("site_app/late.py", "")
+    project.write("site_app/imports.py", LATE)
+    libraries = f"user/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+    for name, text in LIBRARIES.items():
+        project.write(f"{libraries}/{name}.py", text)
+    project.environment = {
+        **project.environment,
+        "PYTHONUSERBASE": str(tmp_path / "user"),  # a folder of libraries that the test may write into
+        "PYTHONPATH": f"{project.environment['PYTHONPATH']}{os.pathsep}{tmp_path / libraries}",
+    }
+    told = project.run(
+        """
+        import json
+        from aioconcurrent.sync import call_concurrently, options
+        from tests.faults.processes import wait_until
+
+        found = []
+
+        def is_known():
+            found.append(call_concurrently(2, "site_app.imports:find_and_import"))
+            found[-1].raise_errors()
+            return "harmless" in found[-1][0]
+
+        with options(start_method="fork", allow_real_databases=True):
+            wait_until(is_known)
+        print(json.dumps([found[0], found[-1]]))
+        """
+    )
+    assert told == [[[], []], [["harmless"], ["harmless"]]]

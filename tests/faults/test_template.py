@@ -1,16 +1,21 @@
 """The template is killed: between two races nobody notices, and within one the calls are told."""
 
+import os
+import signal
+import time
 from functools import partial
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import psutil
 import pytest
 
 from aioconcurrent import ProcessDiedError, call_concurrently, options
 from aioconcurrent.engine.keeper import close_template
+from aioconcurrent.engine.race import GRACE
 from tests.faults import calls
-from tests.faults.processes import left_of, signed_in, until
+from tests.faults.processes import left_of, signed_in, until, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +79,7 @@ async def test_a_race_after_one_whose_template_was_killed_just_works(folder: Pat
     template = await get_template()
     async with anyio.create_task_group() as group:
         group.start_soon(kill_when_signed_in, template, folder, 1)
-        await call_concurrently(1, calls.sign_in_and_stay, folder)
+        assert (await call_concurrently(1, calls.sign_in_and_stay, folder)).errors
     assert await call_concurrently(2, calls.answer) == [42, 42]
 
 
@@ -115,3 +120,18 @@ def get_template_of(spares: set[int]) -> int:
 async def kill_when_signed_in(template: int, folder: Path, expected: int) -> None:
     await until(lambda: len(signed_in(folder)) == expected)
     calls.kill(template)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+async def test_a_call_that_died_is_told_as_such_however_late_the_template_notices(number: signal.Signals) -> None:
+    template = await get_template()
+
+    def wake() -> None:
+        assert wait_until(lambda: psutil.Process(template).status() == psutil.STATUS_STOPPED)
+        time.sleep(GRACE + 0.2)  # until the caller has asked for the end of the call
+        os.kill(template, signal.SIGCONT)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.to_thread.run_sync, wake)
+        [outcome] = await call_concurrently(1, calls.stop_parent_and_die, number)
+    assert f"was killed by {number.name} while running, so there is no result" in str(outcome)

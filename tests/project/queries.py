@@ -1,9 +1,12 @@
 """Functions that use the database, for the tests of what a call may connect to."""
 
 import gc
+import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -33,6 +36,27 @@ def count_if_possible(using: str = "default") -> int | str:
         return count(using)
     except Exception as error:
         return type(error).__name__
+
+
+def count_or_raise_from(using: str = "default") -> int:
+    """Count, or raise an error of the application's own."""
+    try:
+        return count(using)
+    except Exception as error:
+        raise LookupError("no counters") from error
+
+
+def count_and_exit(using: str = "default") -> NoReturn:
+    """Count, and end the process whatever has come of it."""
+    try:
+        count(using)
+    finally:
+        os._exit(3)
+
+
+def touch_late(path: Path) -> None:
+    time.sleep(0.5)
+    path.touch()
 
 
 def create(name: str, using: str = "default") -> int:

@@ -17,7 +17,7 @@ def run(*command: str, folder: Path, **variables: str) -> subprocess.CompletedPr
         env={**inherited, "PYTHONPATH": str(ROOT), **variables},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,  # for a hang: a thousand races on a busy machine take minutes
         check=False,
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -73,6 +75,24 @@ def test_lanes_that_are_too_narrow_go_below_each_other() -> None:
     assert "    B│   waits for A\n" in picture
 
 
+def _refuse() -> None:
+    raise LookupError("no seat")
+
+
+def test_the_last_lines_of_the_application_stand_below_what_it_raised() -> None:
+    try:  # the lines of libraries are left out
+        json.loads("{}", object_hook=lambda _: _refuse())
+    except LookupError as error:
+        picture = text((T.read(0, 100),), WrappedError(error), True, width=200)
+    below = picture.partition("raises LookupError: no seat")[2]
+    places = re.findall(r"test_lanes\.py:\d+  (.*?) +│", below)
+    assert [place[:22] for place in places] == [
+        'json.loads("{}", objec',
+        'json.loads("{}", objec',
+        'raise LookupError("no ',
+    ]
+
+
 def test_an_error_is_told_where_it_was_raised_and_how_the_call_ended() -> None:
     failed = T.save(0, 1, error="OperationalError: deadlock detected")
     error = WrappedError(ValueError("first line\nsecond line"))
@@ -80,6 +100,22 @@ def test_an_error_is_told_where_it_was_raised_and_how_the_call_ended() -> None:
         "    │   raises OperationalError: deadlock detected",
         "    │ raises ValueError: first line",
     ]
+
+
+def test_what_would_steer_a_terminal_is_shown() -> None:
+    drawn = text((), WrappedError(ValueError("red \x1b[31m, backwards \u202e")), "null \x00", width=200)
+    assert r"raises ValueError: red \x1b[31m, backwards \u202e" in drawn
+    assert r"returns 'null \x00'" in drawn
+
+
+def test_an_error_without_a_text_is_told_by_its_name() -> None:
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise SystemExit
+
+    assert "raises MuteError: <no text: its __str__ raised SystemExit>" in text(
+        (), WrappedError(MuteError()), None, width=200
+    )
 
 
 def test_a_call_without_a_step_still_ends() -> None:

@@ -21,7 +21,19 @@ INSTALLED_APPS = ["tests.project.shop"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = {{"default": {database!r}}}
 """
-_PLUGINS = ("anyio", "asyncio", "cacheprovider", "django", "hypothesispytest", "randomly", "timeout", "xdist")
+_PLUGINS = (
+    "anyio",
+    "asyncio",
+    "cacheprovider",
+    "django",
+    "hypothesispytest",
+    "pytest_mock",
+    "randomly",
+    "requests_mock",
+    "respx",
+    "timeout",
+    "xdist",
+)
 IMPORTS = """
 import os
 import time

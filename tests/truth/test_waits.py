@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 from django.core.cache import cache
 from django.db import connections
 
-from aioconcurrent.sync import explore
+from aioconcurrent.sync import explore, options
 from tests.explore.places import Place
 from tests.project.databases import changed_options, on
 from tests.project.office import waits
@@ -110,6 +112,22 @@ def test_a_timeout_of_the_server_does_not_fall_on_calls_that_are_held(database: 
     assert found.verdict != "race", found
 
 
+@pytest.mark.parametrize("database", on("postgresql"))
+def test_a_session_that_may_not_be_idle_is_opened_anew_where_the_start_took_longer(database: str) -> None:
+    fill(database)
+    name = connections[database].settings_dict["NAME"]
+    sql(database, f"ALTER DATABASE {name} SET idle_session_timeout = 300")
+    connections[database].close()
+    try:
+        with options(prepare=partial(time.sleep, 0.6)):
+            found = explore(*[(waits.like_under_lock, {"using": database})] * 2)
+    finally:
+        connections[database].close()
+        sql(database, f"ALTER DATABASE {name} RESET idle_session_timeout")
+        connections[database].close()
+    assert found.verdict == "no race", found
+
+
 LOOPS = {
     "a name that stays taken": Case(twice(waits.name_bill, attempts=None), RACE),
     "a name that stays taken, given up": Case(twice(waits.name_bill, attempts=3), CONFLICT),
@@ -137,11 +155,11 @@ def _old_and_cached(using: str) -> None:
 
 CACHES = {
     "forgotten in the transaction": Case(
-        beside(waits.write_setting_in_block, waits.read_setting), "race: dirty-cache read", _old_and_cached
+        beside(waits.write_setting_in_block, waits.read_setting), "race: stale cache", _old_and_cached
     ),
     "forgotten after it": Case(beside(waits.write_setting, waits.read_setting), SAFE, _old_and_cached),
     "forgotten after it, and empty at first": Case(
-        beside(waits.write_setting, waits.read_setting), "race: dirty-cache read", _old
+        beside(waits.write_setting, waits.read_setting), "race: stale cache", _old
     ),
     "read under a lock": Case(
         beside(waits.write_setting, waits.read_setting_under_lock),

@@ -124,3 +124,12 @@ def test_a_method_that_does_not_exist_is_refused() -> None:
 
 def test_responses_can_be_compared() -> None:
     assert Response(200, b"a", {}, {}) == Response(200, b"a", {}, {}) != Response(200, b"b", {}, {})
+
+
+def test_the_response_of_a_client_cannot_travel_and_the_text_says_what_can() -> None:
+    def whoami() -> object:
+        return Client().get("/whoami/")
+
+    [wrapped] = call_concurrently(1, whoami).errors
+    assert "Return plain data instead, such as a primary key; of a test client's response" in str(wrapped)
+    assert "or let aioconcurrent.http.request make the request" in str(wrapped)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ...exceptions import StateError, UnexplorableDatabaseError
 from ..direct import connect_directly
-from .base import Advance, Row, State, StateError
+from ..poolers import refuse_pooler
+from .base import Advance, Row, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,10 +31,13 @@ def open_state(alias: str, settings: Mapping[str, Any] | None = None) -> State:
             A database in memory must have been lent as a file.
 
     Raises:
-        StateError: The database refuses, or is of an engine whose rows cannot be put back.
+        PooledSessionError: A pooler stands before the database.
+        UnexplorableDatabaseError: It is of an engine whose rows cannot be put back.
+        StateError: The database refuses.
     """
     connection = connect_directly(alias, settings)
     try:
+        refuse_pooler(alias, connection)
         return _state_class(connection.vendor, alias)(connection)
     except BaseException:
         connection.connection.close()
@@ -52,4 +57,4 @@ def _state_class(vendor: str, alias: str) -> Callable[[Any], State]:
         from .sqlite import SqliteState
 
         return SqliteState
-    raise StateError(alias, f"exploring {vendor} is not supported, only PostgreSQL, MariaDB, MySQL and SQLite.")
+    raise UnexplorableDatabaseError(alias, vendor)

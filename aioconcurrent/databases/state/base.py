@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...exceptions import AioconcurrentError
+from .values import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from ...exploring.facts import Key
     from ...exploring.footprint import Catalogue
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 PATIENCE = 5  # seconds for the locks of a session that is about to end; whole ones, for MySQL
 
 Row = dict[str, Any]
+Keys = Sequence[Sequence[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +39,6 @@ class Advance:
     first: int
     next: int
     last: int | None = None
-
-
-class StateError(AioconcurrentError):
-    """The starting rows of a database could not be read or put back."""
-
-    def __init__(self, alias: str, reason: str) -> None:
-        super().__init__(alias, reason)
-        self.alias = alias
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return (
-            f"The rows of database {self.alias!r} could not be read or put back: {self.reason.strip()}\n"
-            "If it waited for a lock, end the transaction that is still open on that database, such as one of the "
-            "test itself; what the calls did before may still be in the tables."
-        )
 
 
 class State(ABC):
@@ -84,28 +70,61 @@ class State(ABC):
         chosen = self.schema.named(self.changed() if tables is None else frozenset(tables))
         self._put_back(chosen)
 
+    def check(self, tables: Collection[str] | None = None) -> None:  # noqa: B027 - there may be nothing that hinders
+        """See whether rows of `tables` could be put back, before any of them is changed; by default of all.
+
+        Raises:
+            StateError: They could not; the text says why, and what to do.
+        """
+
     def rows(self, tables: Collection[str]) -> dict[str, list[Row]]:
         """Return the rows that these tables have now, in the order of their primary keys.
 
         Values are what the driver gives, without Django's conversions.  Tables without a
-        primary key, and those that share a name, come in the order of their values.
+        primary key, and those that share a name, come in the order of their values.  What the
+        driver cannot load is the server's text.  Large tables in which nothing has moved are left out.
         """
+        return self._by_name(self._kept(self.schema.named(tables)), self._rows)
+
+    def start_rows(self, tables: Collection[str] | None = None) -> dict[str, list[Row]]:
+        """Return the rows that these tables had at the start, as `rows` does; by default those of all."""
+        return self._by_name(self._kept(self.schema.named(self.keys if tables is None else tables)), self._start_rows)
+
+    def is_kept(self, tables: Collection[str] | None = None) -> bool:
+        """Whether nothing of these tables, by default of all, was left for later."""
+        return True
+
+    def keep(self, tables: Collection[str] | None = None) -> None:  # noqa: B027 - there may be nothing left
+        """Copy those of these tables that were left for later, by default all, while they are as at the start."""
+
+    def _by_name(self, tables: Iterable[Table], read: Callable[[Table], Iterable[Row]]) -> dict[str, list[Row]]:
         found: dict[str, list[Row]] = {}
-        for table in self.schema.named(tables):
+        for table in tables:
             rows = found.setdefault(table.name, [])
             mixed = bool(rows) or not table.primary
-            rows += self._rows(table)
+            rows += read(table)
             if mixed:
                 rows.sort(key=lambda row: repr(list(row.items())))
         return found
 
-    def start_rows(self) -> dict[str, list[Row]]:
-        """Return the rows of all tables that have any; to be called while they are those of the start."""
-        return self.rows(self._filled())
+    def _kept(self, tables: list[Table]) -> list[Table]:
+        """Those of the tables whose rows are kept: all in which something may have moved."""
+        return tables
 
-    def _filled(self) -> Collection[str]:
-        """The tables that had rows at the start, or more."""
-        return self.keys
+    @abstractmethod
+    def adopt(self, table: str, columns: Sequence[str], keys: Keys, others: Keys) -> None:
+        """Take the rows with these primary keys, which are there now, for rows of the start.
+
+        The counters of the table's keys stay as they are now.  Where the database allows, rows
+        that come later are left in place, too, whenever the table is put back.
+
+        Args:
+            others: The keys of rows that are there now, and are neither these nor of the start.
+        """
+
+    def is_lost(self) -> bool:
+        """Whether the server has ended the session that keeps the rows."""
+        return False
 
     @abstractmethod
     def advances(self) -> list[Advance]:
@@ -120,8 +139,12 @@ class State(ABC):
         """
 
     @abstractmethod
-    def changed(self) -> frozenset[str]:
-        """Return the tables whose rows, or whose keys' counters, are not those of the start."""
+    def changed(self, *, large: bool = True) -> frozenset[str]:
+        """Return the tables whose rows, or whose keys' counters, are not those of the start.
+
+        Args:
+            large: Whether to look at those, too, that were left for later, where that takes a while.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -133,8 +156,11 @@ class State(ABC):
     @abstractmethod
     def _rows(self, table: Table) -> Iterable[Row]: ...
 
+    @abstractmethod
+    def _start_rows(self, table: Table) -> Iterable[Row]: ...
+
 
 def as_rows(cursor: Any) -> list[Row]:
     """Return what a cursor of any driver has read, by column."""
     columns = [column[0] for column in cursor.description]
-    return [dict(zip(columns, values, strict=True)) for values in cursor.fetchall()]
+    return [dict(zip(columns, map(plain, values), strict=True)) for values in cursor.fetchall()]

@@ -2,33 +2,41 @@
 
 Nobody else sees them, and the server drops them when the session ends.  Rows are
 put back by DELETE and INSERT in one transaction, with `foreign_key_checks` off,
-which keeps InnoDB from checking and from cascading.
+which keeps InnoDB from checking and from cascading; triggers, see `mysql_triggers.py`.
 
 InnoDB leaves deleted rows in its indexes, as marked ones, until no read view of the
 server can need them; calls that insert other rows would wait for each other at them,
 and not always.  So each table is built anew, which takes a few milliseconds, as
 TRUNCATE does, and loses no row if this process is killed.
 
-Nothing in either server keeps triggers from firing, and a trigger may write
-anywhere, refuse, or change what is inserted.  So those of the tables that are put
-back are dropped before and made again after, in the order in which they fired.
-That costs milliseconds, and only tables with triggers.
-
 An AUTO_INCREMENT counter can be lowered by ALTER TABLE alone, and is set on that way.
+
+Large tables of MariaDB are not copied, nor read by value, before they are about to be
+changed.  InnoDB counts what is, whoever does it; for those that are changed unseen our
+session has a transaction open between two uses that sees what there was at the start.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from .base import PATIENCE, Advance, Row, State, StateError, as_rows
+from ...exceptions import StateError
+from ..direct import connect_directly
+from ..sessions import is_ended
+from .base import PATIENCE, Advance, Row, State, as_rows
 from .mysql_schema import MysqlSchema, quote, read_schema
+from .mysql_triggers import SILENCE, Triggers
+from .values import load_from_mysql
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+    from .base import Keys
     from .schema import Table
+
+    Digests = dict[str, tuple[Any, Any]]
 
 # A zero in an AUTO_INCREMENT column stays one, and values that a strict mode would refuse today stay as they are.
 _SESSION = f"""
@@ -37,6 +45,17 @@ SET SESSION foreign_key_checks = 0, sql_mode = 'NO_AUTO_VALUE_ON_ZERO', time_zon
 """
 _COUNTERS = "SELECT table_name, auto_increment FROM information_schema.tables WHERE table_schema = DATABASE()"
 _REFUSED = (1142, 1205)  # to rebuild a table: the role may not, or somebody's open transaction has used it
+_LARGE = 5000  # rows of a table that is left for later
+# What InnoDB has counted since it last looked at the values of a table, which it does when a tenth has changed
+# (storage/innobase/dict/dict0stats_bg.cc); the names are as in the file system.
+_MOVES = "SELECT name, modified_counter, num_rows FROM information_schema.innodb_sys_tablestats"
+_SNAPSHOT = ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "START TRANSACTION WITH CONSISTENT SNAPSHOT")
+_HIGHEST = {"tinyint": 127, "smallint": 32_767, "mediumint": 8_388_607, "int": 2_147_483_647, "bigint": 2**63 - 1}
+_LONG = (
+    *("tinytext", "text", "mediumtext", "longtext", "json"),
+    *("tinyblob", "blob", "mediumblob", "longblob"),
+)
+_SHOWN = 2**20  # bytes of a value that is read; a row of longer ones may be more than the server can send
 _SPATIAL = (
     *("geometry", "point", "linestring", "polygon"),
     *("multipoint", "multilinestring", "multipolygon", "geometrycollection", "geomcollection"),
@@ -44,7 +63,7 @@ _SPATIAL = (
 
 
 class MysqlState(State):
-    """Puts rows back in one transaction, and counters and triggers after it."""
+    """Puts rows back in one transaction, and counters after it."""
 
     schema: MysqlSchema
 
@@ -53,41 +72,103 @@ class MysqlState(State):
         self._driver: Any = connection.connection
         self._error: type[Exception] = connection.Database.Error
         self._cursor: Any = self._driver.cursor()
+        load_from_mysql(self._driver)
+        self._later: dict[Table, str] = {}  # the names that InnoDB has for tables
+        self._moves: dict[str, tuple[int, int]] = {}
+        self._is_watching = False
+        self._copies: dict[Table, str] = {}
+        self._bounds: dict[Table, str] = {}  # conditions on what is deleted
+        self._rebuilds = True
+        self._settings: Mapping[str, Any] = connection.settings_dict
         with self._named():
-            self._prepare()
+            is_mariadb = self._prepare()
+            self._triggers = Triggers(connection.alias, self._all, replaces=is_mariadb)
+            self._triggers.mend()
             super().__init__(connection.alias, read_schema(self._cursor))
-            self._asked = " UNION ALL ".join(_question(table, self.schema.types[table]) for table in self.schema.tables)
-            self._start = self._digests()
+            if is_mariadb:
+                self._put_off()
+            self._start = self._digests(table for table in self.schema.tables if table not in self._later)
             self._found = self._counters(self.schema.counted)
             self._counts = dict(self._found)  # to be put back
-            self._copies = self._copy_rows()
-        self._rebuilds = True
+            for table in self.schema.tables:
+                if self._start.get(table.quoted, (0, 0))[0]:
+                    copy = self._name_copy(table)
+                    self._run(f"CREATE TEMPORARY TABLE {copy} AS SELECT {_listed(table.columns)} FROM {table.quoted}")
+            self._watch()
 
-    def changed(self) -> frozenset[str]:
-        with self._named():
-            now, counts = self._digests(), self._counters(self.schema.counted)
-        rows = {table.name for table in self.schema.tables if now[table.quoted] != self._start[table.quoted]}
+    def adopt(self, table: str, columns: Sequence[str], keys: Keys, others: Keys) -> None:
+        condition = " AND ".join(f"{quote(column)} = %s" for column in columns)
+        with self._looking():
+            for each in self.schema.named({table}):
+                copy, listed = self._copies.get(each), _listed(each.columns)
+                if copy is None:
+                    copy = self._name_copy(each)
+                    self._run(f"CREATE TEMPORARY TABLE {copy} AS SELECT {listed} FROM {each.quoted} LIMIT 0")
+                self._cursor.executemany(f"DELETE FROM {copy} WHERE {condition}", keys)
+                for key in keys:
+                    self._cursor.execute(
+                        f"INSERT INTO {copy} SELECT {listed} FROM {each.quoted} WHERE {condition}", list(key)
+                    )
+                self._start |= self._digests([each], self._copies)
+                self._bound(each, columns, others)
+            names = [name for name, each in self.schema.counted.items() if each.name == table]
+            now = self._counters(names)
+            self._found |= now
+            self._counts |= now
+
+    def _bound(self, table: Table, columns: Sequence[str], others: Keys) -> None:
+        """Let nothing else be deleted in a table but what is there now."""
+        seen, listed = f"{self._copies[table]}_seen", _listed(columns)
+        condition = " AND ".join(f"{quote(column)} = %s" for column in columns)
+        self._run(f"DROP TEMPORARY TABLE IF EXISTS {seen}")
+        self._run(f"CREATE TEMPORARY TABLE {seen} AS SELECT {listed} FROM {self._copies[table]}")
+        for key in others:
+            self._cursor.execute(f"INSERT INTO {seen} SELECT {listed} FROM {table.quoted} WHERE {condition}", list(key))
+        self._bounds[table] = f" WHERE ({listed}) IN (SELECT {listed} FROM {seen})"
+
+    def is_lost(self) -> bool:
+        return is_ended(self._driver)
+
+    def changed(self, *, large: bool = True) -> frozenset[str]:
+        with self._looking():
+            kept = self._kept(list(self.schema.tables))
+            now, counts = self._digests(kept), self._counters(self.schema.counted)
+        rows = {table.name for table in kept if now[table.quoted] != self._start[table.quoted]}
         return frozenset(rows | {self.schema.counted[name].name for name in self._moved(counts)})
+
+    def check(self, tables: Collection[str] | None = None) -> None:
+        with self._named():
+            for table in self.schema.tables if tables is None else self.schema.named(tables):
+                for trigger in self.schema.triggers.get(table, ()):
+                    self._triggers.check(trigger)
+
+    def is_kept(self, tables: Collection[str] | None = None) -> bool:
+        return not any(tables is None or table.name in tables for table in self._later)
+
+    def keep(self, tables: Collection[str] | None = None) -> None:
+        with self._looking():
+            self._keep([table for table in self._later if tables is None or table.name in tables])
 
     def advances(self) -> list[Advance]:
         with self._named():
             now = self._counters(self.schema.counted)
         return [
-            Advance(name, self.schema.counted[name].name, first, now[name])
+            Advance(name, self.schema.counted[name].name, first, now[name], self._last(self.schema.counted[name]))
             for name, first in self._found.items()
             if now[name] != first
         ]
+
+    def _last(self, table: Table) -> int | None:
+        """The highest number that a column of the key's type holds, whether it is signed or not."""
+        return _HIGHEST.get(self.schema.types[table][table.primary[0]]) if table.primary else None
 
     def move_counters(self, begins: Mapping[str, int]) -> None:
         counts = {**self._found, **begins}
         moved = [name for name, count in counts.items() if count != self._counts[name]]
         self._counts = counts
-        with self._named():
+        with self._looking():
             for name in moved:
                 self._run(f"ALTER TABLE {quote(name)} AUTO_INCREMENT = {counts[name]}")
-
-    def _filled(self) -> Collection[str]:
-        return {table.name for table in self._copies}
 
     def close(self) -> None:
         with suppress(self._error):  # it was closed
@@ -96,10 +177,13 @@ class MysqlState(State):
     def _put_back(self, tables: list[Table]) -> None:
         if not tables:
             return
-        with self._named(), self._without_triggers(tables):
-            self._put_rows_back(tables)
+        with self._looking():
+            kept = self._kept(tables)
+            with self._triggers.silent([self.schema.triggers.get(table, []) for table in kept]):
+                self._put_rows_back(kept)
             counters = {table: self._counts[name] for name, table in self.schema.counted.items() if table in tables}
-            left = [table for table in tables if not self._rebuild(table, counters.get(table))]
+            rebuilt = {table for table in kept if self._rebuild(table, counters.get(table))}
+            left = [table for table in tables if table not in rebuilt]
             for name in self._moved(
                 self._counters(name for name, table in self.schema.counted.items() if table in left)
             ):
@@ -125,27 +209,132 @@ class MysqlState(State):
         self._run("BEGIN")
         try:
             for table in tables:
-                self._run(f"DELETE FROM {table.quoted}")
+                self._run(f"DELETE FROM {table.quoted}{self._bounds.get(table, '')}")
                 if table in self._copies:
-                    columns = _written(table)
+                    columns = _listed(column for column in table.columns if column not in table.generated)
                     self._run(f"INSERT INTO {table.quoted} ({columns}) SELECT {columns} FROM {self._copies[table]}")
         except self._error:
             self._run("ROLLBACK")
             raise
         self._run("COMMIT")
 
-    def _rows(self, table: Table) -> Iterable[Row]:
-        order = f" ORDER BY {', '.join(map(quote, table.primary))}" if table.primary else ""
-        with self._named():
-            self._run(f"SELECT {', '.join(map(quote, table.columns))} FROM {table.quoted}{order}")
-            return as_rows(self._cursor)
+    def rows(self, tables: Collection[str]) -> dict[str, list[Row]]:
+        with self._looking():
+            return super().rows(tables)
 
-    def _prepare(self) -> None:
+    def start_rows(self, tables: Collection[str] | None = None) -> dict[str, list[Row]]:
+        with self._looking():
+            return super().start_rows(tables)
+
+    def _rows(self, table: Table) -> Iterable[Row]:
+        return self._select(table, table.quoted)
+
+    def _start_rows(self, table: Table) -> Iterable[Row]:
+        return self._select(table, self._copies[table]) if table in self._copies else []
+
+    def _select(self, table: Table, source: str) -> list[Row]:
+        columns = ", ".join(_shown(name, self.schema.types[table][name]) for name in table.columns)
+        order = f" ORDER BY {_listed(table.primary)}" if table.primary else ""
+        self._run(f"SELECT {columns} FROM {source}{order}")
+        return as_rows(self._cursor)
+
+    def _prepare(self) -> bool:
+        """Make the session ours; returns whether the server is a MariaDB."""
         self._run(_SESSION)
         self._run("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        self._run(SILENCE)
         (version,) = self._all("SELECT VERSION()")[0]
-        if "MariaDB" not in version:
+        is_mariadb = "MariaDB" in version
+        if not is_mariadb:
             self._run("SET SESSION information_schema_stats_expiry = 0")  # else counters may be a day old
+        return is_mariadb
+
+    def _put_off(self) -> None:
+        """Leave large tables for later whose changes InnoDB counts, if the role may know of that."""
+        tables = [table for table in self.schema.tables if table in self.schema.marking]
+        large = {
+            name
+            for (name,) in self._all(
+                " UNION ALL ".join(
+                    f"(SELECT '{literal(table.quoted)}' FROM {table.quoted} LIMIT 1 OFFSET {_LARGE})"
+                    for table in tables
+                )
+                or "SELECT 1 LIMIT 0"
+            )
+        }
+        if large:
+            ((database,),) = self._all("SELECT DATABASE()")
+            with suppress(self._error):  # it needs the privilege PROCESS
+                self._moves = self._read_moves()
+            names = {table: f"{database}/{table.quoted[1:-1]}" for table in tables if table.quoted in large}
+            self._later = {table: name for table, name in names.items() if name in self._moves}
+
+    def _read_moves(self) -> dict[str, tuple[int, int]]:
+        return {name: (moves, rows) for name, moves, rows in self._all(_MOVES)}
+
+    def _watch(self) -> None:
+        """Keep what there is now in sight, for those tables that are left for later."""
+        if self._later and not self._is_watching:
+            for statement in _SNAPSHOT:
+                self._run(statement)
+            self._is_watching = True
+
+    def _settle(self) -> None:
+        """Copy those tables that were changed unseen, while they are in sight, and see what there is now."""
+        if not self._is_watching:
+            return
+        moves = self._read_moves()
+        moved = [table for table, name in self._later.items() if moves.get(name) != self._moves[name]]
+        for table in moved:
+            self._moves[self._later[table]] = moves.get(self._later[table], (0, 0))
+        changed = [table for table in moved if self._is_other(table)]
+        for table in changed:
+            self._rescue(table)
+        self._run("COMMIT")
+        self._is_watching = False
+        self._note_copied(changed)
+
+    def _is_other(self, table: Table) -> bool:
+        """Whether more than the counts has changed, which InnoDB sets back when it has looked at the values."""
+        question = f"CHECKSUM TABLE {table.quoted}"
+        with closing(connect_directly(self.alias, self._settings).connection) as driver, driver.cursor() as cursor:
+            cursor.execute(question)
+            return list(cursor.fetchall()) != self._all(question)
+
+    def _rescue(self, table: Table) -> None:
+        """Copy a table as it was at the start: a cursor sees that, where any INSERT ... SELECT sees what there is."""
+        copy = self._name_copy(table)
+        columns = [quote(column) for column in table.columns]
+        self._run(f"CREATE TEMPORARY TABLE {copy} AS SELECT {', '.join(columns)} FROM {table.quoted} LIMIT 0")
+        self._run(
+            f"""BEGIN NOT ATOMIC
+            DECLARE one ROW TYPE OF {copy};
+            DECLARE rows_of_start CURSOR FOR SELECT {", ".join(columns)} FROM {table.quoted};
+            DECLARE EXIT HANDLER FOR NOT FOUND BEGIN END;
+            OPEN rows_of_start;
+            LOOP
+                FETCH rows_of_start INTO one;
+                INSERT INTO {copy} VALUES ({", ".join(f"one.{column}" for column in columns)});
+            END LOOP;
+            END"""
+        )
+
+    def _keep(self, tables: Iterable[Table]) -> None:
+        for table in (tables := list(tables)):
+            copy = self._name_copy(table)
+            self._run(f"CREATE TEMPORARY TABLE {copy} AS SELECT {_listed(table.columns)} FROM {table.quoted}")
+        self._note_copied(tables)
+
+    def _name_copy(self, table: Table) -> str:
+        return self._copies.setdefault(table, f"aioconcurrent_{len(self._copies)}")
+
+    def _note_copied(self, tables: Iterable[Table]) -> None:
+        for table in (tables := list(tables)):
+            self._later.pop(table, None)
+        self._start |= self._digests(tables, self._copies)
+
+    def _kept(self, tables: list[Table]) -> list[Table]:
+        return [table for table in tables if table not in self._later]
 
     def _run(self, statement: str) -> None:
         self._cursor.execute(statement)
@@ -154,10 +343,11 @@ class MysqlState(State):
         self._run(query)
         return list(self._cursor.fetchall())
 
-    def _digests(self) -> dict[str, tuple[Any, Any]]:
-        if not self._asked:
-            return {}
-        return {name: (count, digest) for name, count, digest in self._all(self._asked)}
+    def _digests(self, tables: Iterable[Table], sources: Mapping[Table, str] = MappingProxyType({})) -> Digests:
+        query = " UNION ALL ".join(
+            _question(table, self.schema.types[table], sources.get(table, table.quoted)) for table in tables
+        )
+        return {name: (count, digest) for name, count, digest in self._all(query)} if query else {}
 
     def _counters(self, names: Iterable[str]) -> dict[str, int]:
         chosen = ", ".join(f"'{literal(name)}'" for name in names)
@@ -166,40 +356,15 @@ class MysqlState(State):
     def _moved(self, counters: dict[str, int]) -> list[str]:
         return [name for name, counter in counters.items() if counter != self._counts[name]]
 
-    def _copy_rows(self) -> dict[Table, str]:
-        """Copy the tables that have rows; returns the names of the copies."""
-        filled = [table for table in self.schema.tables if self._start[table.quoted][0]]
-        copies = {table: f"aioconcurrent_{number}" for number, table in enumerate(filled)}
-        for table, copy in copies.items():
-            self._run(f"CREATE TEMPORARY TABLE {copy} AS SELECT {_written(table)} FROM {table.quoted}")
-        return copies
-
     @contextmanager
-    def _without_triggers(self, tables: list[Table]) -> Iterator[None]:
-        names = [name for table in tables for name in self.schema.triggers.get(table, ())]
-        made = [self._all(f"SHOW CREATE TRIGGER {quote(name)}")[0] for name in names]
-        dropped: list[Any] = []
-        try:
-            for trigger in made:
-                self._run(f"DROP TRIGGER {quote(trigger[0])}")
-                dropped.append(trigger)
-            yield
-        finally:
-            for trigger in dropped:
-                self._make_trigger(*trigger[1:6])
-
-    def _make_trigger(self, mode: str, statement: str, charset: str, collation: str, *_: str) -> None:
-        """Under the settings that it was first made under, as mysqldump does."""
-        names = "sql_mode, character_set_client, collation_connection"
-        ((ours, *rest),) = self._all(f"SELECT @@{names.replace(', ', ', @@')}")
-        try:
-            self._settings(mode, charset, collation)
-            self._run(statement)
-        finally:
-            self._settings(ours, *rest)
-
-    def _settings(self, mode: str, charset: str, collation: str) -> None:
-        self._run(f"SET sql_mode = '{mode}', character_set_client = {charset}, collation_connection = {collation}")
+    def _looking(self) -> Iterator[None]:
+        """See what there is now in a block."""
+        with self._named():
+            self._settle()
+            try:
+                yield
+            finally:
+                self._watch()
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -214,22 +379,35 @@ def literal(text: str) -> str:
     return text.replace("\\", "\\\\").replace("'", "''")
 
 
-def _question(table: Table, types: dict[str, str]) -> str:
+def _question(table: Table, types: dict[str, str], source: str) -> str:
     """A query for the table's digest, whatever the order of the rows.
 
     CHECKSUM TABLE will not do: it adds CRCs, which two values that change places often leave as they were.
     """
-    values = ", ".join(f"QUOTE({_exact(name, types[name])})" for name in table.columns)
+    values = ", ".join(_exact(name, types[name]) for name in table.columns)
     number = f"CAST(CONV(LEFT(MD5(CONCAT_WS(',', {values})), 15), 16, 10) AS UNSIGNED)"
-    return f"SELECT '{literal(table.quoted)}', COUNT(*), SUM({number}) FROM {table.quoted}"
+    return f"SELECT '{literal(table.quoted)}', COUNT(*), SUM({number}) FROM {source}"
 
 
 def _exact(column: str, kind: str) -> str:
-    """The column as bytes: FLOAT would be rounded on the way, and spatial types cannot be cast."""
+    """What tells the column's bytes: FLOAT would be rounded on the way, and spatial types cannot be cast.
+
+    What may be long is told by its own digest: a text over `max_allowed_packet` would be NULL.
+    """
     if kind in _SPATIAL:
-        return f"HEX({quote(column)})"
-    return f"CAST({quote(column)}{' + 0e0' if kind == 'float' else ''} AS BINARY)"
+        return f"COALESCE(MD5(HEX({quote(column)})), '-')"
+    if kind in _LONG:
+        return f"COALESCE(MD5(CAST({quote(column)} AS BINARY)), '-')"
+    return f"QUOTE(CAST({quote(column)}{' + 0e0' if kind == 'float' else ''} AS BINARY))"
 
 
-def _written(table: Table) -> str:
-    return ", ".join(quote(column) for column in table.columns if column not in table.generated)
+def _shown(column: str, kind: str) -> str:
+    """The column as it is read; a row of values that are too long could not be sent."""
+    name = quote(column)
+    if kind not in _LONG:
+        return name
+    return f"IF(OCTET_LENGTH({name}) > {_SHOWN}, CONCAT(LEFT({name}, 100), ' ... MD5 ', MD5({name})), {name}) AS {name}"
+
+
+def _listed(columns: Iterable[str]) -> str:
+    return ", ".join(map(quote, columns))

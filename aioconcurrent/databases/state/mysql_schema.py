@@ -40,7 +40,8 @@ ORDER BY k.table_name, k.constraint_name, k.ordinal_position
 """
 _VIEWS = "SELECT table_name, view_definition, DATABASE() FROM information_schema.views WHERE table_schema = DATABASE()"
 _TRIGGERS = """
-SELECT event_object_table, trigger_name, action_statement FROM information_schema.triggers
+SELECT event_object_table, trigger_name, action_statement, definer, CONCAT(action_timing, ' ', event_manipulation)
+FROM information_schema.triggers
 WHERE trigger_schema = DATABASE() ORDER BY event_object_table, event_manipulation, action_timing, action_order
 """
 _ROUTINES = """
@@ -57,6 +58,16 @@ _ELSEWHERE = ("mrg_myisam", "federated", "connect", "spider")  # engines whose r
 _ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
 
 
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """A trigger as the information schema has it."""
+
+    name: str
+    body: str
+    definer: str
+    moment: str  # as in BEFORE INSERT
+
+
 @dataclass(frozen=True)
 class MysqlSchema(Schema):
     """What the state of a MariaDB or MySQL database needs besides.
@@ -64,13 +75,13 @@ class MysqlSchema(Schema):
     Attributes:
         counted: Tables with an AUTO_INCREMENT column, by the name that the server knows.
         types: The type of each column, by table.
-        triggers: By table, the names of its triggers in the order in which they fire.
+        triggers: By table, its triggers in the order in which they fire.
         marking: Tables in whose indexes deleted rows stay for a while.
     """
 
     counted: dict[str, Table] = field(default_factory=dict)
     types: dict[Table, dict[str, str]] = field(default_factory=dict)
-    triggers: dict[Table, list[str]] = field(default_factory=dict)
+    triggers: dict[Table, list[Trigger]] = field(default_factory=dict)
     marking: frozenset[Table] = frozenset()
 
 
@@ -97,10 +108,10 @@ def read_schema(cursor: Any) -> MysqlSchema:
     bodies: dict[str, list[str | None]] = {}
     for name, body in _all(cursor, _ROUTINES):
         bodies.setdefault(name.lower(), []).append(body)
-    triggers: dict[Table, list[str]] = {}
+    triggers: dict[Table, list[Trigger]] = {}
     fires: dict[str, int] = {}
-    for name, trigger, body in _all(cursor, _TRIGGERS):
-        triggers.setdefault(tables[name], []).append(trigger)
+    for name, trigger, body, *rest in _all(cursor, _TRIGGERS):
+        triggers.setdefault(tables[name], []).append(Trigger(trigger, body, *rest))
         fires[name.lower()] = fires.get(name.lower(), 0) + moments(body, bodies)
     transactional = {name for name, (_, _, answer) in kinds.items() if answer == "YES"}
     known = {name.lower() for name in kinds}

@@ -19,7 +19,8 @@ _OURS = """{oid} >= 16384 AND n.nspname <> 'information_schema' AND n.nspname !~
     SELECT FROM pg_depend e WHERE e.deptype = 'e' AND e.classid = '{catalogue}'::regclass AND e.objid = {oid})"""
 
 _RELATIONS = f"""
-SELECT c.oid::bigint, c.relkind::text, lower(c.relname), quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+SELECT c.oid::bigint, c.relkind::text, lower(c.relname), quote_ident(n.nspname) || '.' || quote_ident(c.relname),
+    CASE WHEN c.relkind = 'r' THEN pg_table_size(c.oid) END, pg_has_role(c.relowner, 'USAGE')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'S', 'm', 'f') AND c.relpersistence <> 't'
     AND {_OURS.format(catalogue="pg_class", oid="c.oid")}
@@ -47,11 +48,16 @@ _INHERITS = "SELECT inhparent::bigint, inhrelid::bigint FROM pg_inherits"
 _REFERENCES = """
 SELECT c.conrelid::bigint, a.attname::text, c.confrelid::bigint, p.attname::text,
     c.confdeltype IN ('c', 'n', 'd') OR c.confupdtype IN ('c', 'n', 'd'),
-    NOT c.condeferrable OR c.confdeltype = 'r'
+    c.convalidated AND (NOT c.condeferrable OR c.confdeltype = 'r'), c.confdeltype = 'r', quote_ident(c.conname)
 FROM pg_constraint c, unnest(c.conkey, c.confkey) AS k (own, other), pg_attribute a, pg_attribute p
 WHERE c.contype = 'f' AND c.oid >= 16384 AND a.attrelid = c.conrelid AND a.attnum = k.own
     AND p.attrelid = c.confrelid AND p.attnum = k.other
 ORDER BY c.oid, k.own
+"""
+# Rows that were there before such a constraint need not keep it.
+_UNPROVEN = """
+SELECT conrelid::bigint, contype::text, quote_ident(conname), pg_get_constraintdef(oid) FROM pg_constraint
+WHERE contype IN ('c', 'f') AND NOT convalidated AND coninhcount = 0 AND conrelid >= 16384
 """
 _VIEWS = """
 SELECT DISTINCT r.ev_class::bigint, d.refobjid::bigint
@@ -128,19 +134,44 @@ _BESIDES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A foreign key that cannot wait for the end of the transaction; `restricts` says that nothing makes it wait."""
+
+    child: Table
+    parent: str
+    name: str  # quoted
+    restricts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unproven:
+    """A constraint that is NOT VALID."""
+
+    kind: str  # "c" or "f", as in pg_constraint.contype
+    name: str  # quoted
+    definition: str
+
+
 @dataclass(frozen=True)
 class PostgresSchema(Schema):
     """What the state of a PostgreSQL database needs besides.
 
     Attributes:
+        sizes: Bytes of each table on disk.
+        owned: Tables whose triggers and constraints the role may alter.
+        unproven: By table, its constraints that are NOT VALID.
         triggers: By table, what fires when its rows change: TRIGGER or RULE, quoted name, `pg_trigger.tgenabled`.
         sequences: By quoted name, the tables that take values from it; where there is none, its own name.
-        binding: (child, parent) of the foreign keys that cannot wait for the end of the transaction.
+        binding: The foreign keys that cannot wait for the end of the transaction.
     """
 
+    sizes: dict[Table, int] = field(default_factory=dict)
+    owned: frozenset[Table] = frozenset()
+    unproven: dict[Table, list[Unproven]] = field(default_factory=dict)
     triggers: dict[Table, list[tuple[str, str, str]]] = field(default_factory=dict)
     sequences: dict[str, frozenset[str]] = field(default_factory=dict)
-    binding: frozenset[tuple[str, str]] = frozenset()
+    binding: frozenset[Binding] = frozenset()
 
 
 def read_schema(cursor: Any) -> PostgresSchema:
@@ -152,7 +183,7 @@ class _Reader:
     def __init__(self, cursor: Any) -> None:
         self._cursor = cursor
         self._relations = {oid: rest for oid, *rest in self._all(_RELATIONS)}
-        self._names = {oid: name for oid, (_, name, _) in self._relations.items()}
+        self._names = {oid: name for oid, (_, name, *_) in self._relations.items()}
         self._tables = self._read_tables()
         self._children: dict[int, list[int]] = {}
         for parent, child in self._all(_INHERITS):
@@ -169,6 +200,10 @@ class _Reader:
             if oid in self._tables:
                 triggers.setdefault(self._tables[oid], []).append(tuple(trigger))
                 fires[self._names[oid]] = fires.get(self._names[oid], 0) + routines.moments([function])
+        unproven: dict[Table, list[Unproven]] = {}
+        for oid, *constraint in self._all(_UNPROVEN):
+            if oid in self._tables:
+                unproven.setdefault(self._tables[oid], []).append(Unproven(*constraint))
         moments = dict(routines.by_name)
         for each in evaluated:
             for name in self._evaluating(each):
@@ -187,7 +222,10 @@ class _Reader:
             unseen={**_BESIDES, **dict(self._elsewhere())},
             triggers=triggers,
             sequences=sequences,
-            binding=frozenset((reference.child, reference.parent) for reference, binds in found if binds),
+            binding=frozenset(binding for _, binding in found if binding is not None),
+            sizes={table: self._relations[oid][3] or 0 for oid, table in self._tables.items()},
+            owned=frozenset(table for oid, table in self._tables.items() if self._relations[oid][4]),
+            unproven=unproven,
         )
 
     def _all(self, query: str) -> list[Any]:
@@ -204,7 +242,7 @@ class _Reader:
             uniques.setdefault(oid, []).append(key)
         return {
             oid: _table(name, quoted, columns[oid], uniques.get(oid, []))
-            for oid, (kind, name, quoted) in self._relations.items()
+            for oid, (kind, name, quoted, *_) in self._relations.items()
             if kind == "r" and oid in columns
         }
 
@@ -213,16 +251,17 @@ class _Reader:
         below = [leaf for child in self._children.get(oid, ()) for leaf in self._leaves(child)]
         return [oid, *below] if oid in self._tables else below
 
-    def _read_references(self) -> Iterable[tuple[Reference, bool]]:
-        for child, column, parent, parent_column, acts, binds in self._all(_REFERENCES):
+    def _read_references(self) -> Iterable[tuple[Reference, Binding | None]]:
+        for child, column, parent, parent_column, acts, binds, restricts, name in self._all(_REFERENCES):
             for one in self._leaves(child):
                 for other in self._leaves(parent):
                     names = self._names[one], column, self._names[other], parent_column
-                    yield Reference(*names, acts), binds
+                    binding = Binding(self._tables[one], names[2], name, restricts) if binds else None
+                    yield Reference(*names, acts), binding
 
     def _read_views(self, evaluated: Iterable[_Evaluated]) -> dict[str, frozenset[str]]:
         """Views, partitioned tables, and tables that others inherit from, which stand for more than they can say."""
-        views: dict[str, set[str]] = {name: set() for kind, name, _ in self._relations.values() if kind in ("v", "p")}
+        views: dict[str, set[str]] = {name: set() for kind, name, *_ in self._relations.values() if kind in ("v", "p")}
         for view, oid in self._all(_VIEWS):
             if view in self._names:
                 views[self._names[view]].add(self._names.get(oid, UNKNOWN))
@@ -258,12 +297,12 @@ class _Reader:
         return frozenset().union(*calling)
 
     def _elsewhere(self) -> Iterator[tuple[str, str]]:
-        for kind, name, _ in self._relations.values():
+        for kind, name, *_ in self._relations.values():
             if kind in _KEPT_ELSEWHERE:
                 yield name, f"rows of the {_KEPT_ELSEWHERE[kind]} {name} are not put back"
 
     def _read_sequences(self) -> dict[str, frozenset[str]]:
-        users: dict[int, set[str]] = {oid: set() for oid, (kind, _, _) in self._relations.items() if kind == "S"}
+        users: dict[int, set[str]] = {oid: set() for oid, (kind, *_) in self._relations.items() if kind == "S"}
         for sequence, table in self._all(_SEQUENCES):
             if sequence in users and table in self._names:
                 users[sequence] |= {self._names[leaf] for leaf in self._leaves(table)}

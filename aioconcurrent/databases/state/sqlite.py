@@ -1,4 +1,4 @@
-"""The starting rows of an SQLite file, kept in memory.
+"""The starting rows of an SQLite file, kept in a temporary file that has no name.
 
 Both ways go through SQLite's online backup (sqlite.org/backup.html), page by
 page: no trigger fires, no foreign key is looked at, `sqlite_sequence` comes along,
@@ -8,17 +8,24 @@ and the file keeps its journal mode.
 from __future__ import annotations
 
 import hashlib
+import marshal
 import sqlite3
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .base import PATIENCE, Advance, Row, State, StateError, as_rows
+from ... import _clock as time
+from ...exceptions import StateError
+from .base import PATIENCE, Advance, Row, State, as_rows
 from .schema import UNKNOWN, Reference, Schema, Table
+from .values import decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from .base import Keys
+
+_LAST = 2**63 - 1  # of a rowid
+_PIECE = 1000  # rows that are compared at once
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
 
@@ -28,19 +35,46 @@ class SqliteState(State):
 
     def __init__(self, connection: Any) -> None:
         self._file: sqlite3.Connection = connection.connection
-        self._file.execute("PRAGMA synchronous = OFF")  # of this connection; the rows need not outlive a power cut
-        self._copy = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+        self._copy = sqlite3.connect("", check_same_thread=False, isolation_level=None)  # gone when it is closed
         with _named(connection.alias):
+            self._file.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000}")
+            self._file.execute("PRAGMA synchronous = OFF")  # of this connection; the rows need not outlive a power cut
+            self._file.text_factory = self._copy.text_factory = decoded
+            self._seen = self._version()
             self._file.backup(self._copy, progress=_deadline(), sleep=0.001)
             super().__init__(connection.alias, read_schema(self._file))
-            self._digests = self._read_digests()
-            self._found = self._read_counters()
+            self._found = self._counters = self._read_counters()
             self._moved: set[str] = set()
 
-    def changed(self) -> frozenset[str]:
+    def changed(self, *, large: bool = True) -> frozenset[str]:
         with _named(self.alias):
-            now = self._read_digests()
-        return frozenset(table.name for table in self.schema.tables if now[table] != self._digests[table])
+            if self._version() == self._seen:
+                return frozenset()
+            counters, rewritten = self._read_counters(), self._rewritten()
+            return frozenset(
+                table.name
+                for table in self.schema.tables
+                if counters.get(table.quoted) != self._counters.get(table.quoted)
+                or (table.name in rewritten and self._rows_differ(table))
+            )
+
+    def adopt(self, table: str, columns: Sequence[str], keys: Keys, others: Keys) -> None:
+        condition = " AND ".join(f"{quote(column)} = ?" for column in columns)
+        with _named(self.alias):
+            for each in self.schema.named({table}):
+                listed = ", ".join(quote(name) for name in each.columns)
+                marks = ", ".join("?" for _ in each.columns)
+                for key in keys:
+                    rows = self._file.execute(f"SELECT {listed} FROM {each.quoted} WHERE {condition}", list(key))
+                    self._copy.execute(f"DELETE FROM {each.quoted} WHERE {condition}", list(key))
+                    self._copy.executemany(f"INSERT INTO {each.quoted} ({listed}) VALUES ({marks})", rows.fetchall())
+                if each.quoted in (now := self._read_counters()):
+                    last = now[each.quoted]
+                    self._found = {**self._found, each.quoted: last}
+                    self._counters = {**self._counters, each.quoted: last}
+                    name = each.quoted[1:-1].replace('""', '"')
+                    self._copy.execute("DELETE FROM sqlite_sequence WHERE name = ?", (name,))
+                    self._copy.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (name, last))
 
     def advances(self) -> list[Advance]:
         """Those that SQLite keeps: of columns declared AUTOINCREMENT (sqlite.org/autoinc.html)."""
@@ -48,7 +82,7 @@ class SqliteState(State):
             now = self._read_counters()
         names = {table.quoted: table.name for table in self.schema.tables}
         return [
-            Advance(quoted, names[quoted], self._found.get(quoted, 0) + 1, last + 1)
+            Advance(quoted, names[quoted], self._found.get(quoted, 0) + 1, last + 1, _LAST)
             for quoted, last in now.items()
             if quoted in names and last != self._found.get(quoted, 0)
         ]
@@ -64,25 +98,53 @@ class SqliteState(State):
                         row = (name, counters[quoted])
                         database.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", row)
         self._moved = set(begins)
-        self._digests = {table: (counters.get(table.quoted), rows) for table, (_, rows) in self._digests.items()}
+        self._counters = counters
 
     def close(self) -> None:
         self._copy.close()
         self._file.close()
 
     def _put_back(self, tables: list[Table]) -> None:
-        if tables:
-            with _named(self.alias):
+        with _named(self.alias):
+            if tables:
                 self._copy.backup(self._file, progress=_deadline(), sleep=0.001)
+                self._seen = self._version()
 
     def _rows(self, table: Table) -> list[Row]:
-        order = ", ".join(map(quote, table.primary)) or "1"
-        with _named(self.alias):
-            return as_rows(self._file.execute(f"{_select(table)} ORDER BY {order}"))
+        return self._in_order(table, self._file)
 
-    def _read_digests(self) -> dict[Table, tuple[Any, int]]:
-        counters = self._read_counters()
-        return {table: (counters.get(table.quoted), self._digest(table)) for table in self.schema.tables}
+    def _start_rows(self, table: Table) -> list[Row]:
+        return self._in_order(table, self._copy)
+
+    def _in_order(self, table: Table, database: sqlite3.Connection) -> list[Row]:
+        with _named(self.alias):
+            return as_rows(database.execute(f"{_select(table)} ORDER BY {_key(table)}"))
+
+    def _version(self) -> int:
+        """Another number whenever another connection has changed the file (sqlite.org/pragma.html, data_version)."""
+        return int(self._file.execute("PRAGMA data_version").fetchone()[0])
+
+    def _rewritten(self) -> set[str]:
+        """The tables of which some page is not as in the copy; all where SQLite does not tell whose pages are.
+
+        The copy has every page at the same place (sqlite.org/dbstat.html).
+        """
+        everything = {table.name for table in self.schema.tables}
+        try:
+            owners = self._file.execute("SELECT pageno, lower(name) FROM dbstat").fetchall()
+            before = _page_digests(self._copy)
+            now = _page_digests(self._file)
+        except (sqlite3.Error, AttributeError):  # this SQLite was built without
+            return everything
+        return {name for page, name in owners if now[page - 1 : page] != before[page - 1 : page]} & everything
+
+    def _rows_differ(self, table: Table) -> bool:
+        if not table.primary:
+            return _digest(table, self._file) != _digest(table, self._copy)
+        query = f"{_select(table)} ORDER BY {_key(table)}"
+        return any(
+            now != before for now, before in zip(_pieces(self._file, query), _pieces(self._copy, query), strict=False)
+        )
 
     def _read_counters(self) -> dict[str, int]:
         """By quoted name of the table."""
@@ -90,12 +152,29 @@ class SqliteState(State):
             return {}
         return {quote(name): counter for name, counter in self._file.execute("SELECT name, seq FROM sqlite_sequence")}
 
-    def _digest(self, table: Table) -> int:
-        """Made here: SQLite has no hash function.  The order of the rows does not count."""
-        return sum(
-            int.from_bytes(hashlib.blake2b(repr(row).encode(), digest_size=16).digest())
-            for row in self._file.execute(_select(table))
-        )
+
+def _pieces(database: sqlite3.Connection, query: str) -> Iterator[bytes]:
+    """What a query finds, in pieces that differ where anything does, and an empty one at the end."""
+    cursor = database.execute(query)
+    while rows := cursor.fetchmany(_PIECE):
+        yield marshal.dumps(rows, 2)  # a version that does not tell equal values from the same ones
+    yield b""
+
+
+def _page_digests(database: sqlite3.Connection) -> list[bytes]:
+    content = memoryview(database.serialize())
+    ((size,),) = database.execute("PRAGMA page_size")
+    return [
+        hashlib.blake2b(content[start : start + size], digest_size=8).digest() for start in range(0, len(content), size)
+    ]
+
+
+def _digest(table: Table, database: sqlite3.Connection) -> int:
+    """Made here: SQLite has no hash function.  The order of the rows does not count."""
+    return sum(
+        int.from_bytes(hashlib.blake2b(repr(row).encode(), digest_size=16).digest())
+        for row in database.execute(_select(table))
+    )
 
 
 def read_schema(connection: sqlite3.Connection) -> Schema:
@@ -165,6 +244,10 @@ def _mentioned(connection: sqlite3.Connection, view: str) -> frozenset[str]:
     finally:
         connection.set_authorizer(None)
     return frozenset(read)
+
+
+def _key(table: Table) -> str:
+    return ", ".join(map(quote, table.primary)) or "1"
 
 
 def _select(table: Table) -> str:

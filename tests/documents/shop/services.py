@@ -1,7 +1,10 @@
 """The functions that the documents race and explore."""
 
+from django.core.mail import send_mail
 from django.db import transaction
 from django.db.models import F
+from django.utils import timezone
+from shop import gateway
 from shop.models import Account, Coupon, Show, Ticket
 
 
@@ -58,3 +61,27 @@ def withdraw_locked(account_id, amount):
 def redeem(code):
     Coupon.objects.create(code=code)
     return code
+
+
+def pay(account_id, amount):
+    account = Account.objects.get(pk=account_id)
+    gateway.charge(card="4242", amount=amount)
+    account.balance -= amount
+    account.save()
+    return account.balance
+
+
+def pay_once(account_id, amount):
+    account = Account.objects.filter(pk=account_id, balance__gte=amount)
+    if not account.update(balance=F("balance") - amount):
+        return False
+    gateway.charge(card="4242", amount=amount)
+    return True
+
+
+def confirm(account_id):
+    send_mail("Paid", f"Account {account_id}", "shop@example.org", ["ann@example.org"])
+
+
+def opened_at(account_id):
+    return timezone.now()

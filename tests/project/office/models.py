@@ -83,3 +83,18 @@ class Document(models.Model):
                 fields=["name"], condition=models.Q(deleted=False, guarded=True), name="one_live_document"
             ),
         )
+
+
+class Parcel(models.Model):
+    """What goes through states, has a total that is kept twice, and a time that changes with every save()."""
+
+    status = models.CharField(max_length=50, default="paid")
+    note = models.TextField(default="")
+    total = models.DecimalField(max_digits=10, decimal_places=2, default=0)
+    reminded_at = models.DateTimeField(null=True)
+    changed_at = models.DateTimeField(auto_now=True)
+
+
+class Piece(models.Model):
+    parcel = models.ForeignKey(Parcel, on_delete=models.CASCADE)
+    price = models.DecimalField(max_digits=10, decimal_places=2)

@@ -148,6 +148,11 @@ def add_coupon(using: str) -> None:
     Coupon.objects.using(using).create(code="x")
 
 
+def add_many_coupons(using: str) -> None:
+    with connections[using].cursor() as cursor:
+        cursor.executemany("INSERT INTO shop_coupon (code) VALUES (%s)", [("a",), ("b",)])
+
+
 def stamp(using: str) -> tuple[uuid.UUID, float]:
     """Make a row that is never the same, and return what is not, either."""
     made = Stamp.objects.using(using).create()

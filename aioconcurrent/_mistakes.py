@@ -1,0 +1,77 @@
+"""Mistakes of the test that its calls come upon: they are raised, as no assertion about outcomes would look for them.
+
+A process tells of one where it is made (`Kind.MISTAKE`), whatever the application
+then does with the error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import _pickling
+from .exceptions import (
+    NoConnectionLeftError,
+    NotATestDatabaseError,
+    NoTerminalError,
+    UncommittedDataError,
+    WrappedError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from ._calls import Call
+
+_KINDS = (NoConnectionLeftError, NoTerminalError, NotATestDatabaseError, UncommittedDataError)
+
+
+def raise_mistakes(
+    calls: Sequence[Call],
+    outcomes: Sequence[Any],
+    told: Sequence[Sequence[bytes]] = (),
+    suspects: Collection[BaseException] = (),
+) -> None:
+    """Raise the first mistake of the test that the calls came upon, if they did.
+
+    Args:
+        told: What each of the processes told of, by `dump_error`; nothing if there were none.
+        suspects: Errors that are mistakes too where they are among the outcomes.
+    """
+    found = [
+        (call, mistake)
+        for call, outcome, news in zip(calls, outcomes, told or [()] * len(calls), strict=True)
+        if (mistake := _mistake(outcome, [*map(_pickling.load_error, news)], suspects)) is not None
+    ]
+    for call, mistake in found[:1]:
+        others = f", and so did {len(found) - 1} of the others" if found[1:] else ""
+        mistake.add_note(f"This is a mistake of the test: {call} came upon it{others}.")
+        raise mistake
+
+
+def _mistake(
+    outcome: object, told: Sequence[BaseException], suspects: Collection[BaseException]
+) -> BaseException | None:
+    """Prefer the error that has the call's frames to the one that was told of."""
+    for error in _with_causes(outcome.error if isinstance(outcome, WrappedError) else None):
+        if isinstance(error, _KINDS) or any(_is_same(error, other) for other in (*told, *suspects)):
+            return error
+    return told[0] if told else None
+
+
+def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and all that led to it."""
+    known: set[int] = set()
+    waiting = [error]
+    while waiting:
+        each = waiting.pop(0)
+        if each is None or id(each) in known:
+            continue
+        known.add(id(each))
+        yield each
+        waiting += [each.__cause__, each.__context__]
+        if isinstance(each, BaseExceptionGroup):
+            waiting += each.exceptions
+
+
+def _is_same(error: BaseException, other: BaseException) -> bool:
+    return type(error) is type(other) and error.args == other.args

@@ -1,0 +1,135 @@
+"""What would prevent a race: the calls are explored again, changed in the usual ways.
+
+Each way has them in one transaction: of the levels of isolation that the server has,
+and with the read that was no longer so made one that locks.  A call that the database
+then refuses counts as one that has to be repeated.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from . import _pickling
+from .databases.handoff import database_identity
+from .databases.remedied import in_one_transaction
+from .exploring.exploration import Remedy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ._calls import Call
+    from ._outcomes import Outcomes
+    from ._question import Question
+    from .databases.handoff import Handoff
+    from .exploring.exploration import Counterexample, Exploration
+    from .exploring.operation import Operation
+
+_SCHEDULES = 60
+_SECONDS = 20.0
+_LEVELS = ("SERIALIZABLE", "REPEATABLE READ")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One way in which the calls are changed.
+
+    Attributes:
+        name: What texts call it.
+        options: Of the connections, beside those that they have.
+        locking: The text of the query that locks.
+    """
+
+    name: str
+    options: dict[str, Any]
+    locking: str = ""
+
+
+def can_be_measured(question: Question) -> bool:
+    """Tell whether the calls can be made in a transaction: coroutines cannot be, and a rule has to be a plain one."""
+    functions = [call.function for call in question.calls]
+    return not any(map(inspect.iscoroutinefunction, [*functions, question.check]))
+
+
+def changes(found: Counterexample) -> Iterator[Change]:
+    """The ways that there are on the database of the read."""
+    step = None if found.read is None else found.steps[found.read]
+    vendor = next((each.operation.vendor for each in found.steps if each.operation.vendor), "")
+    if vendor == "sqlite":
+        yield Change("BEGIN IMMEDIATE", {"transaction_mode": "IMMEDIATE"})
+        return
+    if step is not None:
+        place = (step.source or "").partition(" in ")[0].rpartition("/")[2]
+        yield Change(f"FOR UPDATE at {place}" if place else "FOR UPDATE", {}, step.operation.text)
+    for level in _LEVELS if vendor else ():
+        yield Change(level, {"isolation_level": _level(vendor, level)})
+
+
+def _level(vendor: str, level: str) -> object:
+    if vendor != "postgresql":
+        return level.lower()
+    from django.db.backends.postgresql.psycopg_any import IsolationLevel
+
+    return IsolationLevel[level.replace(" ", "_")]
+
+
+def changed_question(question: Question, change: Change, aliases: tuple[str, ...]) -> Question:
+    """Ask of the changed calls what was asked, within limits."""
+    from django.db import OperationalError
+
+    def changed(call: Call) -> Call:
+        arguments = (call.function, call.args, dict(call.kwargs), aliases, change.locking)
+        return replace(call, function=in_one_transaction, args=arguments, kwargs={})
+
+    options = question.options
+    limited = replace(
+        options,
+        max_schedules=min(_SCHEDULES, options.max_schedules),
+        max_seconds=min(_SECONDS, options.max_seconds),
+    )
+    return replace(
+        question,
+        calls=[changed(call) for call in question.calls],
+        options=limited,
+        check=question.check and _unless_refused(question.check, OperationalError),
+        refusals=(*question.refusals, OperationalError),
+        schedule=None,
+    )
+
+
+def _unless_refused(check: Callable[[Outcomes], Any], refusal: type[Exception]) -> Callable[[Outcomes], Any]:
+    def check_of_those_made(outcomes: Outcomes) -> Any:
+        return any(isinstance(each.error, refusal) for each in outcomes.errors) or check(outcomes)
+
+    return check_of_those_made
+
+
+def changed_handoff(handoff: Handoff, change: Change, aliases: tuple[str, ...]) -> Handoff:
+    """Let the connections of the calls have the options of a change."""
+    settings = handoff.settings()
+    for alias in aliases:
+        settings[alias]["OPTIONS"] = {**(settings[alias].get("OPTIONS") or {}), **change.options}
+    pickled = {
+        alias: _pickling.dumps(values, f"The connection settings of database {alias!r}")
+        for alias, values in settings.items()
+    }
+    return replace(handoff, pickled=pickled)
+
+
+def aliases_of(found: Counterexample, handoff: Handoff, named: Callable[[Operation], Operation]) -> tuple[str, ...]:
+    """The aliases in use of the databases that the steps were on."""
+    used = {step.operation.database for step in found.steps if step.operation.vendor}
+    settings = handoff.settings()
+
+    def name_of(alias: str) -> str:
+        any_step = next(step.operation for step in found.steps if step.operation.vendor)
+        return named(replace(any_step, database=database_identity(settings[alias]))).database
+
+    return tuple(sorted(alias for alias in handoff.likely if used and name_of(alias) in used))
+
+
+def remedy(change: Change, found: Exploration, *, repeats: bool) -> Remedy:
+    """Say what came of a change."""
+    is_enough = {"race": False, "no race": True, "inconclusive": None}[found.verdict]
+    return Remedy(change.name, is_enough, repeats and is_enough is True)

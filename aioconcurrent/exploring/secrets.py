@@ -1,0 +1,144 @@
+"""What a story must not show: passwords, tokens, keys, the data of sessions.
+
+A secret is known by the column that it stands in, by its form, or because the
+caller knows it; and then it is hidden wherever it stands.  Stars with a number
+stand for it, which tell equal values from others.
+"""
+
+import re
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from .._text import text_of
+from ..exceptions import WrappedError
+from ..report.values import shown
+from .accesses import accesses
+from .differences import Difference
+from .oracle import Violation
+from .trace import Ending, TracedStep
+
+_COLUMNS = re.compile(
+    r"passw|pwd|secret|token|session_data|session_key|api_?key|(?:private|access|signing)_?key|credential|signature|otp",
+    re.IGNORECASE,
+)
+_FORMS = re.compile(
+    r"\b(?:pbkdf2_\w+|argon2\w*|bcrypt\w*|scrypt|md5|sha1)\$[^\s'\"]+"  # hashes of Django's hashers
+    r"|\beyJ[\w-]{8,}[.:][\w-]+[.:][\w-]+"  # tokens, and what Django has signed
+    r"|(?<=sessions\.cache)[a-z0-9]{32}|(?<=sessions\.cached_db)[a-z0-9]{32}"
+)
+_SHORTEST = 6  # characters of what is hidden for its column, so that flags and kinds stay
+_SHORTEST_INSIDE = 8  # of what is looked for inside of other texts
+
+
+class Secrets:
+    """What must not be shown of one run.
+
+    Args:
+        steps: Of the run.
+        hidden: Texts that are secret wherever they stand.
+    """
+
+    def __init__(self, steps: Sequence[TracedStep], hidden: Collection[str] = ()) -> None:
+        self._stars: dict[object, str] = {}
+        for secret in (*_in_columns(steps), *sorted(hidden)):
+            self._stars.setdefault(secret, f"****{len(self._stars) + 1}")
+        texts = [each for each in self._stars if isinstance(each, str) and len(each) >= _SHORTEST_INSIDE]
+        texts.sort(key=len, reverse=True)
+        self._texts = re.compile("|".join(map(re.escape, texts))) if texts else None
+
+    def text(self, text: str) -> str:
+        """A text with stars for the secrets in it."""
+        if self._texts is not None:
+            text = self._texts.sub(lambda match: self._stars[match[0]], text)
+        return _FORMS.sub(lambda match: self._star(match[0]), text)
+
+    def _star(self, secret: str) -> str:
+        return self._stars.setdefault(secret, f"****{len(self._stars) + 1}")
+
+    def value(self, value: Any) -> Any:
+        """A value with stars for itself, or for the secrets in it."""
+        if isinstance(value, str):
+            return self._stars.get(value) or self.text(value)
+        if isinstance(value, Mapping):
+            return {name: self.value(inner) for name, inner in value.items()}
+        return self._stars.get(value, value) if isinstance(value, bytes) else value
+
+    def steps(self, steps: Sequence[TracedStep]) -> tuple[TracedStep, ...]:
+        """The steps of the run, to be shown."""
+        return tuple(map(self._step, steps))
+
+    def _step(self, step: TracedStep) -> TracedStep:
+        parameters = step.operation.parameters
+        operation = replace(
+            step.operation,
+            text=self.text(step.operation.text),
+            parameters=None if parameters is None else tuple(map(self.value, parameters)),
+        )
+        return replace(
+            step,
+            operation=operation,
+            columns=tuple(map(self.text, step.columns)),
+            rows=tuple(tuple(map(self.value, row)) for row in step.rows),
+            error=step.error and self.text(step.error),
+        )
+
+    def ending(self, ending: Ending) -> Ending:
+        """How the run ended, to be shown."""
+        tables = {table: [dict(self.value(row)) for row in rows] for table, rows in ending.tables.items()}
+        return Ending(tuple(map(self.outcome, ending.outcomes)), tables, self.steps(ending.steps))
+
+    def outcome(self, outcome: Any) -> Any:
+        """What a call came to; something with another `repr` stands for what would show a secret."""
+        if isinstance(outcome, str):
+            return self.value(outcome)
+        error = outcome.error if isinstance(outcome, WrappedError) else outcome
+        if isinstance(error, BaseException):
+            return self._error(outcome, error)
+        told = shown(outcome)
+        return outcome if self.text(told) == told else _Told(self.text(told))
+
+    def _error(self, outcome: Any, error: BaseException) -> Any:
+        said = text_of(error)
+        if self.text(said) == said:
+            return outcome
+        stand_in = type(type(error).__name__, (Exception,), {})(self.text(said))
+        return WrappedError(stand_in.with_traceback(error.__traceback__), getattr(outcome, "call", ""))
+
+    def violation(self, violation: Violation) -> Violation:
+        """What is wrong with the run, to be shown."""
+        return replace(
+            violation,
+            detail=self.text(violation.detail),
+            differences=tuple(map(self._difference, violation.differences)),
+            outcomes=tuple(map(self.outcome, violation.outcomes)),
+            serial=tuple(tuple(map(self.outcome, outcomes)) for outcomes in violation.serial),
+        )
+
+    def _difference(self, difference: Difference) -> Difference:
+        found: Hashable = self.value(difference.found)
+        expected: Hashable = self.value(difference.expected)
+        return replace(difference, found=found, expected=expected, row=self.text(difference.row))
+
+
+class _Told:
+    """Stands for a value by its text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def _in_columns(steps: Sequence[TracedStep]) -> Iterator[object]:
+    """The values of columns whose names say that they are secret."""
+    for access in accesses(steps):
+        for row in (*access.rows, *access.written):
+            yield from (value for name, value in row.items() if _is_secret(name, value))
+        for name, values in access.where.items():
+            yield from (value for value in sorted(values, key=repr) if _is_secret(name, value))
+
+
+def _is_secret(name: str, value: object) -> bool:
+    return isinstance(value, str | bytes) and len(value) >= _SHORTEST and _COLUMNS.search(name) is not None

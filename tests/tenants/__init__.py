@@ -1,0 +1,1 @@
+"""A project with django-tenants, a row policy and a tenant in a context variable."""
