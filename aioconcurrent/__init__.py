@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from ._api import call_concurrently, explore, make_concurrent_calls, replay
     from ._options import options, override_environment
     from ._outcomes import CallReport, Outcomes
-    from ._recorded import RecordedStep
     from ._step import step
+    from ._trace import RecordedStep
     from .exceptions import (
         AioconcurrentError,
         DatabaseInMemoryChangedError,
@@ -49,7 +49,7 @@ else:
         "Outcomes": "_outcomes",
         "RaceFound": "exploring.exploration",
         "Remedy": "exploring.exploration",
-        "RecordedStep": "_recorded",
+        "RecordedStep": "_trace",
         "call_concurrently": "_api",
         "explore": "_api",
         "make_concurrent_calls": "_api",

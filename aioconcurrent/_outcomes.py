@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVar
 
-    from ._recorded import RecordedStep
+    from ._trace import Step
 
     T = TypeVar("T", default=Any)  # so that plain `Outcomes` is `Outcomes[Any]`
 else:
@@ -54,7 +54,7 @@ class CallReport:
     finished: float | None
     exit_status: int | None
     output: str
-    steps: tuple[RecordedStep, ...] = ()
+    steps: tuple[Step, ...] = ()
     unrecorded: int = 0
 
     @property

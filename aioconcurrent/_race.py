@@ -281,7 +281,7 @@ def _without_project(calls: Sequence[Call], error: BaseException) -> Outcomes[An
 def outcomes_of(calls: Sequence[Call], reports: Sequence[Report], waits: Sequence[Wait] = ()) -> Outcomes[Any]:
     """What the calls came to, by their reports."""
     outcomes = [_outcome(call, report) for call, report in zip(calls, reports, strict=True)]
-    told = [_report(call, report) for call, report in zip(calls, reports, strict=True)]
+    told = [_report(number, *each) for number, each in enumerate(zip(calls, reports, strict=True))]
     steps = with_waits([report.steps for report in told], waits)
     return Outcomes(outcomes, [replace(report, steps=these) for report, these in zip(told, steps, strict=True)])
 
@@ -307,8 +307,8 @@ def _outcome(call: Call, report: Report) -> Any:
         return WrappedError(UnpicklableError(f"What {call} returned", str(problem)), str(call))
 
 
-def _report(call: Call, report: Report) -> CallReport:
+def _report(number: int, call: Call, report: Report) -> CallReport:
     started, finished = (report.result.started, report.result.finished) if report.result else (report.released, None)
-    steps, left_out = recorded_steps(report.recorded)
+    steps, left_out = recorded_steps(number, report.recorded)
     output = str(report.output)
     return CallReport(str(call), report.pid, started, finished, report.exit_status, output, steps, left_out)

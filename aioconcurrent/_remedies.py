@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from ._calls import Call
     from ._outcomes import Outcomes
     from ._question import Question
+    from ._trace import Operation
     from .databases.handoff import Handoff
     from .exploring.exploration import Counterexample, Exploration
-    from .exploring.operation import Operation
 
 _SCHEDULES = 60
 _SECONDS = 20.0

@@ -10,9 +10,9 @@ from ._loops import current_backend
 from ._options import current_options, options, override_environment
 from ._outcomes import CallReport, Outcomes
 from ._project import uses_django
-from ._recorded import RecordedStep
 from ._signatures import naming_unknown
 from ._step import step
+from ._trace import RecordedStep
 from ._unread import hand_over
 from .exceptions import (
     AioconcurrentError,

@@ -7,7 +7,7 @@ import pytest
 from django.db import transaction
 
 from aioconcurrent import RecordedStep
-from aioconcurrent.report.timed import traced
+from aioconcurrent._trace import interleaved
 from aioconcurrent.sync import call_concurrently, make_concurrent_calls, options, override_environment
 from tests.project import cached, plain
 from tests.project.databases import on
@@ -90,7 +90,7 @@ def test_a_wait_is_told_with_the_step_that_ended_it(database: str) -> None:
     call: dict[str, Any] = {"pk": pk, "using": database}
     with options(record=True):
         outcomes = make_concurrent_calls((hold, call), (lock_later, call))
-    steps = [step for step, _, _ in traced(outcomes.reports)]
+    steps = interleaved(report.steps for report in outcomes.reports)
     (waiter,) = [step for step in steps if step.waited_for]
     assert waiter.resumed_after is not None
     assert (steps[waiter.resumed_after].call, steps[waiter.resumed_after].operation.kind) == (0, "commit")

@@ -87,14 +87,14 @@ def _story(exploration: Exploration, item: pytest.Item) -> Story | None:
 def _story_of_race(outcomes: Outcomes[Any], item: pytest.Item) -> Story | None:
     if not _is_recorded(outcomes):
         return None
+    from .._trace import interleaved
     from ..report.story import Story
-    from ..report.timed import traced
 
     return Story.of_race(
         item.nodeid,
         [report.call.partition(", ")[2] for report in outcomes.reports],
         outcomes,
-        traced(outcomes.reports),
+        interleaved(report.steps for report in outcomes.reports),
         test_id=_as_named_here(item),
         outputs=[report.output for report in outcomes.reports],
     )

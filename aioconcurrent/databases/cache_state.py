@@ -15,7 +15,7 @@ from .caches import READS, shown, store
 from .identity import cache_names
 
 if TYPE_CHECKING:
-    from ..exploring.operation import Operation
+    from .._trace import Operation
 
 _NOTHING = object()
 

@@ -17,13 +17,13 @@ from enum import Enum
 from reprlib import Repr
 from typing import TYPE_CHECKING, Any
 
-from ..exploring.operation import Operation
+from .._trace import Operation
 from .passage import primitive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ..exploring.operation import Primitive
+    from .._trace import Primitive
     from .passage import Passage
 
 _ARGUMENTS: Mapping[str, tuple[str, ...]] = {

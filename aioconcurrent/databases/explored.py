@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from typing import Self
 
-    from ..exploring.operation import Operation
+    from .._trace import Operation
     from .handoff import Handoff
     from .probes import Probe
     from .state import Advance, Row

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .. import _pickling
-from ..exploring.operation import START
+from .._trace import ROWS_KEPT, START
 from .guard import session_id
-from .passage import ROWS, Passage, told_columns, told_error, told_rows
+from .passage import Passage, told_columns, told_error, told_rows
 from .sessions import MYSQL_ENDED
 from .sources import application_line
 from .transactions import FetchedCursor, transaction_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    from ..exploring.operation import Kind, Operation, Primitive
+    from .._trace import Kind, Operation, Primitive
     from .passage import Tell
 
 _QUERY_CANCELED = "57014"  # PostgreSQL; by the controller where it resolves a deadlock
@@ -254,9 +254,9 @@ class Gate(Passage):
                 raise
 
     def fetched(self, cursor: Any, rows: Iterable[Any]) -> None:
-        if self.is_closed() and len(self._rows) < ROWS:
+        if self.is_closed() and len(self._rows) < ROWS_KEPT:
             self._columns = told_columns(cursor)
-            self._rows += told_rows(rows, ROWS - len(self._rows))
+            self._rows += told_rows(rows, ROWS_KEPT - len(self._rows))
 
     def _ask(self, operation: Operation, session: int | None) -> str:
         # What an operation does elsewhere, as a cache in a database, comes after it as a step of its own.

@@ -13,19 +13,17 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from ..exploring.operation import Operation
+from .._trace import Operation
 from .handoff import database_identity
 from .isolation import IsolationLevels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ..exploring.operation import Kind, Primitive
+    from .._trace import Kind, Primitive
 
     Row = tuple[Primitive, ...]
     Tell = Callable[[Any], tuple[int | None, tuple[str, ...], tuple[Row, ...]]]  # rowcount, columns, rows
-
-ROWS = 20  # of a result set are kept for the picture
 
 
 class Passage(ABC):

@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _clock as time
 from .. import _pickling, _step
-from .._recorded import RecordedStep
-from ..exploring.operation import Operation
+from .._trace import ROWS_KEPT, Operation, Step
 from .guard import session_id
-from .passage import ROWS, Passage, told_columns, told_error, told_rows
+from .passage import Passage, told_columns, told_error, told_rows
 from .sources import application_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ..exploring.operation import Kind
+    from .._trace import Kind
     from .passage import Row, Tell
 
 RECORDED = 1000  # operations of a call
@@ -64,7 +63,7 @@ class Recorder(Passage):
         self, connection: Any, kind: Kind, sql: str, parameters: object, run: Callable[[], Any], cursor: Any = None
     ) -> Any:
         number = self._begin(self._describe(connection, kind, sql, parameters), session_id(connection))
-        self._local.last, self._local.room = number, ROWS
+        self._local.last, self._local.room = number, ROWS_KEPT
         value = self._run(number, run)
         self._track(connection, kind, sql)
         self._end(number, getattr(cursor, "rowcount", None))
@@ -120,15 +119,15 @@ def install(*, with_django: bool) -> None:
         follow_coroutines()
 
 
-def recorded_steps(news: Iterable[bytes]) -> tuple[tuple[RecordedStep, ...], int]:
-    """The steps that a recorder told of, in the order in which they began, and how many more there were."""
-    steps: dict[int, RecordedStep] = {}
+def recorded_steps(call: int, news: Iterable[bytes]) -> tuple[tuple[Step, ...], int]:
+    """The steps that the recorder of a call told of, in the order in which they began, and how many more there were."""
+    steps: dict[int, Step] = {}
     left_out = 0
     for each in news:
         what, number, *more = _pickling.loads(each)
         if what == _BEGAN:
             operation, source, session, started = more
-            steps[number] = RecordedStep(Operation(*operation), source, started, session=session)
+            steps[number] = Step(call, Operation(*operation), source, started=started, session=session)
         elif what == _ENDED:
             ended, rowcount, columns, rows, error = more
             step = replace(steps[number], ended=ended, rowcount=rowcount, error=error)

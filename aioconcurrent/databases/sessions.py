@@ -1,4 +1,4 @@
-"""Ending, on the server, what a killed wrapper was doing there.
+"""Run, on the server, what a killed wrapper was doing there.
 
 A server notices that its client is gone only when it next talks to it: until
 then the statement of a killed wrapper runs on and keeps its locks, so that the

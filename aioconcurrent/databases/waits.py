@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Self
 
-    from .._recorded import RecordedStep
+    from .._trace import Step
     from .probes import Probe
 
 _PAUSE = 0.002  # seconds between two looks
@@ -141,13 +141,13 @@ class Watch:
         wait.waited_for |= others
 
 
-def with_waits(calls: Sequence[Sequence[RecordedStep]], waits: Sequence[Wait]) -> list[tuple[RecordedStep, ...]]:
+def with_waits(calls: Sequence[Sequence[Step]], waits: Sequence[Wait]) -> list[tuple[Step, ...]]:
     """Tell each step of each call for how long it waited, and for which calls."""
-    whose = {_session(step): number for number, steps in enumerate(calls) for step in steps}
+    whose = {_session(step): step.call for steps in calls for step in steps}
     return [tuple(_with_wait(step, waits, whose) for step in steps) for steps in calls]
 
 
-def _with_wait(step: RecordedStep, waits: Sequence[Wait], whose: Mapping[tuple[str, int | None], int]) -> RecordedStep:
+def _with_wait(step: Step, waits: Sequence[Wait], whose: Mapping[tuple[str, int | None], int]) -> Step:
     waited, others = 0.0, set()
     for wait in waits:
         if wait.session == _session(step) and step.started <= wait.seen and not _is_over(step, wait.begun):
@@ -157,9 +157,9 @@ def _with_wait(step: RecordedStep, waits: Sequence[Wait], whose: Mapping[tuple[s
     return replace(step, waited=waited, waited_for=frozenset(others)) if waited else step
 
 
-def _is_over(step: RecordedStep, time: float) -> bool:
+def _is_over(step: Step, time: float) -> bool:
     return step.ended is not None and step.ended < time
 
 
-def _session(step: RecordedStep) -> tuple[str, int | None]:
+def _session(step: Step) -> tuple[str, int | None]:
     return step.operation.database, step.session

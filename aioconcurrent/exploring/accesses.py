@@ -14,9 +14,8 @@ from typing import Literal
 from sqlglot import exp, parse_one
 from sqlglot.errors import SqlglotError
 
-from .operation import Operation
+from .._trace import Operation, Step
 from .statements import DIALECTS, is_parsed
-from .trace import TracedStep
 
 Verb = Literal["select", "insert", "update", "delete", "get", "set"]
 Row = Mapping[str, object]
@@ -99,12 +98,12 @@ def asks_whether(text: str) -> bool:
     return _ASKING.match(text) is not None
 
 
-def accesses(steps: Sequence[TracedStep]) -> list[Access]:
+def accesses(steps: Sequence[Step]) -> list[Access]:
     """List what the steps read and wrote, or failed to, in the order of the steps."""
     return [access for index in range(len(steps)) for access in _of_step(steps, index)]
 
 
-def _of_step(steps: Sequence[TracedStep], index: int) -> Iterator[Access]:
+def _of_step(steps: Sequence[Step], index: int) -> Iterator[Access]:
     step = steps[index]
     rows = tuple(dict(zip(step.columns, row, strict=False)) for row in step.rows)
     done = index if step.resumed_after is None else step.resumed_after + 0.5
@@ -141,7 +140,7 @@ def _of_step(steps: Sequence[TracedStep], index: int) -> Iterator[Access]:
             )
 
 
-def _seen(steps: Sequence[TracedStep], index: int, done: float) -> float:
+def _seen(steps: Sequence[Step], index: int, done: float) -> float:
     """When the snapshot was taken from which a step reads."""
     operation = steps[index].operation
     keeps = operation.vendor == "sqlite" or operation.isolation in ("repeatable read", "serializable")
@@ -158,7 +157,7 @@ def _seen(steps: Sequence[TracedStep], index: int, done: float) -> float:
     return first
 
 
-def _visible(steps: Sequence[TracedStep], index: int, done: float) -> float:
+def _visible(steps: Sequence[Step], index: int, done: float) -> float:
     """When the transaction of a step ended, if it had one; never if that, or a savepoint in it, was rolled back."""
     mine = steps[index]
     if not mine.operation.in_transaction:

@@ -9,13 +9,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .._trace import Step, call_name
 from .accesses import Access, accesses
 from .evidence import result
 from .hints import hint
 from .oracle import Violation
 from .patterns import Finding, find
 from .stories import counts
-from .trace import TracedStep, call_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ _ORDERED = (
 )
 
 
-def name_anomaly(steps: Sequence[TracedStep], violation: Violation) -> Anomaly:
+def name_anomaly(steps: Sequence[Step], violation: Violation) -> Anomaly:
     """Name what went wrong in a run that is in violation, as well as its steps tell."""
     if violation.kind == "endless":
         return _endless(steps, violation)
@@ -79,14 +79,14 @@ def _lockable(found: Finding) -> int | None:
     return read.step if can_lock and found.manner != "read back" else None
 
 
-def _endless(steps: Sequence[TracedStep], violation: Violation) -> Anomaly:
+def _endless(steps: Sequence[Step], violation: Violation) -> Anomaly:
     looping = {index for index, step in enumerate(steps) if step.call in violation.calls}
     failing = {index for index in looping if steps[index].error}
     advice = "Look again, inside the loop, at what has decided that it is entered; or give up after some turns."
     return Anomaly("endless loop", f"{violation.detail}.", advice, tuple(sorted(failing or looping))[-2:])
 
 
-def _deadlock(steps: Sequence[TracedStep]) -> Anomaly | None:
+def _deadlock(steps: Sequence[Step]) -> Anomaly | None:
     victims = [index for index, step in enumerate(steps) if step.error and _DEADLOCK.search(step.error)]
     if not victims:
         return None
@@ -101,7 +101,7 @@ def _deadlock(steps: Sequence[TracedStep]) -> Anomaly | None:
     return Anomaly("deadlock", explanation, _ORDERED, tuple(sorted({*cycle, victim})))
 
 
-def _cycle(steps: Sequence[TracedStep], call: int) -> list[int]:
+def _cycle(steps: Sequence[Step], call: int) -> list[int]:
     """The last waits that lead from `call` around to itself; those of everyone where they do not."""
     waits = {step.call: index for index, step in enumerate(steps) if step.waited_for}
     path: list[int] = []
@@ -117,7 +117,7 @@ def _calls(calls: frozenset[int]) -> str:
     return " and ".join(call_name(call) for call in sorted(calls))
 
 
-def _conflict(steps: Sequence[TracedStep], violation: Violation, found: Finding | None) -> Anomaly:
+def _conflict(steps: Sequence[Step], violation: Violation, found: Finding | None) -> Anomaly:
     story = f"{found.story}; {violation.detail}." if found else f"{violation.detail}."
     failed = [index for index, step in enumerate(steps) if step.error and step.call in violation.calls]
     marked = tuple(sorted({*failed[-1:], *(found.steps if found else ())}))

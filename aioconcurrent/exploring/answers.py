@@ -7,10 +7,10 @@ from html import unescape
 from typing import TYPE_CHECKING
 
 from .._text import text_of
+from .._trace import call_name
 from ..exceptions import WrappedError
 from ..http import Response
 from ..report.values import shown
-from .trace import call_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

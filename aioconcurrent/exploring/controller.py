@@ -19,21 +19,18 @@ import anyio.to_thread
 
 from .. import _clock as time
 from .. import _pickling
+from .._trace import ROWS_KEPT, START, Operation, Step
 from ..databases.files import describe_process, lock_holders
 from ..databases.gate import Busy, Cancelled, Done, Ended, Unsplittable, Want
 from ..engine.race import Attendance
-from .operation import START
 from .schedule import Serial
-from .steps import Decision, request
-from .trace import ROWS_KEPT, TracedStep
+from .standings import Decision, request
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from ..databases.explored import ExploredDatabases
     from ..engine.launch import Wrapper
-    from .operation import Operation
-    from .schedule import Step
 
 _GLANCE = 0.001  # seconds that a statement may take before the database is asked whether it waits
 _OUTSIDER = 0.5  # seconds for which somebody outside the calls may hold a lock; autovacuum gives way sooner
@@ -46,9 +43,7 @@ _ENDS_SESSIONS = re.compile(r"\bpg_terminate_backend\b|^\s*KILL\b", re.IGNORECAS
 
 
 class Chooser(Protocol):
-    """Says who goes next: a run of the search, a replay, a serial order."""
-
-    steps: list[Step]
+    """Says who goes next: a walk of the search, a replay, a serial order."""
 
     def choose(self, decision: Decision) -> int | None:
         """Return a call that is ready, or None to end the run."""
@@ -140,8 +135,8 @@ class Controller:
         self._failed: set[int] = set()
         self._freed: list[int] = []  # the indexes of steps that waited and have ended since the last decision
         self._current: Player | None = None
-        self.prelude: list[TracedStep] = []  # what made the calls ready
-        self.trace: list[TracedStep] = []
+        self.prelude: list[Step] = []  # what made the calls ready
+        self.trace: list[Step] = []
         self.unshared: set[str] = set()  # which caches the calls used that no other process sees, a sentence each
         self.unseen: set[str] = set()  # what could not be seen of the run, a sentence each
 
@@ -183,10 +178,11 @@ class Controller:
             while self._in(_State.BLOCKED) and not self._in(_State.WAITING):
                 await self._unblock()
             await self._take_news()
-            worker = chooser.choose(self._decision())
+            decision = self._decision()
+            worker = chooser.choose(decision)
             if worker is None:
                 return
-            await self._let_go(self._players[worker])
+            await self._let_go(self._players[worker], frozenset(decision.ready))
         if self._goes_round():
             raise EndlessError
         raise RunGivenUpError(UNENDED)
@@ -244,7 +240,7 @@ class Controller:
     def _in(self, *states: _State) -> list[Player]:
         return [player for player in self._players if player.state in states]
 
-    async def _let_go(self, player: Player) -> None:
+    async def _let_go(self, player: Player, enabled: frozenset[int] = frozenset()) -> None:
         assert player.want is not None
         if not self._databases.knows(player.operation):
             raise UnknownDatabaseError(player.operation.database)
@@ -261,7 +257,7 @@ class Controller:
         player.step, player.waited, player.is_cancelled = len(self.trace), False, False
         if not (player.operation.split and player.operation.kind == "commit"):  # its rows are read after its COMMIT
             player.read = player.step
-        self.trace.append(TracedStep(player.number, player.want.operation, player.want.source))
+        self.trace.append(Step(player.number, player.operation, player.want.source, enabled=enabled))
         player.state = _State.GRANTED
         await self._answer(player, self._databases.moments.manner(player.operation, self._databases.catalogue))
         await self._settle(player)

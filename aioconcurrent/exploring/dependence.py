@@ -13,8 +13,8 @@ The rules are those measured in research/stepping.md, section 7.
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from .._trace import Operation
 from .footprint import NOTHING, Footprint
-from .operation import Operation
 from .statements import Control
 
 

@@ -8,10 +8,10 @@ from decimal import Decimal
 from enum import Enum
 from typing import Literal
 
+from .._trace import call_name
 from .equality import as_time
 from .facts import CACHE, Fact, Facts, Key, Ref, Some
 from .parts import Leaf, Position, Size
-from .trace import call_name
 
 
 class Absent(Enum):

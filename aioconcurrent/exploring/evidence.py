@@ -4,13 +4,13 @@ import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 
+from .._trace import ENDLESS, call_name
 from .accesses import Access
 from .answers import answer
 from .differences import ABSENT, Difference, contrasted, show, shown_row
 from .facts import Ref, Some
 from .oracle import Violation
 from .parts import Size
-from .trace import ENDLESS, call_name
 
 _LOGS = re.compile(r"(?:^|_)(?:log|history|historical|audit|event|analytic|session|visit|activity)", re.IGNORECASE)
 _NOTHING = "returns None"

@@ -11,7 +11,7 @@ from ..exceptions import AioconcurrentError
 
 if TYPE_CHECKING:
     from .._outcomes import Outcomes
-    from .trace import Ending, TracedStep
+    from .._trace import Run, Step
 
 _TELLING = frozenset({"counterexample", "exhaustive", "reason", "verdict"})  # whoever asks for one has looked
 
@@ -43,13 +43,12 @@ class Counterexample:
 
     Attributes:
         token: Replays it: `replay(token, *calls)`, or `pytest --aioconcurrent-replay TOKEN`.
-        steps: What was done, in the order in which it was let go.
         outcomes: What the calls returned or raised, as from a race.
         anomaly: Its name, such as "lost update".
         explanation: What happened, with the values.
         hint: What may help.
         calls: The text of each call, as "withdraw(account_id=1, amount=80)".
-        ending: All that the verdict was reached from: outcomes, rows, steps.
+        run: All that the verdict was reached from: outcomes, rows, steps.
         preemptions: How often a call was stopped that could have gone on; no order with fewer goes wrong.
         marked: The indexes of the steps that the explanation is about.
         read: The index of the step that read what was no longer so, if a lock there can be tried.
@@ -57,13 +56,12 @@ class Counterexample:
     """
 
     token: str
-    steps: tuple[TracedStep, ...]
     outcomes: Outcomes
     anomaly: str
     explanation: str
     hint: str
     calls: tuple[str, ...]
-    ending: Ending
+    run: Run
     preemptions: int = 0
     marked: frozenset[int] = frozenset()
     read: int | None = None
@@ -72,9 +70,14 @@ class Counterexample:
     def __str__(self) -> str:
         from ..report.lanes import as_text, lanes
 
-        picture = as_text(lanes(self.ending, self.calls, self.marked))
+        picture = as_text(lanes(self.run, self.calls, self.marked))
         advice = "\n".join([f"hint: {self.hint}", *self.measured])
         return f"{self.anomaly}: {self.explanation}\n\n{picture}\n\n{advice}\nreplay: {self.token}"
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What was done, in the order in which it was let go."""
+        return self.run.steps
 
     @property
     def measured(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import anyio
 
 from .._outcomes import Outcomes
 from .._text import text_of
+from .._trace import ENDLESS, Run, call_name
 from ..exceptions import WrappedError
 from .anomalies import name_anomaly
 from .answers import answers
@@ -20,12 +21,11 @@ from .exploration import Counterexample, Exploration
 from .footprint import overlap
 from .judge import Judge, Seen, TooManyOrdersError
 from .oracle import Oracle
-from .schedule import Departure, Replay, Schedule, Serial, is_serial, serial_order, shrinks
+from .schedule import Departure, Replay, Schedule, Serial, before_repeating, is_serial, serial_order, shrinks
 from .search import FEW, WAKINGS, Omission, Search
 from .secrets import Secrets
-from .steps import request
+from .standings import request
 from .strangers import foreign_rows
-from .trace import ENDLESS, Ending, before_repeating, call_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from .footprint import Catalogue
     from .numbers import Numbers
     from .oracle import Order, Violation
-    from .runs import Run
     from .stage import Performance, Stage
+    from .walk import Walk
 
 _PROBLEMS = 3  # runs that may be given up before nothing more is tried
 _SHRINKING = 20  # runs at most
@@ -140,7 +140,7 @@ class Explorer:
     def _forget(self) -> None:
         self._is_tuned = self.referee.rule is not None  # the counters of keys are where they are to be
         self._numbers: list[Numbers] = []  # that they give
-        self._accepted: list[tuple[Judge, Ending]] = []  # endings that were no race
+        self._accepted: list[tuple[Judge, Run]] = []  # endings that were no race
         self._judges: dict[tuple[int, ...], Judge] = {}  # by the calls that they judge
         self._asked: set[object] = set()  # which orders of which of many calls were run alone
         self._uncompared = False  # an ending was not compared with all serial orders
@@ -204,7 +204,7 @@ class Explorer:
         await self._doubt()
         return self._conclude(search)
 
-    async def _try(self, run: Run) -> Counterexample | None:
+    async def _try(self, run: Walk) -> Counterexample | None:
         """Make one run of the search; return what it proves, if it goes wrong and does so again."""
         seen = await self._perform(run, self._all, ask_rule=True)
         if seen is None or run.is_disordered:
@@ -213,8 +213,8 @@ class Explorer:
             secrets = Secrets(seen.ending.steps, self.hidden)
             self._answers = answers([secrets.outcome(outcome) for outcome in seen.ending.outcomes])
             self._note_errors(seen)
-        if run.serial and not seen.is_endless:
-            order, few = serial_order(seen.steps, len(self.calls)), len(self.calls) <= FEW
+        if is_serial(seen.run.steps) and not seen.is_endless:
+            order, few = serial_order(seen.run.steps, len(self.calls)), len(self.calls) <= FEW
             await self._judge_of(self._all).learn(order, seen, repeat=few)
             self._is_tuned = True
             if seen.broken is None:
@@ -258,12 +258,12 @@ class Explorer:
                 found = await self._find_among(seen, size)
                 if found is not None:
                     return found
-        return await self._judged(judge, Schedule.of(seen.steps, is_endless=seen.is_endless), seen)
+        return await self._judged(judge, Schedule.of(seen.run.steps, is_endless=seen.is_endless), seen)
 
     async def _find_among(self, seen: Seen, size: int) -> _Finding | None:
         """Look for so many calls that go wrong without the others, in the order of a run of all of them."""
         for calls in _entangled(seen, size, self.databases.catalogue):
-            choices = tuple(step.worker for step in seen.steps if step.worker in calls)
+            choices = tuple(step.call for step in seen.run.steps if step.call in calls)
             question = tuple(self.classes[call] for call in calls), tuple(map(calls.index, choices))
             if question in self._asked:
                 continue
@@ -271,7 +271,7 @@ class Explorer:
             part, _ = await self._follow(Schedule(choices), calls)
             if part is None:
                 continue
-            schedule = Schedule.of(part.steps, calls, is_endless=part.is_endless)
+            schedule = Schedule.of(part.run.steps, calls, is_endless=part.is_endless)
             found = await self._judged(self._judge_of(calls), schedule, part)
             if found is not None:
                 return found
@@ -297,7 +297,7 @@ class Explorer:
 
     async def _confirm(self, first: _Finding) -> Counterexample | None:
         """See whether the order goes wrong a second time, and whether a simpler one does, too."""
-        limit = len(first.seen.steps) + _LOOPING if first.seen.is_endless else STEPS
+        limit = len(first.seen.run.steps) + _LOOPING if first.seen.is_endless else STEPS
         found, departed = await self._again(first.schedule, first.calls, limit)
         if found is None or departed:
             self._problems.append(
@@ -318,7 +318,7 @@ class Explorer:
         departed = departure is not None
         if seen is None:
             return None, departed
-        again = Schedule.of(seen.steps, schedule.calls, is_endless=seen.is_endless)
+        again = Schedule.of(seen.run.steps, schedule.calls, is_endless=seen.is_endless)
         return await self._judged(self._judge_of(calls), again, seen, once_more=False), departed
 
     async def _follow(
@@ -353,18 +353,17 @@ class Explorer:
         seen, calls = found.seen, found.calls
         self.shown = list(seen.reports)
         secrets = Secrets(seen.ending.steps, self.hidden)
-        ending = secrets.ending(seen.ending)
-        anomaly = name_anomaly(ending.steps, secrets.violation(found.violation))
+        run = secrets.run(seen.ending)
+        anomaly = name_anomaly(run.steps, secrets.violation(found.violation))
         outcomes = self.referee.outcomes_of(seen.reports, calls)
         return Counterexample(
             token=found.schedule.token,
-            steps=ending.steps,
             outcomes=Outcomes([outcomes[call] for call in calls], [outcomes.reports[call] for call in calls]),
             anomaly=anomaly.name,
             explanation=anomaly.explanation,
             hint=anomaly.hint,
             calls=tuple(secrets.text(self.calls[call]) for call in calls),
-            ending=ending,
+            run=run,
             preemptions=seen.preemptions,
             marked=frozenset(anomaly.steps),
             read=anomaly.read,
@@ -397,7 +396,7 @@ class Explorer:
         self._numbers = await self._in_thread(self.databases.move_counters, advances)
         return self._numbers
 
-    def _accept(self, judge: Judge, ending: Ending) -> None:
+    def _accept(self, judge: Judge, ending: Run) -> None:
         if self.referee.rule is None:
             self._accepted.append((judge, ending))
 
@@ -406,7 +405,7 @@ class Explorer:
         for judge, ending in self._accepted:
             self._unseen |= await judge.doubts(ending, self._writers(ending))
 
-    def _writers(self, ending: Ending) -> dict[str, set[int]]:
+    def _writers(self, ending: Run) -> dict[str, set[int]]:
         """The calls that may have changed a table."""
         found: dict[str, set[int]] = {}
         for step in ending.steps:
@@ -462,7 +461,7 @@ class Explorer:
         touched = self.databases.touched(operations)
         seen = None
         try:
-            seen = await self._look(chooser, performance, touched, made, ask_rule=ask_rule)
+            seen = await self._look(performance, touched, made, among or made, ask_rule=ask_rule)
         finally:
             # what a run that was given up waited for may keep from being written what is as it was
             await self._in_thread(self.databases.restore, touched if seen or self._strange else None)
@@ -470,14 +469,14 @@ class Explorer:
         self._notes |= dict.fromkeys(self.databases.remarks)
         if self.databases.moments.learn((step.operation for step in performance.steps), self.databases.catalogue):
             raise _AgainError
-        return seen and replace(seen, ending=seen.ending.among(among or made))
+        return seen
 
     async def _look(
         self,
-        chooser: Chooser,
         performance: Performance,
         touched: Collection[str],
         calls: Collection[int],
+        among: Sequence[int],
         *,
         ask_rule: bool,
     ) -> Seen | None:
@@ -507,8 +506,7 @@ class Explorer:
                 outcome if performance.reports[number].result or number not in calls else ENDLESS
                 for number, outcome in enumerate(outcomes)
             ]
-        ending = Ending(tuple(outcomes), tables, tuple(steps))
-        return Seen(tuple(chooser.steps[: len(steps)]), performance.reports, ending, advances, broken)
+        return Seen(Run(tuple(outcomes), tables, tuple(steps)), among, performance.reports, advances, broken)
 
     async def _adopt_strange(self, performance: Performance, rows: Mapping[str, Sequence[Row]]) -> bool:
         """Leave in place what somebody else has written during a run; whether there is such."""
@@ -617,10 +615,10 @@ def _severed(performance: Performance, calls: Collection[int]) -> str:
 
 def _entangled(seen: Seen, size: int, catalogue: Catalogue) -> Iterator[tuple[int, ...]]:
     """So many of the calls that were under way at once, and touched the same data: all such choices."""
-    made = dict.fromkeys(step.worker for step in seen.steps)
+    made = dict.fromkeys(step.call for step in seen.run.steps)
     for calls in combinations(sorted(made), size):
-        steps = [step for step in seen.steps if step.worker in calls]
-        if not is_serial(steps) and overlap(((step.worker, step.operation) for step in steps), catalogue):
+        steps = [step for step in seen.run.steps if step.call in calls]
+        if not is_serial(steps) and overlap(((step.call, step.operation) for step in steps), catalogue):
             yield calls
 
 

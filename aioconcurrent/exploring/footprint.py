@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, reduce
 
-from .operation import Operation
+from .._trace import Operation
 from .statements import PURE_FUNCTIONS, SESSIONAL_FUNCTIONS, Control, Statement, read_statement
 
 NOTHING: frozenset[str] = frozenset()

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import permutations
 from typing import TYPE_CHECKING
 
+from .._trace import call_name
 from .oracle import Renumbered, Violation, likeliest
 from .schedule import Schedule, preemptions
-from .trace import ENDLESS, call_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 
+    from .._trace import Run
     from ..databases.state import Advance
     from ..engine.race import Report
     from .numbers import Numbers
     from .oracle import Oracle, Order
-    from .schedule import Step
-    from .trace import Ending
 
 _MOST_CALLS = 5  # of which all 120 serial orders are run, if an ending needs them
 _ROUND = 4  # steps at the end of an endless run, which are of those who go round
@@ -29,30 +29,34 @@ class Seen:
     """One run that has taken place.
 
     Attributes:
-        steps: Its choices, by the numbers of all calls.
-        ending: By the numbers of the calls that were made.
+        run: By the numbers of all calls.
+        calls: Those that its judge knows, by which `ending` counts them.
         advances: How far it has moved the counters of keys, as long as they are where they were found.
         broken: What the caller's rule says of it.
     """
 
-    steps: Sequence[Step]
+    run: Run
+    calls: Sequence[int]
     reports: Sequence[Report]
-    ending: Ending
     advances: Sequence[Advance] = ()
     broken: Violation | None = None
 
+    @cached_property
+    def ending(self) -> Run:
+        return self.run.among(self.calls)
+
     @property
     def is_endless(self) -> bool:
-        return ENDLESS in self.ending.outcomes
+        return self.run.is_endless
 
     @property
     def preemptions(self) -> int:
-        return preemptions(self.steps)
+        return preemptions(self.run.steps)
 
     @property
     def effort(self) -> tuple[int, int]:
         """What a simpler order has less of."""
-        return self.preemptions, len(Schedule.of(self.steps).choices)
+        return self.preemptions, len(Schedule.of(self.run.steps).choices)
 
 
 class TooManyOrdersError(Exception):
@@ -186,14 +190,14 @@ class Judge:
         results = [seen.reports[call].result for call in self.calls]
         return [result.drawn if result is not None else 0 for result in results]
 
-    async def doubts(self, ending: Ending, writers: Mapping[str, Collection[int]]) -> set[str]:
+    async def doubts(self, ending: Run, writers: Mapping[str, Collection[int]]) -> set[str]:
         """Say why an ending that is explained may be wrong all the same, once the orders that tell were run."""
         if self.oracle.doubts(ending, writers):
             for order in self.oracle.unlearnt(ending):
                 await self.learn(order, await self.serially(order))
         return self.oracle.doubts(ending, writers)
 
-    def _is_explained(self, ending: Ending) -> bool:
+    def _is_explained(self, ending: Run) -> bool:
         return self.oracle.raises_as_known(ending) if self.has_rule else self.oracle.accepts(ending)
 
     @property
@@ -215,18 +219,18 @@ class Judge:
                 await self.learn(order, seen)
         return self._names_can_be_exchanged
 
-    def _renamed(self, ending: Ending, order: Order) -> Ending:
+    def _renamed(self, ending: Run, order: Order) -> Run:
         """The same run with the calls of `order` under the names of those in the order that was learnt first."""
         assert self._first is not None
         outcomes = {name: ending.outcomes[call] for name, call in zip(self._first[0], order, strict=True)}
         return replace(ending, outcomes=tuple(outcomes[name] for name in self._numbers))
 
 
-def _never(_: Ending) -> bool:
+def _never(_: Run) -> bool:
     return False
 
 
-def _endless(ending: Ending) -> Violation:
+def _endless(ending: Run) -> Violation:
     """What is wrong with a run that would have gone on for ever; its steps end with the loop."""
     looping = tuple(dict.fromkeys(step.call for step in ending.steps[-_ROUND:]))
     who = " and ".join(call_name(call) for call in sorted(looping))

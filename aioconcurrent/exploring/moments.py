@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from .._trace import Operation
 from .footprint import NOTHING, Catalogue, Footprint, footprint
-from .operation import Operation
 
 _SERVERS = frozenset({"postgresql", "mysql"})
 _STATEMENTS = frozenset({"sql", "many", "callproc"})

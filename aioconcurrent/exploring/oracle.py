@@ -28,6 +28,7 @@ from itertools import combinations, islice, permutations
 from math import factorial
 from typing import Any, Literal
 
+from .._trace import Run, call_name
 from ..exceptions import WrappedError
 from .differences import Difference, cells, differences, path_named
 from .facts import (
@@ -54,7 +55,6 @@ from .facts import (
 from .numbers import Numbers
 from .parts import Position, Size, as_key
 from .renaming import same_but_for_keys
-from .trace import Ending, call_name
 
 __all__ = ["Key", "Oracle", "Order", "Renumbered", "Violation", "broken_rule", "likeliest"]
 
@@ -137,7 +137,7 @@ class Oracle:
         self._calls = tuple(range(calls))
         self._refusals = refusals
         self._scheme = Scheme(Start(keys, start, is_untouched), ignored, numbers)
-        self._serial: dict[Order, list[Ending]] = {(): [Ending((), {})]}
+        self._serial: dict[Order, list[Run]] = {(): [Run((), {})]}
         self._views: dict[tuple[Order, _Reading, frozenset[Spot]], _View] = {}
         self.unsteady: set[Order] = set()  # orders that did not end twice alike, however they were compared
 
@@ -145,7 +145,7 @@ class Oracle:
         """All serial orders of all calls; there are n! of them."""
         return permutations(self._calls)
 
-    def learn(self, order: Order, ending: Ending) -> None:
+    def learn(self, order: Order, ending: Run) -> None:
         """Take in how the calls of `order` end one after another.
 
         What a second ending of one order has otherwise was made by chance.  To learn an
@@ -164,7 +164,7 @@ class Oracle:
                 self._scheme = replace(self._scheme, weak={**self._scheme.weak, **weak})
         self._views.clear()
 
-    def learn_draw(self, order: Order, ending: Ending) -> None:
+    def learn_draw(self, order: Order, ending: Run) -> None:
         """Take in how an order that was learnt ends where the calls draw other random numbers."""
         known = self._serial[order][0]
         weak = _weaker(self._scheme, partial(_facts, known, order), partial(_facts, ending, order), "draws")
@@ -172,7 +172,7 @@ class Oracle:
             self._scheme = replace(self._scheme, weak=weak)
             self._views.clear()
 
-    def renumber(self, order: Order, ending: Ending, numbers: Sequence[Numbers]) -> Renumbered:
+    def renumber(self, order: Order, ending: Run, numbers: Sequence[Numbers]) -> Renumbered:
         """Take in how the one order that was learnt ends with counters moved, unless it does other things then."""
         found = self._serial[order][0]
 
@@ -190,7 +190,7 @@ class Oracle:
         self._views.clear()
         return Renumbered.OTHER_VALUES if weak else Renumbered.SAME
 
-    def needs(self, ending: Ending, is_explained: Callable[[Ending], bool] | None = None) -> Iterator[Order]:
+    def needs(self, ending: Run, is_explained: Callable[[Run], bool] | None = None) -> Iterator[Order]:
         """The serial orders that must be learnt before `ending` can be called wrong, the likeliest to explain it first.
 
         Where a call refused they are orders of the others, too.  Learn each as it
@@ -207,11 +207,11 @@ class Oracle:
                     return
                 yield order
 
-    def accepts(self, ending: Ending) -> bool:
+    def accepts(self, ending: Run) -> bool:
         """Tell whether a serial order that was learnt gives this ending."""
         return self._explanation(ending) is not None
 
-    def repeats(self, ending: Ending) -> bool:
+    def repeats(self, ending: Run) -> bool:
         """Tell whether an ending is, key for key, that of a serial order that was learnt."""
         return self._view(self._calls, _Reading.EXACT).repeats(ending)
 
@@ -219,11 +219,11 @@ class Oracle:
         """Tell whether this order was learnt."""
         return order in self._serial
 
-    def raises_as_known(self, ending: Ending) -> bool:
+    def raises_as_known(self, ending: Run) -> bool:
         """Tell whether what was raised is a refusal, or what some serial order that was learnt raises, too."""
         return not self._unusual(ending)
 
-    def conflict(self, ending: Ending, nearest: Order | None, found: tuple[Difference, ...] = ()) -> Violation | None:
+    def conflict(self, ending: Run, nearest: Order | None, found: tuple[Difference, ...] = ()) -> Violation | None:
         """Say what was raised and should not have been."""
         unusual = self._unusual(ending)
         if not unusual:
@@ -232,7 +232,7 @@ class Oracle:
         detail = f"{told}; no serial order raises {'that' if len(unusual) == 1 else 'those'}"
         return Violation("unhandled conflict", detail, nearest, found, tuple(unusual))
 
-    def _unusual(self, ending: Ending) -> dict[int, BaseException]:
+    def _unusual(self, ending: Run) -> dict[int, BaseException]:
         usual = {type(error) for known in self._serial.values() for end in known for error in _errors(end).values()}
         return {
             call: error
@@ -240,7 +240,7 @@ class Oracle:
             if type(error) not in usual and not isinstance(error, self._refusals)
         }
 
-    def judge(self, ending: Ending) -> Violation | None:
+    def judge(self, ending: Run) -> Violation | None:
         """Say what is wrong with an ending, once all that it `needs` was learnt."""
         if self.accepts(ending):
             return None
@@ -256,7 +256,7 @@ class Oracle:
         serial = tuple(self._serial[order][-1].outcomes for order in alone)
         return Violation("no serial order", detail, nearest, found, outcomes=ending.outcomes, serial=serial)
 
-    def doubts(self, ending: Ending, writers: Mapping[str, Collection[int]]) -> set[str]:
+    def doubts(self, ending: Run, writers: Mapping[str, Collection[int]]) -> set[str]:
         """Say why an ending that is accepted may be wrong all the same, a sentence each.
 
         Args:
@@ -279,7 +279,7 @@ class Oracle:
             if was_there and is_weak(leaf) and len(writers.get(str(leaf.position[1]), ())) > 1
         }
 
-    def unlearnt(self, ending: Ending) -> list[Order]:
+    def unlearnt(self, ending: Run) -> list[Order]:
         """The orders that may take a doubt away, if they are not too many."""
         explanation = self._explanation(ending)
         if explanation is None or factorial(len(explanation.calls)) > _ORDERS_COMPARED:
@@ -297,11 +297,11 @@ class Oracle:
         weak = {place: cause for place, cause in self._scheme.weak.items() if cause == "chance"}
         return replace(self._scheme, weak=weak)
 
-    def _kept(self, ending: Ending) -> Order:
+    def _kept(self, ending: Run) -> Order:
         errors = _errors(ending)
         return tuple(call for call in self._calls if not isinstance(errors.get(call), self._refusals))
 
-    def _explanation(self, ending: Ending) -> "_Explanation | None":
+    def _explanation(self, ending: Run) -> "_Explanation | None":
         compared = tuple(dict.fromkeys((self._kept(ending), self._calls)))
         for reading in (_Reading.EXACT, _Reading.WEAK, _Reading.LOOSE):
             for calls in compared:
@@ -315,7 +315,7 @@ class Oracle:
                     return _Explanation(_Reading.AFTER, calls, orders)
         return None
 
-    def _after_keys(self, calls: Order, ending: Ending) -> Iterator[frozenset[Spot]]:
+    def _after_keys(self, calls: Order, ending: Run) -> Iterator[frozenset[Spot]]:
         """Sets of spots that may hold numbers after keys, and not keys."""
         spots = self._scheme.either(self._view(calls, _Reading.WEAK).facts_of(ending))
         if len(spots) > _SPOTS_READ_BOTH_WAYS:
@@ -333,7 +333,7 @@ class Oracle:
             self._views[calls, reading, after] = view
         return view
 
-    def _nearest(self, ending: Ending) -> tuple[Order, tuple[Difference, ...]]:
+    def _nearest(self, ending: Run) -> tuple[Order, tuple[Difference, ...]]:
         view = self._view(self._kept(ending), _Reading.WEAK)
         if not view.serial:
             raise ValueError("an ending can be judged when the orders that it needs were learnt")
@@ -377,7 +377,7 @@ class _View:
 
     scheme: Scheme
     calls: Order
-    endings: Sequence[tuple[Order, Ending]]
+    endings: Sequence[tuple[Order, Run]]
     is_loose: bool
     serial: list[tuple[Order, Facts]] = field(init=False)
     _distinct: dict[Hashable, tuple[Facts, list[Order]]] = field(init=False)
@@ -389,15 +389,15 @@ class _View:
             self._distinct.setdefault(frozenset(facts.items()), (facts, []))[1].append(order)
         self._cached = {_blanked(fact) for _, facts in self.serial for fact in facts if _cache_key(fact) is not None}
 
-    def facts_of(self, ending: Ending) -> Facts:
+    def facts_of(self, ending: Run) -> Facts:
         facts = _facts(ending, self.calls, self.scheme)
         return _loosely(facts, self.scheme.moved) if self.is_loose else facts
 
-    def repeats(self, ending: Ending) -> bool:
+    def repeats(self, ending: Run) -> bool:
         """Tell whether an order ends like this, key for key."""
         return frozenset(self.facts_of(ending).items()) in self._distinct
 
-    def explaining(self, ending: Ending) -> list[Order]:
+    def explaining(self, ending: Run) -> list[Order]:
         """The orders that end like this."""
         facts = self.facts_of(ending)
         return [
@@ -421,7 +421,7 @@ class _View:
         return Counter(kept), Counter(known)
 
 
-def _facts(ending: Ending, calls: Order, scheme: Scheme) -> Facts:
+def _facts(ending: Run, calls: Order, scheme: Scheme) -> Facts:
     return scheme.facts({call: ending.outcomes[call] for call in sorted(calls)}, ending.tables)
 
 
@@ -532,7 +532,7 @@ def broken_rule(check: Callable[[Any], object], outcomes: Any) -> Violation | No
     return Violation("broken rule", f"{name} returned False")
 
 
-def _errors(ending: Ending) -> dict[int, BaseException]:
+def _errors(ending: Run) -> dict[int, BaseException]:
     """What the calls raised."""
     bare = [each.error if isinstance(each, WrappedError) else each for each in ending.outcomes]
     return {call: error for call, error in enumerate(bare) if isinstance(error, BaseException)}
@@ -549,7 +549,7 @@ def _order_named(order: Order) -> str:
     return f"{call_name(order[0])} alone" if len(order) == 1 else " before ".join(call_name(call) for call in order)
 
 
-def likeliest(calls: Order, ending: Ending) -> tuple[Order, Order]:
+def likeliest(calls: Order, ending: Run) -> tuple[Order, Order]:
     """The orders in which the calls ended, and in which they began."""
     last = {step.call: index for index, step in enumerate(ending.steps)}
     first = {step.call: index for index, step in reversed(list(enumerate(ending.steps)))}
@@ -557,7 +557,7 @@ def likeliest(calls: Order, ending: Ending) -> tuple[Order, Order]:
     return by_end, tuple(sorted(calls, key=lambda call: first.get(call, -1)))
 
 
-def _likeliest_first(calls: Order, ending: Ending) -> Iterator[Order]:
+def _likeliest_first(calls: Order, ending: Run) -> Iterator[Order]:
     """All orders of `calls`: by who ended first, by who began first, then the rest."""
     by_end, by_start = likeliest(calls, ending)
     yield from dict.fromkeys((by_end, by_start))

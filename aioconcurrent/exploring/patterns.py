@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from .._trace import call_name
 from .accesses import NEVER, Access, Computed
 from .differences import ABSENT, Difference, show
 from .equality import alike, as_number, as_time
@@ -25,7 +26,6 @@ from .stories import (
     told_values,
     told_write,
 )
-from .trace import call_name
 
 Manner = Literal[
     "",

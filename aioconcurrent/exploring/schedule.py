@@ -18,25 +18,15 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain, groupby, pairwise
 
+from .._trace import START, Operation, Step, call_name
 from ..exceptions import TokenError
-from .operation import START, Operation
-from .steps import Decision, request
-from .trace import call_name
+from .standings import Decision, request
 
 PREFIX = "aioc1"
 
 _RUN = re.compile(r"(0|[1-9]\d{0,3})(?:\*([1-9]\d{0,5}))?")
 _MARKS = re.compile(r"[A-Za-z0-9_-]*~?")
 OPEN = "~"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One choice of a run that took place."""
-
-    worker: int
-    enabled: frozenset[int]
-    operation: Operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +47,11 @@ class Schedule:
     def of(cls, steps: Sequence[Step], calls: tuple[int, ...] = (), *, is_endless: bool = False) -> "Schedule":
         """The shortest schedule that repeats these steps."""
         length = len(steps)
-        while length and steps[length - 1].worker == _unforced(steps, length - 1):
+        while length and steps[length - 1].call == _unforced(steps, length - 1):
             length -= 1
         marker = _Marker()
-        marks = [marker.mark(step.worker, step.operation) for step in steps]
-        return cls(tuple(step.worker for step in steps[:length]), "".join(marks) + OPEN * is_endless, calls)
+        marks = [marker.mark(step.call, step.operation) for step in steps]
+        return cls(tuple(step.call for step in steps[:length]), "".join(marks) + OPEN * is_endless, calls)
 
     @classmethod
     def from_token(cls, token: str) -> "Schedule":
@@ -106,23 +96,35 @@ def unforced(enabled: Collection[int], last: int | None) -> int:
 
 
 def _unforced(steps: Sequence[Step], index: int) -> int:
-    return unforced(steps[index].enabled, steps[index - 1].worker if index else None)
+    return unforced(steps[index].enabled, steps[index - 1].call if index else None)
 
 
 def preemptions(steps: Sequence[Step]) -> int:
     """Count the switches away from a call that could have gone on."""
-    return sum(before.worker != step.worker and before.worker in step.enabled for before, step in pairwise(steps))
+    return sum(before.call != step.call and before.call in step.enabled for before, step in pairwise(steps))
 
 
 def is_serial(steps: Sequence[Step]) -> bool:
     """Tell whether each call ran from its first step to its last without another's between."""
-    stretches = [worker for worker, _ in groupby(step.worker for step in steps)]
+    stretches = [call for call, _ in groupby(step.call for step in steps)]
     return len(stretches) == len(set(stretches))
 
 
 def serial_order(steps: Sequence[Step], calls: int) -> tuple[int, ...]:
     """The calls in the order in which they began; those that did nothing last."""
-    return tuple(dict.fromkeys((*(step.worker for step in steps), *range(calls))))
+    return tuple(dict.fromkeys((*(step.call for step in steps), *range(calls))))
+
+
+def before_repeating(requests: Sequence[object]) -> int:
+    """How many of these come before they only repeat themselves to their end, with the first two rounds of that."""
+    tail = len(requests) // 4
+    for period in range(1, tail // 2 + 1):
+        if all(requests[-index] == requests[-index - period] for index in range(1, tail + 1)):
+            start = len(requests) - tail - period
+            while start and requests[start - 1] == requests[start - 1 + period]:
+                start -= 1
+            return start + 2 * period
+    return len(requests)
 
 
 def shrinks(choices: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -180,7 +182,7 @@ def take(worker: int, decision: Decision, steps: list[Step]) -> Operation:
     """Note that `worker` is let go, unless only to begin; return what it asks for."""
     operation = decision.ready[worker]
     if operation != START:
-        steps.append(Step(worker, frozenset(decision.ready), operation))
+        steps.append(Step(worker, operation, enabled=frozenset(decision.ready)))
     return operation
 
 
@@ -194,13 +196,9 @@ class Serial:
     def __init__(self, order: Sequence[int], draw: int = 0) -> None:
         self._order = order
         self.draw = draw
-        self.steps: list[Step] = []
 
     def choose(self, decision: Decision) -> int | None:
-        worker = next((call for call in self._order if call in decision.ready), None)
-        if worker is not None:
-            take(worker, decision, self.steps)
-        return worker
+        return next((call for call in self._order if call in decision.ready), None)
 
 
 class Replay:

@@ -19,11 +19,11 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from .._trace import START
 from .footprint import Catalogue
-from .operation import START
-from .runs import Divergence, Rules, Run, eligible, spins
-from .steps import Standing
+from .standings import Standing
 from .unfolding import Event, State, Unfolding
+from .walk import Divergence, Rules, Walk, eligible, spins
 
 FEW = 3  # calls whose serial orders are all run first
 
@@ -112,7 +112,7 @@ class Search:
         self._max_preemptions = max_preemptions
         self._plans = self._walk()
         self._unfolding: Unfolding | None = None
-        self._run: Run | None = None
+        self._run: Walk | None = None
         self._ended: set[State] = set()  # final states that a run has come to
         self._cut: set[State] = set()
         self._private: set[tuple[int, int]] = set()  # calls and effects
@@ -129,7 +129,7 @@ class Search:
         """Every order that can matter has been run."""
         return self._finished and not self.omissions
 
-    def next_run(self) -> Run | None:
+    def next_run(self) -> Walk | None:
         """Plan the next run; None when there is nothing left to do."""
         self._close()
         plan = next(self._plans, None)
@@ -137,7 +137,7 @@ class Search:
             self._finished = True
             return None
         self.runs += 1
-        self._run = Run(self.runs, self.preemptions, plan, self._rules, self._unfolding)
+        self._run = Walk(self.runs, self.preemptions, plan, self._rules, self._unfolding)
         return self._run
 
     def _close(self) -> None:

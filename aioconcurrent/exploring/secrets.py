@@ -11,12 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 from .._text import text_of
+from .._trace import Run, Step
 from ..exceptions import WrappedError
 from ..report.values import shown
 from .accesses import accesses
 from .differences import Difference
 from .oracle import Violation
-from .trace import Ending, TracedStep
 
 _COLUMNS = re.compile(
     r"passw|pwd|secret|token|session_data|session_key|api_?key|(?:private|access|signing)_?key|credential|signature|otp",
@@ -39,7 +39,7 @@ class Secrets:
         hidden: Texts that are secret wherever they stand.
     """
 
-    def __init__(self, steps: Sequence[TracedStep], hidden: Collection[str] = ()) -> None:
+    def __init__(self, steps: Sequence[Step], hidden: Collection[str] = ()) -> None:
         self._stars: dict[object, str] = {}
         for secret in (*_in_columns(steps), *sorted(hidden)):
             self._stars.setdefault(secret, f"****{len(self._stars) + 1}")
@@ -64,11 +64,11 @@ class Secrets:
             return {name: self.value(inner) for name, inner in value.items()}
         return self._stars.get(value, value) if isinstance(value, bytes) else value
 
-    def steps(self, steps: Sequence[TracedStep]) -> tuple[TracedStep, ...]:
+    def steps(self, steps: Sequence[Step]) -> tuple[Step, ...]:
         """The steps of the run, to be shown."""
         return tuple(map(self._step, steps))
 
-    def _step(self, step: TracedStep) -> TracedStep:
+    def _step(self, step: Step) -> Step:
         parameters = step.operation.parameters
         operation = replace(
             step.operation,
@@ -83,10 +83,10 @@ class Secrets:
             error=step.error and self.text(step.error),
         )
 
-    def ending(self, ending: Ending) -> Ending:
-        """How the run ended, to be shown."""
-        tables = {table: [dict(self.value(row)) for row in rows] for table, rows in ending.tables.items()}
-        return Ending(tuple(map(self.outcome, ending.outcomes)), tables, self.steps(ending.steps))
+    def run(self, run: Run) -> Run:
+        """The run, to be shown."""
+        tables = {table: [dict(self.value(row)) for row in rows] for table, rows in run.tables.items()}
+        return Run(tuple(map(self.outcome, run.outcomes)), tables, self.steps(run.steps))
 
     def outcome(self, outcome: Any) -> Any:
         """What a call came to; something with another `repr` stands for what would show a secret."""
@@ -131,7 +131,7 @@ class _Told:
         return self._text
 
 
-def _in_columns(steps: Sequence[TracedStep]) -> Iterator[object]:
+def _in_columns(steps: Sequence[Step]) -> Iterator[object]:
     """The values of columns whose names say that they are secret."""
     for access in accesses(steps):
         for row in (*access.rows, *access.written):

@@ -23,11 +23,11 @@ from .controller import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
 
+    from .._trace import Step
     from ..databases.explored import ExploredDatabases
     from ..engine.launch import Launcher
     from ..engine.race import Attendance, Report
     from .controller import Chooser
-    from .trace import TracedStep
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Performance:
         unseen: What could not be seen of the run, a sentence each; with any, "no race" is not exhaustive.
     """
 
-    prelude: Sequence[TracedStep]
-    steps: Sequence[TracedStep]
+    prelude: Sequence[Step]
+    steps: Sequence[Step]
     reports: Sequence[Report]
     problem: str = ""
     is_endless: bool = False

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from .._trace import call_name
 from .accesses import Access, Computed, asks_whether
 from .differences import ABSENT, contrasted, show
 from .equality import alike, as_time, readable
-from .trace import call_name
 
 _COLUMNS_TOLD = 3
 _AGGREGATES = ("COUNT(", "MAX(", "MIN(", "SUM(", "AVG(")

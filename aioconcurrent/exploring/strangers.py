@@ -14,9 +14,9 @@ from .accesses import accesses
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from .._trace import Step
     from .accesses import Access
     from .facts import Key
-    from .trace import TracedStep
 
     Row = Mapping[str, Any]
 
@@ -25,8 +25,8 @@ def foreign_rows(
     rows: Mapping[str, Sequence[Row]],
     start: Mapping[str, Sequence[Row]],
     keys: Mapping[str, Key],
-    steps: Sequence[TracedStep],
-    touched: Callable[[TracedStep], Collection[str]],
+    steps: Sequence[Step],
+    touched: Callable[[Step], Collection[str]],
 ) -> dict[str, list[Row]]:
     """Find them, by table.
 
@@ -65,8 +65,8 @@ def _are_understood(
     table: str,
     columns: Sequence[str],
     made: Sequence[Access],
-    steps: Sequence[TracedStep],
-    touched: Callable[[TracedStep], Collection[str]],
+    steps: Sequence[Step],
+    touched: Callable[[Step], Collection[str]],
 ) -> bool:
     """Whether it is known of each statement that may have written to the table what it wrote.
 

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .dependence import Effect, dependent
-from .steps import Standing, request
+from .standings import Standing, request
 
 State = tuple[int, ...]  # the number of the last event that moved each call
 _Way = tuple[int, frozenset[int]]  # the number of an effect, and whom the step moved

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..exploring.trace import TracedStep, call_name
+from .._trace import Step, call_name
 from .excerpt import CodeLine, excerpt, place
 from .formatting import Bit, formatted
 from .lanes import LaneRow
@@ -50,9 +50,9 @@ class Detail:
     left_out: int = 0
 
     @property
-    def step(self) -> TracedStep:
+    def step(self) -> Step:
         """The step itself."""
-        return self.story.ending.steps[self.index]
+        return self.story.run.steps[self.index]
 
     @property
     def number(self) -> int:
@@ -131,7 +131,7 @@ class Detail:
             yield Edge("Set free", index + 1, self._told(index))
 
     def _told(self, index: int) -> str:
-        step = self.story.ending.steps[index]
+        step = self.story.run.steps[index]
         verb = operation_text(step.operation).split(" ", 1)[0]
         return f"{call_name(step.call)}'s {verb}"
 
@@ -146,8 +146,8 @@ class Detail:
             yield "transaction", f"open{level}" if operation.in_transaction else "none, it commits by itself"
         if operation.connection:
             yield "connection", f"number {operation.connection + 1} of the call"
-        if self.index < len(self.story.times):
-            started, ended = self.story.times[self.index]
+        if self.story.run.is_timed:
+            started, ended = self.step.started, self.step.ended
             took = "was still running at the end" if ended is None else f"took {milliseconds(ended - started)}"
             yield "time", f"at {milliseconds(started - self.story.begin)}, {took}"
 
@@ -165,11 +165,11 @@ def details(story: Story, rows: Sequence[LaneRow]) -> list[Detail]:
         if row.kind not in ("step", "repeated"):
             continue
         index = row.steps.start
-        source = story.ending.steps[index].source or ""
+        source = story.run.steps[index].source or ""
         if source not in excerpts:
             excerpts[source] = excerpt(source)
         told = row.steps[:_ALIKE_SHOWN] if row.kind == "repeated" else range(0)
-        alike = [Alike(each + 1, operation_text(story.ending.steps[each].operation)) for each in told]
+        alike = [Alike(each + 1, operation_text(story.run.steps[each].operation)) for each in told]
         left_out = len(row.steps) - len(alike) if alike else 0
         made.append(Detail(story, index, excerpts[source], alike, left_out))
     return made

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from sqlglot import Dialect, TokenType
 from sqlglot.errors import SqlglotError
 
-from ..exploring.operation import Operation
+from .._trace import Operation
 from ..exploring.statements import DIALECTS
 from .sql import STAND_IN, literal, with_stand_ins
 

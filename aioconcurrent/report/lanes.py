@@ -10,10 +10,10 @@ from textwrap import wrap
 from typing import Any, Literal, NamedTuple
 
 from .._text import text_of
+from .._trace import Endless, Run, Step, call_name
 from ..databases.sources import lines_of
 from ..exceptions import WrappedError
 from ..exploring.accesses import Computed, accesses, asks_whether
-from ..exploring.trace import Ending, Endless, TracedStep, call_name
 from .sql import keep, literal, operation_text
 from .values import printable, shown
 
@@ -80,17 +80,17 @@ _NARROWEST_LANE = 32
 _LONGEST_OUTCOME = 200
 
 
-def lanes(ending: Ending, calls: Sequence[str], marked: Collection[int] = ()) -> Lanes:
+def lanes(run: Run, calls: Sequence[str], marked: Collection[int] = ()) -> Lanes:
     """Draw a run.
 
     Args:
-        ending: Of the run.
+        run: What the calls did.
         calls: The text of each call, as "withdraw(account_id=1, amount=80)".
         marked: The indexes of the steps that matter most.
     """
     rows: list[LaneRow] = []
     sources: dict[int, str | None] = {}
-    for row in Drawing(ending, marked).rows():
+    for row in Drawing(run, marked).rows():
         fresh = row.source and sources.get(row.call) != row.source
         rows.append(row if fresh else replace(row, source=""))
         if row.source:
@@ -102,11 +102,11 @@ def lanes(ending: Ending, calls: Sequence[str], marked: Collection[int] = ()) ->
 class Drawing:
     """One walk over the steps of a run."""
 
-    def __init__(self, ending: Ending, marked: Collection[int]) -> None:
-        self._ending = ending
-        self._steps = ending.steps
+    def __init__(self, run: Run, marked: Collection[int]) -> None:
+        self._run = run
+        self._steps = run.steps
         self._marked = marked
-        self._telling = _telling_columns(ending.steps)
+        self._telling = _telling_columns(run.steps)
         self._resumed: dict[int, list[int]] = {}
         for index, step in enumerate(self._steps):
             if step.resumed_after is not None:
@@ -125,7 +125,7 @@ class Drawing:
             index += length * times
             if times > 1:
                 yield self._repeated(index, length, times - 1)
-        for call, outcome in enumerate(self._ending.outcomes):
+        for call, outcome in enumerate(self._run.outcomes):
             if call not in self._last:
                 yield ended(call, outcome)
 
@@ -142,7 +142,7 @@ class Drawing:
     def _end(self, step: int, now: int) -> Iterator[LaneRow]:
         call = self._steps[step].call
         if self._last[call] == now:
-            yield ended(call, self._ending.outcomes[call])
+            yield ended(call, self._run.outcomes[call])
 
     def _row(self, index: int) -> LaneRow:
         step = self._steps[index]
@@ -183,13 +183,13 @@ class Drawing:
             return None
         return step.call, step.operation.kind, step.operation.text, step.source
 
-    def action(self, step: TracedStep) -> str:
+    def action(self, step: Step) -> str:
         """What a step did, in a line."""
         if step.operation.kind == "cache" and step.rows and step.operation.text in _STORING:
             return _stored(step)
         return operation_text(step.operation, self._telling)
 
-    def results(self, step: TracedStep) -> Iterator[str]:
+    def results(self, step: Step) -> Iterator[str]:
         """What came of a step, a line each."""
         if step.error is not None:
             yield f"raises {step.error}"
@@ -200,7 +200,7 @@ class Drawing:
         elif step.rowcount is not None and step.rowcount >= 0 and _counts_rows(step):
             yield f"-> {_rows(step.rowcount)}"
 
-    def _result_rows(self, step: TracedStep) -> Iterator[str]:
+    def _result_rows(self, step: Step) -> Iterator[str]:
         if step.columns == ("a",) and asks_whether(step.operation.text):
             yield "-> a row" if step.rows else "-> no row"
             return
@@ -218,7 +218,7 @@ _STORING = ("set", "set_many", "add")
 _ANSWERING = ("add", "touch", "delete")
 
 
-def _stored(step: TracedStep) -> str:
+def _stored(step: Step) -> str:
     """A cache operation with the values that it stores."""
     keys, values = step.operation.parameters or (), step.rows[0]
     if step.operation.text == "set_many":
@@ -227,7 +227,7 @@ def _stored(step: TracedStep) -> str:
     return f"cache.{step.operation.text}({', '.join(map(repr, (*keys, *values)))})"
 
 
-def _found(step: TracedStep) -> Iterator[str]:
+def _found(step: Step) -> Iterator[str]:
     """What came of a cache operation."""
     if step.operation.text in _ANSWERING:
         if step.rowcount is not None:
@@ -238,7 +238,7 @@ def _found(step: TracedStep) -> Iterator[str]:
         yield f"-> {', '.join(map(repr, step.rows[0]))}"
 
 
-def _counts_rows(step: TracedStep) -> bool:
+def _counts_rows(step: Step) -> bool:
     return step.operation.text.lstrip("( ").upper().startswith(("UPDATE", "DELETE", "INSERT", "WITH"))
 
 
@@ -261,7 +261,7 @@ def ended(call: int, outcome: Any) -> LaneRow:
     return LaneRow(call, "ended", None, _cut(text, _LONGEST_OUTCOME), raised_at=lines_of_code)
 
 
-def _telling_columns(steps: Sequence[TracedStep]) -> frozenset[str]:
+def _telling_columns(steps: Sequence[Step]) -> frozenset[str]:
     """The columns to show where there are many: by which rows were found, and those that some write changed."""
     seen: dict[tuple[str, str], set[object]] = {}
     telling: set[str] = set()

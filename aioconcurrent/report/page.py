@@ -23,8 +23,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from rich.text import Text
 
+from .._trace import call_name
 from ..exceptions import WrappedError
-from ..exploring.trace import call_name
 from .details import Detail, details
 from .formatting import Bit, highlighted
 from .lanes import LaneRow, lanes
@@ -145,7 +145,7 @@ def _hash(text: str) -> str:
 
 
 def _context(story: Story) -> dict[str, Any]:
-    picture = lanes(story.ending, story.calls, story.marked)
+    picture = lanes(story.run, story.calls, story.marked)
     found = details(story, picture.rows)
     return {
         "story": story,
@@ -153,25 +153,25 @@ def _context(story: Story) -> dict[str, Any]:
         "heads": [(call, call_name(call), text) for call, text in enumerate(story.calls)],
         "rows": _rows(story, picture.rows, found),
         "details": found,
-        "steps": len(story.ending.steps),
+        "steps": len(story.run.steps),
         "calls": [_call(story, call) for call in range(len(story.calls))],
-        "tables": [_table(name, rows) for name, rows in sorted(story.ending.tables.items())],
-        "timeline": Timeline(story) if story.times else None,
+        "tables": [_table(name, rows) for name, rows in sorted(story.run.tables.items())],
+        "timeline": Timeline(story) if story.run.is_timed else None,
     }
 
 
 def _rows(story: Story, rows: tuple[LaneRow, ...], found: list[Detail]) -> list[_Row]:
-    vendor = next((step.operation.vendor for step in story.ending.steps if step.operation.vendor), "")
+    vendor = next((step.operation.vendor for step in story.run.steps if step.operation.vendor), "")
     targets = {detail.index: f"step-{detail.number}" for detail in found}
     rails = cache(_rail)
     made = []
-    for row, after in zip(rows, states(rows, story.ending.steps), strict=True):
+    for row, after in zip(rows, states(rows, story.run.steps), strict=True):
         target = f"call-{row.call}" if row.kind == "ended" else targets.get(row.steps.start, f"call-{row.call}")
-        is_sql = row.kind == "step" and story.ending.steps[row.steps.start].operation.kind in ("sql", "many")
+        is_sql = row.kind == "step" and story.run.steps[row.steps.start].operation.kind in ("sql", "many")
         bits = highlighted(row.action, vendor) if is_sql else [Bit(row.action, "keyword" if row.kind == "step" else "")]
         time = ""
-        if row.kind == "step" and story.times:
-            time = f"{(story.times[row.steps.start][0] - story.begin) * 1000:.1f} ms"
+        if row.kind == "step" and story.run.is_timed:
+            time = f"{(story.run.steps[row.steps.start].started - story.begin) * 1000:.1f} ms"
         where, code = _split(row.source)
         lines = SafeString("".join(map(rails, after)))
         made.append(_Row(row, call_name(row.call), _label(row, story), target, where, code, bits, lines, time))
@@ -197,7 +197,7 @@ def _split(source: str) -> tuple[str, str]:
 
 
 def _label(row: LaneRow, story: Story) -> str:
-    total = len(story.ending.steps)
+    total = len(story.run.steps)
     match row.kind:
         case "step":
             return f"Step {row.number} of {total}"
@@ -211,9 +211,9 @@ def _label(row: LaneRow, story: Story) -> str:
 def _call(story: Story, call: int) -> _Call:
     name, text = call_name(call), story.calls[call]
     output = _plain(story.outputs[call]) if call < len(story.outputs) else ""
-    if call >= len(story.ending.outcomes):  # there is a verdict on many runs, and none of them to show
+    if call >= len(story.run.outcomes):  # there is a verdict on many runs, and none of them to show
         return _Call(call, name, text, "", False, "", output)
-    outcome = story.ending.outcomes[call]
+    outcome = story.run.outcomes[call]
     error = outcome.error if isinstance(outcome, WrappedError) else outcome
     if not isinstance(error, BaseException):
         return _Call(call, name, text, f"returns {shown(outcome)}", False, "", output)
@@ -239,12 +239,12 @@ def _lanes_of_style(story: Story) -> list[tuple[int, int]]:
 
 def _sizes(story: Story) -> dict[str, object]:
     count = max(len(story.calls), 1)
-    gutter = 5 if story.times else 3.5
+    gutter = 5 if story.run.is_timed else 3.5
     rail = min(1.7, max(0.7, _RAILS / count))
     return {
         "count": count,
         "gutter": gutter,
-        "narrow_gutter": 4.5 if story.times else 2.5,
+        "narrow_gutter": 4.5 if story.run.is_timed else 2.5,
         "rail": f"{rail:.2f}",
         "rails_from": f"{gutter + rail * count + 18:.1f}",
         "lanes_from": f"{gutter + _NARROWEST_LANE * count:.1f}",

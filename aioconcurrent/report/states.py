@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from ..exploring.trace import TracedStep
+from .._trace import Step
 from .lanes import LaneRow
 
 __all__ = ["State", "states"]
@@ -19,7 +19,7 @@ class State(NamedTuple):
     waits_for: tuple[int, ...] = ()
 
 
-def states(rows: Sequence[LaneRow], steps: Sequence[TracedStep]) -> Iterator[list[State]]:
+def states(rows: Sequence[LaneRow], steps: Sequence[Step]) -> Iterator[list[State]]:
     """For each row, the calls that have begun and not ended in an earlier one."""
     now: dict[int, State] = {}
     for row in rows:
@@ -32,7 +32,7 @@ def states(rows: Sequence[LaneRow], steps: Sequence[TracedStep]) -> Iterator[lis
             del now[row.call]
 
 
-def _after(row: LaneRow, step: TracedStep) -> State:
+def _after(row: LaneRow, step: Step) -> State:
     failed_at_once = step.error is not None and step.resumed_after is None
     if row.kind == "step" and step.waited_for and not failed_at_once:
         return State(row.call, "waiting", tuple(sorted(step.waited_for)))

@@ -9,14 +9,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from .._hidden import hidden_texts
+from .._trace import Run, Step, call_name
 from ..exploring.secrets import Secrets
-from ..exploring.trace import Ending, TracedStep, call_name
 
 if TYPE_CHECKING:
     from ..exploring.exploration import Exploration
-
-Recorded = tuple[TracedStep, float, float | None]
-"""A step of a plain race, when it began and when it ended, in seconds of one clock; None: it was still running."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +23,7 @@ class Story:
     Attributes:
         title: What was run, for people; the name of the test where there is one.
         calls: The text of each call, as "withdraw(account_id=1, amount=80)".
-        ending: Of the run.
+        run: What they did.
         verdict: "race", "no race" or "inconclusive"; empty where nothing was judged.
         reason: What the verdict rests on.
         notes: What else the user should know.
@@ -37,12 +34,11 @@ class Story:
         token: Of the schedule.
         test_id: As pytest has it, "tests/test_bank.py::test_withdraw".
         outputs: What each call printed.
-        times: When each step began and ended, in seconds of one clock, if that was recorded.
     """
 
     title: str
     calls: Sequence[str]
-    ending: Ending
+    run: Run
     verdict: str = ""
     reason: str = ""
     notes: Sequence[str] = ()
@@ -53,7 +49,6 @@ class Story:
     token: str = ""
     test_id: str = ""
     outputs: Sequence[str] = ()
-    times: Sequence[tuple[float, float | None]] = ()
 
     @classmethod
     def of_exploration(cls, exploration: Exploration, title: str, test_id: str = "") -> Story:
@@ -62,7 +57,7 @@ class Story:
             title=title,
             test_id=test_id,
             calls=exploration.calls,
-            ending=Ending((), {}),
+            run=Run(),
             verdict=exploration.verdict,
             reason=exploration.reason,
             notes=exploration.notes,
@@ -73,7 +68,7 @@ class Story:
         return replace(
             judged,
             calls=found.calls,
-            ending=found.ending,
+            run=found.run,
             marked=found.marked,
             anomaly=found.anomaly,
             explanation=found.explanation,
@@ -86,28 +81,18 @@ class Story:
 
     @classmethod
     def of_race(
-        cls, title: str, calls: Sequence[str], outcomes: Iterable[Any], recorded: Iterable[Recorded], **more: Any
+        cls, title: str, calls: Sequence[str], outcomes: Iterable[Any], steps: Sequence[Step], **more: Any
     ) -> Story:
-        """Tell a plain race from the steps that its calls recorded, given in any order.
+        """Tell a plain race from the steps that its calls recorded, as `interleaved` has them.
 
         Args:
             title: What was run.
             calls: The text of each call.
             outcomes: What each call returned or raised.
-            recorded: Each step with its beginning and its end; `resumed_after` counts in the order given here.
             **more: Other attributes.
         """
-        given = list(recorded)
-        order = sorted(range(len(given)), key=lambda index: given[index][1])
-        place = {index: number for number, index in enumerate(order)}
-        steps = []
-        for index in order:
-            step = given[index][0]
-            after = step.resumed_after
-            steps.append(step if after is None else replace(step, resumed_after=place[after]))
-        times = tuple(given[index][1:] for index in order)
-        ending = Secrets(steps, hidden_texts()).ending(Ending(tuple(outcomes), {}, tuple(steps)))
-        return cls(title=title, calls=calls, ending=ending, times=times, **more)
+        run = Secrets(steps, hidden_texts()).run(Run(tuple(outcomes), {}, tuple(steps)))
+        return cls(title=title, calls=calls, run=run, **more)
 
     @property
     def replay_lines(self) -> tuple[str, ...]:
@@ -127,7 +112,7 @@ class Story:
     def set_free(self) -> dict[int, list[int]]:
         """For each step that ended waits, the indexes of the steps that went on."""
         found: dict[int, list[int]] = {}
-        for index, step in enumerate(self.ending.steps):
+        for index, step in enumerate(self.run.steps):
             if step.resumed_after is not None:
                 found.setdefault(step.resumed_after, []).append(index)
         return found
@@ -135,4 +120,4 @@ class Story:
     @cached_property
     def begin(self) -> float:
         """When the first step began."""
-        return min((started for started, _ in self.times), default=0.0)
+        return min((step.started for step in self.run.steps), default=0.0)

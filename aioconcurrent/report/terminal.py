@@ -49,9 +49,9 @@ class StoryView:
         story = self._story
         for text in self._head():
             yield from _wrapped(text, console, options)
-        if story.ending.steps:
+        if story.run.steps:
             yield Text()
-            yield LanesView(lanes(story.ending, story.calls, story.marked))
+            yield LanesView(lanes(story.run, story.calls, story.marked))
         for text in (*self._texts(), *self._outputs()):
             yield Text()
             yield from _wrapped(text, console, options)

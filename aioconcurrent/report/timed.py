@@ -7,14 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .._hidden import hidden_texts
+from .._trace import Run, call_name, interleaved
 from ..exploring.secrets import Secrets
-from ..exploring.trace import Ending, TracedStep, call_name
 from .lanes import Drawing, LaneRow, Lanes, as_text, ended
 
 if TYPE_CHECKING:
     from .._outcomes import CallReport
-    from .._recorded import RecordedStep
-    from .story import Recorded
 
 _WORTH_TELLING = 0.001  # seconds that a step takes
 _NOTHING = "Nothing was recorded. Make the race with options(record=True)."
@@ -30,12 +28,9 @@ def timed_lanes(outcomes: Sequence[Any], reports: Sequence[CallReport], width: i
     """
     if not any(report.steps for report in reports):
         return _NOTHING
-    recorded = traced(reports)
-    steps = tuple(step for step, _, _ in recorded)
-    ending = Secrets(steps, hidden_texts()).ending(Ending(tuple(outcomes), {}, steps))
-    recorded = [(step, *each[1:]) for step, each in zip(ending.steps, recorded, strict=True)]
-    outcomes, drawing = ending.outcomes, Drawing(ending, ())
-    events = sorted(_events(drawing, recorded, outcomes, reports), key=lambda event: event[0])
+    steps = interleaved(report.steps for report in reports)
+    run = Secrets(steps, hidden_texts()).run(Run(tuple(outcomes), {}, steps))
+    events = sorted(_events(run, reports), key=lambda event: event[0])
     begin = min(event[0] for event in events)
     rows = _without_repetition(replace(row, when=f"{(time - begin) * 1000:.2f}") for time, row in events)
     heads = tuple(f"{call_name(number)}: {_text(report)}" for number, report in enumerate(reports))
@@ -47,72 +42,26 @@ def timed_lanes(outcomes: Sequence[Any], reports: Sequence[CallReport], width: i
     return as_text(Lanes(heads, tuple(rows)), width) + notes
 
 
-def traced(reports: Sequence[CallReport]) -> list[Recorded]:
-    """The recorded steps of all calls in the order of their beginnings, each with its beginning and its end."""
-    made = sorted(
-        ((number, step) for number, report in enumerate(reports) for step in report.steps),
-        key=lambda each: each[1].started,
-    )
-    return [(_traced(index, made), step.started, step.ended) for index, (_, step) in enumerate(made)]
-
-
-def _traced(index: int, made: Sequence[tuple[int, RecordedStep]]) -> TracedStep:
-    call, step = made[index]
-    return TracedStep(
-        call,
-        step.operation,
-        step.source,
-        step.rowcount,
-        step.columns,
-        step.rows,
-        step.error,
-        step.waited_for,
-        _set_free_by(index, made),
-    )
-
-
-def _set_free_by(index: int, made: Sequence[tuple[int, RecordedStep]]) -> int | None:
-    """The last step with which a call that was waited for may have given up its locks, as far as times tell."""
-    _, waiter = made[index]
-    if waiter.ended is None:
-        return None
-    found = [
-        (_ends_transaction(step), number)
-        for number, (call, step) in enumerate(made)
-        if call in waiter.waited_for
-        and step.operation.database == waiter.operation.database
-        and (_ends_transaction(step) or not step.operation.in_transaction)
-        and step.started < waiter.ended
-        and (step.ended or step.started) > waiter.started
-    ]
-    return max(found)[1] if found else None
-
-
-def _ends_transaction(step: RecordedStep) -> bool:
-    return step.operation.kind in ("commit", "rollback", "close")
-
-
-def _events(
-    drawing: Drawing, recorded: Sequence[Recorded], outcomes: Sequence[Any], reports: Sequence[CallReport]
-) -> Iterator[Event]:
-    waits = {(number, step.started): step.waited for number, report in enumerate(reports) for step in report.steps}
-    for step, began, end in recorded:
-        waited, results = waits[step.call, began], tuple(drawing.results(step))
-        action, source = drawing.action(step), step.source or ""
+def _events(run: Run, reports: Sequence[CallReport]) -> Iterator[Event]:
+    drawing = Drawing(run, ())
+    for step in run.steps:
+        results, action, source = tuple(drawing.results(step)), drawing.action(step), step.source or ""
         whose = f" for {' and '.join(map(call_name, sorted(step.waited_for)))}" if step.waited_for else ""
-        if waited and end is not None:
-            yield began, LaneRow(step.call, "step", None, action, (f"waits{whose or ' for a lock'}",), source)
-            told = f"(waited {_milliseconds(waited)}{whose})"
-            yield end, LaneRow(step.call, "resumed", None, told, results)
-        elif end is None:
-            waits_on = f"had waited {_milliseconds(waited)}{whose} and " if waited else ""
+        if step.waited and step.ended is not None:
+            waits = (f"waits{whose or ' for a lock'}",)
+            yield step.started, LaneRow(step.call, "step", None, action, waits, source)
+            told = f"(waited {_milliseconds(step.waited)}{whose})"
+            yield step.ended, LaneRow(step.call, "resumed", None, told, results)
+        elif step.ended is None:
+            waits_on = f"had waited {_milliseconds(step.waited)}{whose} and " if step.waited else ""
             told = f"{waits_on}was still under way when the call ended"
-            yield began, LaneRow(step.call, "step", None, action, (told,), source)
+            yield step.started, LaneRow(step.call, "step", None, action, (told,), source)
         else:
-            took = (f"took {_milliseconds(end - began)}",) if end - began >= _WORTH_TELLING else ()
-            yield began, LaneRow(step.call, "step", None, action, (*results, *took), source)
-    last = max((end or began for _, began, end in recorded), default=0.0)
-    for number, (outcome, report) in enumerate(zip(outcomes, reports, strict=True)):
+            seconds = step.ended - step.started
+            took = (f"took {_milliseconds(seconds)}",) if seconds >= _WORTH_TELLING else ()
+            yield step.started, LaneRow(step.call, "step", None, action, (*results, *took), source)
+    last = max((step.ended or step.started for step in run.steps), default=0.0)
+    for number, (outcome, report) in enumerate(zip(run.outcomes, reports, strict=True)):
         yield last if report.finished is None else report.finished, ended(number, outcome)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..exploring.trace import call_name
+from .._trace import call_name
 from .details import milliseconds
 from .sql import operation_text
 from .story import Story
@@ -74,21 +74,20 @@ class Timeline:
 
     @cached_property
     def _span(self) -> float:
-        ends = [started if ended is None else ended for started, ended in self.story.times]
+        ends = [step.started if step.ended is None else step.ended for step in self.story.run.steps]
         return max(max(ends, default=0.0) - self.story.begin, 1e-6)
 
     @property
     def bars(self) -> Iterator[Bar]:
         """The steps, those that others were waiting for last, so that they lie on top."""
-        steps = self.story.ending.steps
-        for index, (step, (started, ended)) in enumerate(zip(steps, self.story.times, strict=False)):
-            end = self.story.begin + self._span if ended is None else ended
+        for index, step in enumerate(self.story.run.steps):
+            end = self.story.begin + self._span if step.ended is None else step.ended
             kind = "failed" if step.error else "waiting" if step.waited_for else "marked" if self._marks(index) else ""
-            width = (end - started) / self._span * (100 - _MARGIN)
+            width = (end - step.started) / self._span * (100 - _MARGIN)
             title = f"{index + 1} {call_name(step.call)}: {operation_text(step.operation)}"[:_LONGEST_TITLE]
-            took = "still running" if ended is None else milliseconds(end - started)
+            took = "still running" if step.ended is None else milliseconds(end - step.started)
             title = f"{title} ({took})"
-            yield Bar(index, step.call, self._left(started), f"{width:.3f}%", _top(step.call), kind, title)
+            yield Bar(index, step.call, self._left(step.started), f"{width:.3f}%", _top(step.call), kind, title)
 
     def _marks(self, index: int) -> bool:
         return index in self.story.marked
@@ -98,9 +97,9 @@ class Timeline:
         """Who set whom free, and when."""
         for setter, waiters in self.story.set_free.items():
             for waiter in waiters:
-                ended = self.story.times[waiter][1]
+                ended = self.story.run.steps[waiter].ended
                 if ended is not None:
-                    tops = sorted(_top(self.story.ending.steps[each].call) + _BAR // 2 for each in (setter, waiter))
+                    tops = sorted(_top(self.story.run.steps[each].call) + _BAR // 2 for each in (setter, waiter))
                     yield Link(self._left(ended), *tops)
 
     @property

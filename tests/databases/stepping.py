@@ -13,15 +13,14 @@ from aioconcurrent import _calls, _pickling
 from aioconcurrent._options import current_options
 from aioconcurrent._project import uses_django
 from aioconcurrent._race import capture, launching, pack
+from aioconcurrent._trace import Step
 from aioconcurrent.databases import handoff, memory
 from aioconcurrent.databases.explored import ExploredDatabases
 from aioconcurrent.engine.race import Report
 from aioconcurrent.engine.surroundings import Surroundings
 from aioconcurrent.engine.world import Context
 from aioconcurrent.exploring.controller import Controller
-from aioconcurrent.exploring.schedule import Step
-from aioconcurrent.exploring.steps import Decision
-from aioconcurrent.exploring.trace import TracedStep
+from aioconcurrent.exploring.standings import Decision
 
 LIMIT = 10.0  # seconds
 
@@ -31,7 +30,7 @@ class Stepped:
     """What came of it: the values or exceptions of the calls, the steps, and what was said of caches."""
 
     outcomes: list[Any]
-    steps: list[TracedStep]
+    steps: list[Step]
     unshared: set[str]
 
     def texts(self, call: int | None = None) -> list[str]:
@@ -39,7 +38,7 @@ class Stepped:
         return [_text(step) for step in self.steps if call in (None, step.call)]
 
 
-def _text(step: TracedStep) -> str:
+def _text(step: Step) -> str:
     operation = step.operation
     if operation.kind in ("sql", "many"):
         return operation.text.split()[0]
@@ -51,7 +50,6 @@ class _InOrder:
 
     def __init__(self, order: Iterable[int]) -> None:
         self._order = list(order)
-        self.steps: list[Step] = []
 
     def choose(self, decision: Decision) -> int | None:
         for call, operation in decision.ready.items():

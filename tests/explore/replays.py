@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from aioconcurrent.exploring.steps import request
+from aioconcurrent.exploring.standings import request
 from aioconcurrent.sync import explore, replay
 
 if __name__ == "__main__":  # a script has no pytest to set Django up

@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
+from aioconcurrent._trace import Step
 from aioconcurrent.exploring.accesses import accesses
 from aioconcurrent.exploring.anomalies import Anomaly, name_anomaly
 from aioconcurrent.exploring.differences import ABSENT, Difference
 from aioconcurrent.exploring.oracle import Violation
-from aioconcurrent.exploring.trace import TracedStep
 from tests.explore.traces import Tracer, cached, waited
 
 BALANCE = Difference("row", 20, -60, "account", "id=1", name="balance", unique=True)
 
 
-def named(steps: list[TracedStep], *differences: Difference, kind: Any = "no serial order", **more: Any) -> Anomaly:
+def named(steps: list[Step], *differences: Difference, kind: Any = "no serial order", **more: Any) -> Anomaly:
     return name_anomaly(steps, Violation(kind, more.pop("detail", "it is so"), (0, 1), differences, **more))
 
 
@@ -222,7 +222,7 @@ def test_a_row_put_into_the_cache_after_it_changed_is_a_stale_cache() -> None:
     assert named([*steps, cached(1, "set", "account-1", 100)]).name == "stale cache"
 
 
-def deadlocked() -> list[TracedStep]:
+def deadlocked() -> list[Step]:
     t = Tracer(atomic=True)
     return [
         t.save(0, 1, 1),

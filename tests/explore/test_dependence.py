@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from aioconcurrent._trace import Operation
 from aioconcurrent.exploring.dependence import LOCAL, Act, Effect, Ledger, Status, contend, dependent
 from aioconcurrent.exploring.footprint import Catalogue, footprint
-from aioconcurrent.exploring.operation import Operation
-from aioconcurrent.exploring.steps import Decision, Standing, observe
+from aioconcurrent.exploring.standings import Decision, Standing, observe
 
 CATALOGUE = Catalogue(tables=frozenset({"a", "b", "parent", "child"}), parents={"child": frozenset({"parent"})})
 PG = Operation("sql", vendor="postgresql", database="db", isolation="read committed")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from aioconcurrent._trace import Run
 from aioconcurrent.exploring.differences import ABSENT, Difference, contrasted
 from aioconcurrent.exploring.evidence import result
 from aioconcurrent.exploring.facts import Key
 from aioconcurrent.exploring.oracle import Oracle, Violation
-from aioconcurrent.exploring.trace import Ending
 
 BALANCE = Difference("row", 20, -60, "account", "id=1", name="balance", unique=True)
 LOGGED = Difference("row", {"id": 2, "text": "x"}, ABSENT, "audit_log", unique=True)
@@ -56,8 +56,8 @@ def test_a_row_that_one_ending_left_alone_has_changed_and_is_not_new() -> None:
     off: list[dict[str, Any]] = [{"id": 1, "on_call": False}, {"id": 2, "on_call": False}]
     oracle = Oracle(2, {"doctor": Key(("id",), automatic=True)}, start)
     for order, rows in (((0, 1), [off[0], start["doctor"][1]]), ((1, 0), [start["doctor"][0], off[1]])):
-        oracle.learn(order, Ending((None, None), {"doctor": rows}))
-    violation = oracle.judge(Ending((None, None), {"doctor": off}))
+        oracle.learn(order, Run((None, None), {"doctor": rows}))
+    violation = oracle.judge(Run((None, None), {"doctor": off}))
     assert violation is not None
     assert [str(each) for each in violation.differences] == ["doctor id=2: on_call is False, not True"]
 
@@ -68,8 +68,8 @@ def test_of_orders_that_are_equally_near_always_the_same_is_taken() -> None:
     for orders in (list(endings), list(endings)[::-1]):
         oracle = Oracle(2, {}, {})
         for order in orders:
-            oracle.learn(order, Ending(endings[order], {}))
-        violation = oracle.judge(Ending((True, True), {}))
+            oracle.learn(order, Run(endings[order], {}))
+        violation = oracle.judge(Run((True, True), {}))
         assert violation is not None
         nearest.add((violation.nearest, violation.serial))
     assert nearest == {((0, 1), ((True, False), (False, True)))}

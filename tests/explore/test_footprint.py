@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
+from aioconcurrent._trace import Operation
 from aioconcurrent.exploring.footprint import EVERYTHING, Catalogue, Footprint, footprint, overlap
-from aioconcurrent.exploring.operation import Operation
 from aioconcurrent.exploring.statements import Control
 
 CATALOGUE = Catalogue(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from aioconcurrent.exploring.schedule import is_serial
+
 from . import scenarios as s
 from .workload import POSTGRESQL, SQLITE, Engine, Outcome, Scenario, every_outcome, explore
 
@@ -55,8 +57,8 @@ def test_two_classes_of_alike_calls_are_told_apart() -> None:
 def test_the_second_run_of_many_calls_stops_one_in_its_middle(calls: int, are_alike: bool) -> None:
     scenario = s.twice(s.lost_update, calls=calls)
     log = explore(scenario, POSTGRESQL, limit=3, classes=[0] * calls if are_alike else None).log
-    assert [run.serial for run in log[:2]] == [True, False]
-    assert [step.worker for step in log[1].steps[:4]] == [0, 1, 1, 0]
+    assert [is_serial(run.steps) for run in log[:2]] == [True, False]
+    assert [step.call for step in log[1].steps[:4]] == [0, 1, 1, 0]
 
 
 def test_four_calls_are_exhausted_without_losing_an_outcome() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from aioconcurrent._trace import Operation
 from aioconcurrent.exploring.footprint import Catalogue, footprint
 from aioconcurrent.exploring.moments import Moments
-from aioconcurrent.exploring.operation import Operation
 from aioconcurrent.sync import Exploration, explore
 from tests.databases.stepping import Stepped, stepped
 from tests.project.databases import on

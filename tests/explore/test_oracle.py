@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
+from aioconcurrent._trace import Run
 from aioconcurrent.exceptions import WrappedError
 from aioconcurrent.exploring.numbers import Numbers, apart
 from aioconcurrent.exploring.oracle import Key, Oracle, Renumbered, broken_rule
-from aioconcurrent.exploring.trace import Ending
 from aioconcurrent.http import Response
 from tests.project.shop.models import Counter
 
@@ -40,8 +40,8 @@ class IntegrityError(Exception):
     pass
 
 
-def account(balance: object, *outcomes: object) -> Ending:
-    return Ending(outcomes or (None, None), {"account": [{"id": 1, "balance": balance}]})
+def account(balance: object, *outcomes: object) -> Run:
+    return Run(outcomes or (None, None), {"account": [{"id": 1, "balance": balance}]})
 
 
 def withdrawals(**options: Any) -> Oracle:
@@ -52,16 +52,14 @@ def withdrawals(**options: Any) -> Oracle:
     return oracle
 
 
-def taught(
-    endings: dict[tuple[int, ...], Ending], keys: dict[str, Key] = SHOP, start: Any = None, **more: Any
-) -> Oracle:
+def taught(endings: dict[tuple[int, ...], Run], keys: dict[str, Key] = SHOP, start: Any = None, **more: Any) -> Oracle:
     oracle = Oracle(2, keys, start or {}, **more)
     for order, ending in endings.items():
         oracle.learn(order, ending)
     return oracle
 
 
-def both(make: Callable[[str, str], Ending]) -> dict[Any, Ending]:
+def both(make: Callable[[str, str], Run]) -> dict[Any, Run]:
     return {(0, 1): make("a", "b"), (1, 0): make("b", "a")}
 
 
@@ -86,27 +84,27 @@ def test_a_returned_value_counts_as_much_as_a_row() -> None:
 def test_an_untouched_table_is_the_same_as_one_with_the_rows_of_the_start() -> None:
     oracle = Oracle(2, ACCOUNT, {"account": [{"id": 1, "balance": 100}]})
     oracle.learn((0, 1), account(100))
-    assert oracle.judge(Ending((None, None), {})) is None
+    assert oracle.judge(Run((None, None), {})) is None
 
 
 def test_a_row_without_a_key_counts_as_often_as_it_is_there() -> None:
-    oracle = taught({(0, 1): Ending((None, None), {"log": [{"n": 1}, {"n": 1}]})}, {}, {"log": [{"n": 1}, {"n": 1}]})
-    assert oracle.judge(Ending((None, None), {"log": [{"n": 1}]})) is not None
+    oracle = taught({(0, 1): Run((None, None), {"log": [{"n": 1}, {"n": 1}]})}, {}, {"log": [{"n": 1}, {"n": 1}]})
+    assert oracle.judge(Run((None, None), {"log": [{"n": 1}]})) is not None
 
 
 def test_rows_of_the_start_are_told_apart_by_their_keys() -> None:
     start = {"account": [{"id": 1, "balance": 0}, {"id": 2, "balance": 0}]}
     changed = {"account": [{"id": 1, "balance": 5}, {"id": 2, "balance": 0}]}
     swapped = {"account": [{"id": 1, "balance": 0}, {"id": 2, "balance": 5}]}
-    oracle = taught({(0, 1): Ending((None, None), changed)}, ACCOUNT, start)
-    assert oracle.judge(Ending((None, None), changed)) is None
-    assert oracle.judge(Ending((None, None), swapped)) is not None
+    oracle = taught({(0, 1): Run((None, None), changed)}, ACCOUNT, start)
+    assert oracle.judge(Run((None, None), changed)) is None
+    assert oracle.judge(Run((None, None), swapped)) is not None
 
 
 def test_which_row_of_the_start_was_deleted_matters() -> None:
     start = {"account": [{"id": 1, "balance": 0}, {"id": 2, "balance": 0}]}
-    oracle = taught({(0, 1): Ending((None, None), {"account": [{"id": 1, "balance": 0}]})}, ACCOUNT, start)
-    violation = oracle.judge(Ending((None, None), {"account": [{"id": 2, "balance": 0}]}))
+    oracle = taught({(0, 1): Run((None, None), {"account": [{"id": 1, "balance": 0}]})}, ACCOUNT, start)
+    violation = oracle.judge(Run((None, None), {"account": [{"id": 2, "balance": 0}]}))
     assert violation is not None
     assert {str(each) for each in violation.differences} == {
         "account id=1 has no row (id=1, balance=0)",
@@ -114,21 +112,21 @@ def test_which_row_of_the_start_was_deleted_matters() -> None:
     }
 
 
-def tickets(first: str, second: str, keys: Sequence[object] = (1, 2)) -> Ending:
+def tickets(first: str, second: str, keys: Sequence[object] = (1, 2)) -> Run:
     """Both calls make a ticket and return its key; `first` was quicker."""
     rows = [{"id": keys[0], "name": first}, {"id": keys[1], "name": second}]
-    return Ending((keys[0] if first == "a" else keys[1], keys[1] if first == "a" else keys[0]), {"ticket": rows})
+    return Run((keys[0] if first == "a" else keys[1], keys[1] if first == "a" else keys[0]), {"ticket": rows})
 
 
-def with_lines(quicker: str, tickets_of: dict[str, int], lines_of: dict[str, int], owner: dict[str, str]) -> Ending:
+def with_lines(quicker: str, tickets_of: dict[str, int], lines_of: dict[str, int], owner: dict[str, str]) -> Run:
     rows = [{"id": key, "name": name} for name, key in tickets_of.items()]
     lines = [{"id": key, "text": name, "ticket_id": tickets_of[owner[name]]} for name, key in lines_of.items()]
-    return Ending((None, None), {"ticket": rows, "line": lines})
+    return Run((None, None), {"ticket": rows, "line": lines})
 
 
 OWN = {"a": "a", "b": "b"}
 CROSSED = {"a": "b", "b": "a"}
-SERIAL_LINES: dict[Any, Ending] = {
+SERIAL_LINES: dict[Any, Run] = {
     (0, 1): with_lines("a", {"a": 1, "b": 2}, {"a": 1, "b": 2}, OWN),
     (1, 0): with_lines("b", {"b": 1, "a": 2}, {"b": 1, "a": 2}, OWN),
 }
@@ -147,7 +145,7 @@ def test_a_reference_to_the_wrong_new_row_is_a_race() -> None:
 
 
 NUMBERS = [Numbers("ticket", 5001, 5201, 5000), Numbers("line", 7001, 7201, 7000)]
-Program = Callable[[Callable[[int], int], str, str], Ending]
+Program = Callable[[Callable[[int], int], str, str], Run]
 
 
 def where_found(number: int) -> int:
@@ -175,11 +173,11 @@ def sold(
     second: str,
     keys: Sequence[int] = (1, 2),
     returned: Sequence[int] | None = None,
-) -> Ending:
+) -> Run:
     """Both calls make a ticket, and return something that is written with the key of one."""
     rows = [{"id": key(number), "name": name} for number, name in zip(keys, (first, second), strict=True)]
     of = dict(zip((first, second), returned or keys, strict=True))
-    return Ending((write(key(of["a"])), write(key(of["b"]))), {"ticket": rows})
+    return Run((write(key(of["a"])), write(key(of["b"]))), {"ticket": rows})
 
 
 WAYS: dict[str, Callable[[int], object]] = {
@@ -212,14 +210,14 @@ def numbered(
     first: str,
     second: str,
     last: Sequence[int] | None = None,
-) -> Ending:
+) -> Run:
     """Both calls number their ticket by the last key there is, and one more; that of the start is 0."""
     after = (0, key(1)) if last is None else last
     rows = [
         {"id": key(number), "name": name, "number": write(seen + 1)}
         for number, name, seen in zip((1, 2), (first, second), after, strict=True)
     ]
-    return Ending((None, None), {"ticket": rows})
+    return Run((None, None), {"ticket": rows})
 
 
 @pytest.mark.parametrize("write", WAYS.values(), ids=WAYS)
@@ -229,13 +227,13 @@ def test_one_number_given_twice_is_a_race_though_it_was_made_from_a_key(write: C
     assert oracle.judge(numbered(write, where_moved, "a", "b", (0, 0))) is not None
 
 
-def billed(key: Callable[[int], int], order: str, between: bool = False, seen: int | None = None) -> Ending:
+def billed(key: Callable[[int], int], order: str, between: bool = False, seen: int | None = None) -> Run:
     """A adds a bill and one with a code from the key of the first, B one with a code from the last key that it saw."""
     places = {"ab": (1, 2, 3), "ba": (2, 3, 1)}[order] if not between else (1, 3, 2)
     once, coded, other = map(key, places)
     last = {"ab": key(2), "ba": 0}[order] if seen is None else seen
     rows = [(once, "once"), (coded, f"2024/{once + 1}"), (other, f"2024/{last + 1}")]
-    return Ending((None, None), {"ticket": [{"id": key, "name": name} for key, name in sorted(rows)]})
+    return Run((None, None), {"ticket": [{"id": key, "name": name} for key, name in sorted(rows)]})
 
 
 def test_a_number_after_a_key_may_be_another_key_by_luck() -> None:
@@ -252,10 +250,10 @@ def test_a_number_after_a_key_may_be_another_key_by_luck() -> None:
 
 
 def test_a_number_that_only_happens_to_be_a_key_is_still_a_number() -> None:
-    def counted(key: Callable[[int], int], first: str, second: str, numbers: Sequence[int] = (1, 2)) -> Ending:
+    def counted(key: Callable[[int], int], first: str, second: str, numbers: Sequence[int] = (1, 2)) -> Run:
         names = zip((1, 2), (first, second), numbers, strict=True)
         rows = [{"id": key(place), "name": name, "number": number} for place, name, number in names]
-        return Ending((None, None), {"ticket": rows})
+        return Run((None, None), {"ticket": rows})
 
     oracle = knowing(counted)
     assert oracle.judge(counted(where_moved, "b", "a", (2, 1))) is None  # took the number first, was inserted last
@@ -277,9 +275,9 @@ def test_what_is_made_from_a_key_is_compared_by_what_equals_it() -> None:
 
 
 def test_a_program_that_depends_on_its_numbers_is_left_with_those_that_it_had() -> None:
-    def looked_up(key: Callable[[int], int], first: str, second: str) -> Ending:
+    def looked_up(key: Callable[[int], int], first: str, second: str) -> Run:
         found = ValueError("there is no ticket 1") if key(1) > 1 else "there it is"
-        return Ending((found, key(2)), {"ticket": [{"id": key(1), "name": "a"}]})
+        return Run((found, key(2)), {"ticket": [{"id": key(1), "name": "a"}]})
 
     oracle = Oracle(2, SHOP, {})
     ending = looked_up(where_found, "a", "b")
@@ -290,7 +288,7 @@ def test_a_program_that_depends_on_its_numbers_is_left_with_those_that_it_had() 
 
 def test_where_keys_cannot_be_told_from_numbers_it_is_doubted_that_they_are_keys() -> None:
     oracle = taught(both(tickets))
-    swapped = Ending((2, 1), {"ticket": [{"id": 1, "name": "b"}, {"id": 2, "name": "a"}]})
+    swapped = Run((2, 1), {"ticket": [{"id": 1, "name": "b"}, {"id": 2, "name": "a"}]})
     renamed = tickets("a", "b", (3, 4))
     assert oracle.judge(swapped) is None
     assert oracle.doubts(swapped, {}) == set()
@@ -302,10 +300,10 @@ def test_a_returned_instance_is_compared_by_its_fields_and_its_new_key_by_what_i
     table = Counter._meta.db_table
     keys = {table: Key(("id",), automatic=True)}
 
-    def made(first: str, second: str, value: int = 1, ids: tuple[int, int] = (1, 2)) -> Ending:
+    def made(first: str, second: str, value: int = 1, ids: tuple[int, int] = (1, 2)) -> Run:
         of = dict(zip((first, second), ids, strict=True))
         outcomes = tuple(Counter(pk=of[name], name=name, value=value) for name in "ab")
-        return Ending(outcomes, {table: [{"id": of[name], "name": name, "value": 1} for name in "ab"]})
+        return Run(outcomes, {table: [{"id": of[name], "name": name, "value": 1} for name in "ab"]})
 
     oracle = taught(both(made), keys)
     assert oracle.judge(made("a", "b", ids=(1, 9))) is None
@@ -320,11 +318,11 @@ def test_a_returned_instance_is_compared_by_its_fields_and_its_new_key_by_what_i
 def test_keys_that_the_database_draws_are_compared_by_what_equals_them() -> None:
     keys = {"order": Key(("id",)), "line": Key(("id",), automatic=True, references={"order_id": ("order", "id")})}
 
-    def placed(owner: str = "a") -> Ending:
+    def placed(owner: str = "a") -> Run:
         ids = {name: uuid.uuid4() for name in "ab"}
         rows = [{"id": ids[name].hex, "name": name} for name in "ab"]
         line = {"id": 1, "order_id": ids[owner].hex}
-        return Ending((ids["a"], f"/orders/{ids['b']}/"), {"order": rows, "line": [line]})
+        return Run((ids["a"], f"/orders/{ids['b']}/"), {"order": rows, "line": [line]})
 
     oracle = taught({(0, 1): placed(), (1, 0): placed()}, keys)
     oracle.learn((0, 1), placed())
@@ -336,10 +334,10 @@ def test_keys_that_the_database_draws_are_compared_by_what_equals_them() -> None
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def stamped(day: int, balance: int = -60, waited: float = 0.0) -> Ending:
+def stamped(day: int, balance: int = -60, waited: float = 0.0) -> Run:
     """The database writes the time; the row of the start has none."""
     rows = [{"id": 1, "balance": balance, "changed": NOW + timedelta(days=day)}]
-    return Ending((None, {"took": waited}), {"account": rows})
+    return Run((None, {"took": waited}), {"account": rows})
 
 
 def knowing_stamps() -> Oracle:
@@ -355,7 +353,7 @@ def test_what_differs_between_two_runs_of_one_order_is_no_evidence() -> None:
 
 
 def test_a_column_that_differs_from_run_to_run_is_still_compared_by_being_null_or_not() -> None:
-    ending = Ending((None, {"took": 0.1}), {"account": [{"id": 1, "balance": -60, "changed": None}]})
+    ending = Run((None, {"took": 0.1}), {"account": [{"id": 1, "balance": -60, "changed": None}]})
     violation = knowing_stamps().judge(ending)
     assert violation is not None
     assert str(violation.differences[0]) == "account id=1: changed is None, not some datetime"
@@ -392,8 +390,8 @@ def history(day: int, *texts: str) -> str:
 
 @pytest.mark.parametrize("write", [lines, history])
 def test_of_a_text_with_a_time_in_it_the_rest_is_compared(write: Callable[..., str]) -> None:
-    def written(day: int, *texts: str) -> Ending:
-        return Ending((None, None), {"account": [{"id": 1, "log": write(day, *texts)}]})
+    def written(day: int, *texts: str) -> Run:
+        return Run((None, None), {"account": [{"id": 1, "log": write(day, *texts)}]})
 
     oracle = taught({(0, 1): written(1, "a", "b")}, ACCOUNT, {"account": [{"id": 1, "log": ""}]})
     oracle.learn((0, 1), written(2, "a", "b"))
@@ -404,10 +402,10 @@ def test_of_a_text_with_a_time_in_it_the_rest_is_compared(write: Callable[..., s
 
 
 def test_a_token_that_the_database_draws_is_the_same_wherever_it_stands() -> None:
-    def drawn(*places: int) -> Ending:
+    def drawn(*places: int) -> Run:
         tokens = [secrets.token_hex(8) for _ in range(2)]
         row, one, other = (tokens[place] for place in places)
-        return Ending((one, f"use {other}"), {"account": [{"id": 1, "token": row}]})
+        return Run((one, f"use {other}"), {"account": [{"id": 1, "token": row}]})
 
     oracle = taught({(0, 1): drawn(0, 0, 0)}, ACCOUNT, {"account": [{"id": 1, "token": None}]})
     oracle.learn((0, 1), drawn(0, 0, 0))
@@ -416,10 +414,10 @@ def test_a_token_that_the_database_draws_is_the_same_wherever_it_stands() -> Non
 
 
 def test_a_token_that_the_database_draws_is_known_where_no_two_runs_of_one_order_have_shown_it() -> None:
-    def drawn(call: int, *, right: bool = True) -> Ending:
+    def drawn(call: int, *, right: bool = True) -> Run:
         token, other = (secrets.token_hex(8) for _ in range(2))
         told = token if right else other
-        return Ending((told, None) if call == 0 else (None, told), {"account": [{"id": 1, "token": token}]})
+        return Run((told, None) if call == 0 else (None, told), {"account": [{"id": 1, "token": token}]})
 
     oracle = taught({(0, 1): drawn(0), (1, 0): drawn(1)}, ACCOUNT, {"account": [{"id": 1, "token": None}]})
     oracle.learn((0, 1), drawn(0))
@@ -441,8 +439,8 @@ def test_a_cell_that_two_calls_wrote_and_that_cannot_be_compared_is_doubted_wher
     assert alike.doubts(ending, both_wrote) == set()
 
 
-def cached(**values: object) -> Ending:
-    return Ending((None, None), {"cache default": [{"key": key, "value": value} for key, value in values.items()]})
+def cached(**values: object) -> Run:
+    return Run((None, None), {"cache default": [{"key": key, "value": value} for key, value in values.items()]})
 
 
 def test_a_key_that_a_cache_has_forgotten_equals_any_value() -> None:
@@ -457,8 +455,8 @@ def test_a_value_in_a_cache_that_no_serial_order_leaves_is_a_race() -> None:
     assert taught({(0, 1): cached(), (1, 0): cached()}).judge(cached(k="old")) is not None
 
 
-def answered(content: bytes, status: int = 200, cookies: Any = None, **headers: Any) -> Ending:
-    return Ending((Response(status, content, headers, cookies or {}), None), {})
+def answered(content: bytes, status: int = 200, cookies: Any = None, **headers: Any) -> Run:
+    return Run((Response(status, content, headers, cookies or {}), None), {})
 
 
 SOLD = {"messages": "sold"}
@@ -482,7 +480,7 @@ def test_of_a_response_its_length_its_times_and_its_tokens_are_no_evidence() -> 
         (answered(b"<p>3 left</p>", cookies={"messages": "gone"}), "at cookies.messages is 'gone', not 'sold'"),
     ],
 )
-def test_a_response_is_compared_by_its_status_its_content_and_what_it_sets(answer: Ending, told: str) -> None:
+def test_a_response_is_compared_by_its_status_its_content_and_what_it_sets(answer: Run, told: str) -> None:
     violation = taught({(0, 1): PAGE}).judge(answer)
     assert violation is not None
     assert [str(each) for each in violation.differences] == [f"the outcome of A {told}"]
@@ -503,10 +501,10 @@ def test_json_of_a_response_is_compared_by_path() -> None:
 
 
 def test_what_is_to_be_ignored_is_not_compared() -> None:
-    def logged(balance: int, *texts: str) -> Ending:
+    def logged(balance: int, *texts: str) -> Run:
         rows = [{"id": 1, "balance": balance, "seen": texts[0]}]
         log = [{"id": number, "text": text} for number, text in enumerate(texts)]
-        return Ending((None, None), {"account": rows, "log": log})
+        return Run((None, None), {"account": rows, "log": log})
 
     oracle = taught({(0, 1): logged(20, "a")}, ACCOUNT, ignored={("log", None), ("account", "seen")})
     assert oracle.judge(logged(20, "b", "c")) is None
@@ -514,10 +512,10 @@ def test_what_is_to_be_ignored_is_not_compared() -> None:
 
 
 def test_an_order_that_does_not_end_twice_alike_is_reported_as_unsteady() -> None:
-    oracle = taught({(0, 1): Ending((None, None), {"ticket": [{"id": 1, "name": "a"}]})})
-    oracle.learn((0, 1), Ending((None, None), {"ticket": []}))
+    oracle = taught({(0, 1): Run((None, None), {"ticket": [{"id": 1, "name": "a"}]})})
+    oracle.learn((0, 1), Run((None, None), {"ticket": []}))
     assert oracle.unsteady == {(0, 1)}
-    assert oracle.judge(Ending((None, None), {})) is None
+    assert oracle.judge(Run((None, None), {})) is None
 
 
 def test_an_error_that_no_serial_order_raises_is_an_unhandled_conflict() -> None:
@@ -602,9 +600,9 @@ class Quote:
     ],
 )
 def test_values_are_compared_by_structure(value: object, same: object, other: object) -> None:
-    oracle = taught({(0, 1): Ending((value, None), {})})
-    assert oracle.judge(Ending((same, None), {})) is None
-    assert oracle.judge(Ending((other, None), {})) is not None
+    oracle = taught({(0, 1): Run((value, None), {})})
+    assert oracle.judge(Run((same, None), {})) is None
+    assert oracle.judge(Run((other, None), {})) is not None
 
 
 def test_a_value_that_contains_itself_can_be_judged() -> None:
@@ -612,15 +610,15 @@ def test_a_value_that_contains_itself_can_be_judged() -> None:
     endless.append(endless)
     other: list[Any] = [2]
     other.append(other)
-    oracle = taught({(0, 1): Ending((endless, None), {})})
-    assert oracle.judge(Ending((endless, None), {})) is None
-    assert oracle.judge(Ending((other, None), {})) is not None
+    oracle = taught({(0, 1): Run((endless, None), {})})
+    assert oracle.judge(Run((endless, None), {})) is None
+    assert oracle.judge(Run((other, None), {})) is not None
 
 
 def test_many_rows_that_nothing_tells_apart_are_judged_without_trying_all_ways() -> None:
     rows = [{"id": n, "name": "x"} for n in range(1, 40)]
-    oracle = taught({(0, 1): Ending((None, None), {"ticket": rows})})
-    assert oracle.judge(Ending((None, None), {"ticket": [{"id": n + 5, "name": "x"} for n in range(1, 40)]})) is None
+    oracle = taught({(0, 1): Run((None, None), {"ticket": rows})})
+    assert oracle.judge(Run((None, None), {"ticket": [{"id": n + 5, "name": "x"} for n in range(1, 40)]})) is None
 
 
 def test_the_rule_of_the_caller_is_broken_by_false_and_by_a_failed_assertion_only() -> None:

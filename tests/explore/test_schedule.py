@@ -7,18 +7,17 @@ from random import Random
 
 import pytest
 
+from aioconcurrent._trace import Operation, Step
 from aioconcurrent.exceptions import TokenError
-from aioconcurrent.exploring.operation import Operation
 from aioconcurrent.exploring.schedule import (
     Departure,
     Replay,
     Schedule,
-    Step,
     is_serial,
     preemptions,
     shrinks,
 )
-from aioconcurrent.exploring.steps import Decision
+from aioconcurrent.exploring.standings import Decision
 
 from . import scenarios as s
 from .workload import POSTGRESQL, Client, Outcome, Program, Simulation, Steps, explore
@@ -76,11 +75,11 @@ def test_nonsense_is_refused_with_what_is_wrong(token: str, fault: str) -> None:
 
 
 def steps(choices: str, enabled: str = "01") -> list[Step]:
-    return [Step(int(choice), frozenset(map(int, enabled)), Operation("sql", "SELECT 1")) for choice in choices]
+    return [Step(int(choice), Operation("sql", "SELECT 1"), enabled=frozenset(map(int, enabled))) for choice in choices]
 
 
 def test_a_switch_away_from_a_call_that_could_go_on_is_a_preemption() -> None:
-    ended = Step(1, frozenset({1}), Operation("commit"))
+    ended = Step(1, Operation("commit"), enabled=frozenset({1}))
     assert preemptions(steps("0011")) == 1
     assert preemptions(steps("0101")) == 3
     assert preemptions([*steps("00"), ended]) == 0
@@ -112,15 +111,15 @@ def replay(schedule: Schedule, program: Program, calls: int = 2) -> tuple[Replay
 def test_the_token_of_a_run_repeats_it(program: Program) -> None:
     found = explore(s.twice(program, s.SLOTS), POSTGRESQL)
     for run, outcome in zip(found.log, found.outcomes, strict=True):
-        replayed, again = replay(Schedule.from_token(run.schedule.token), program)
+        replayed, again = replay(Schedule.from_token(Schedule.of(run.steps).token), program)
         assert replayed.departure is None
-        assert [step.worker for step in replayed.steps] == [step.worker for step in run.steps]
+        assert [step.call for step in replayed.steps] == [step.call for step in run.steps]
         assert again == outcome
 
 
 def test_choices_alone_are_enough_to_repeat_a_run() -> None:
     replayed, _ = replay(Schedule.from_token("aioc1:0.1"), s.lost_update)
-    assert [step.worker for step in replayed.steps] == [0, 1, 1, 0]
+    assert [step.call for step in replayed.steps] == [0, 1, 1, 0]
     assert replayed.departure is None
 
 
@@ -159,7 +158,7 @@ def test_a_replay_says_when_the_program_goes_on() -> None:
 def test_a_replay_says_when_a_call_cannot_be_let_go() -> None:
     replayed, _ = replay(Schedule((0, 1, 1)), s.locked_update)
     assert replayed.departure == Departure(2, 1, None)
-    assert {step.worker for step in replayed.steps} == {0, 1}
+    assert {step.call for step in replayed.steps} == {0, 1}
 
 
 def test_a_replay_of_other_calls_ends_all_the_same() -> None:
@@ -171,21 +170,21 @@ def test_a_replay_of_other_calls_ends_all_the_same() -> None:
 def test_savepoint_and_cursor_names_are_not_what_a_program_is_known_by() -> None:
     def marks(thread: int) -> str:
         texts = (f'SAVEPOINT "s{thread}_x1"', f'FETCH 10 FROM "_django_curs_{thread}_sync_1"')
-        return Schedule.of([Step(0, frozenset({0}), Operation("sql", text)) for text in texts]).marks
+        return Schedule.of([Step(0, Operation("sql", text), enabled=frozenset({0})) for text in texts]).marks
 
     assert marks(140123) == marks(9)
 
 
 def test_parameters_are_not_what_a_program_is_known_by() -> None:
     def marks(value: int) -> str:
-        return Schedule.of([Step(0, frozenset({0}), Operation("sql", "SELECT %s", (value,)))]).marks
+        return Schedule.of([Step(0, Operation("sql", "SELECT %s", (value,)), enabled=frozenset({0}))]).marks
 
     assert marks(1) == marks(2)
 
 
 def test_a_change_spoils_every_later_mark() -> None:
-    original = [Step(0, frozenset({0}), Operation("sql", f"SELECT {number}")) for number in range(40)]
-    changed = [Step(0, frozenset({0}), Operation("sql", "SELECT x")), *original[1:]]
+    original = [Step(0, Operation("sql", f"SELECT {number}"), enabled=frozenset({0})) for number in range(40)]
+    changed = [Step(0, Operation("sql", "SELECT x"), enabled=frozenset({0})), *original[1:]]
     same = sum(a == b for a, b in zip(Schedule.of(original).marks, Schedule.of(changed).marks, strict=True))
     assert same < 6
 

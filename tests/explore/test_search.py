@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aioconcurrent.exploring.schedule import preemptions
+from aioconcurrent.exploring.schedule import Schedule, is_serial, preemptions
 from aioconcurrent.exploring.search import Omission
 
 from . import scenarios as s
@@ -140,7 +140,7 @@ def test_a_race_that_no_two_calls_show_is_found_with_three() -> None:
 
 def test_serial_orders_come_first_and_all_of_them() -> None:
     runs = explore(s.twice(s.lost_update_in_atomic, calls=3), POSTGRESQL).log
-    assert [run.serial for run in runs[:7]] == [True] * 6 + [False]
+    assert [is_serial(run.steps) for run in runs[:7]] == [True] * 6 + [False]
 
 
 def test_serial_orders_that_cannot_differ_are_run_once() -> None:
@@ -155,7 +155,7 @@ def test_runs_come_by_the_preemptions_they_need_and_need_no_more() -> None:
 
 def test_no_order_is_run_twice() -> None:
     runs = explore(s.twice(s.get_or_create, s.SLOTS, calls=3), POSTGRESQL).log
-    orders = [tuple(step.worker for step in run.steps) for run in runs]
+    orders = [tuple(step.call for step in run.steps) for run in runs]
     assert len(orders) == len(set(orders))
 
 
@@ -194,7 +194,7 @@ def test_two_calls_that_wait_for_each_other_end_too() -> None:
 
     found = explore(s.twice(forever), POSTGRESQL, limit=5, longest=300)
     assert {run.cut for run in found.log} == {True}
-    assert {step.worker for step in found.log[0].steps} == {0, 1}
+    assert {step.call for step in found.log[0].steps} == {0, 1}
 
 
 def test_what_a_cut_run_hides_is_not_asked_for_again() -> None:
@@ -316,6 +316,6 @@ def test_waiters_that_are_never_woken_as_they_came_leave_something_out() -> None
 
 def test_a_schedule_is_the_same_run_in_a_new_search() -> None:
     def runs() -> list[str]:
-        return [run.schedule.token for run in explore(s.twice(s.get_or_create, s.SLOTS), POSTGRESQL).log]
+        return [Schedule.of(run.steps).token for run in explore(s.twice(s.get_or_create, s.SLOTS), POSTGRESQL).log]
 
     assert runs() == runs()

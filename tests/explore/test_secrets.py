@@ -6,8 +6,8 @@ import pytest
 from pytest_django import Settings
 
 from aioconcurrent._hidden import hidden_texts
+from aioconcurrent._trace import Run
 from aioconcurrent.exploring.secrets import Secrets
-from aioconcurrent.exploring.trace import Ending
 from aioconcurrent.report.page import as_page
 from aioconcurrent.report.story import Story
 from aioconcurrent.sync import call_concurrently, explore, options
@@ -29,9 +29,7 @@ def test_a_column_with_a_secret_name_hides_its_value_wherever_it_stands() -> Non
         tracer.sql(1, 'UPDATE "user" SET "name" = %s', ("correct horse",)),
     ]
     secrets = Secrets(steps)
-    shown = repr(
-        secrets.ending(Ending(({"reset": "correct horse"}, ValueError("no session of ann")), {}, tuple(steps)))
-    )
+    shown = repr(secrets.run(Run(({"reset": "correct horse"}, ValueError("no session of ann")), {}, tuple(steps))))
     assert "correct horse" not in shown
     assert "session of ann" not in shown
     assert "'ann'" in shown

@@ -16,13 +16,13 @@ from random import Random
 from tempfile import gettempdir
 from typing import Any
 
+from aioconcurrent._trace import START, Operation, Step
 from aioconcurrent.exploring.footprint import Catalogue, footprint
 from aioconcurrent.exploring.moments import Moments
-from aioconcurrent.exploring.operation import START, Operation
-from aioconcurrent.exploring.runs import Run
-from aioconcurrent.exploring.schedule import Step, preemptions
+from aioconcurrent.exploring.schedule import preemptions
 from aioconcurrent.exploring.search import Search
-from aioconcurrent.exploring.steps import Decision
+from aioconcurrent.exploring.standings import Decision
+from aioconcurrent.exploring.walk import Walk
 
 from .host import Body, Change, DatabaseError, Row, Schema, Session
 from .simulated import Server
@@ -364,9 +364,9 @@ def every_outcome(
         while ready := simulation.decision().ready:
             first, *others = sorted(ready)
             if len(steps) >= len(plan):
-                left += [[*(step.worker for step in steps), other] for other in others]
+                left += [[*(step.call for step in steps), other] for other in others]
             worker = plan[len(steps)] if len(steps) < len(plan) else first
-            steps.append(Step(worker, frozenset(ready), ready[worker]))
+            steps.append(Step(worker, ready[worker], enabled=frozenset(ready)))
             simulation.step(worker)
         outcome = simulation.end()
         outcomes[outcome] = min(preemptions(steps), outcomes.get(outcome, len(steps)))
@@ -379,7 +379,7 @@ class Found:
     """What a search came to."""
 
     search: Search
-    log: list[Run]
+    log: list[Walk]
     outcomes: list[Outcome]  # one a run
     split: Splitting = never_split
 

@@ -6,9 +6,9 @@ import random
 from dataclasses import replace
 from typing import Any
 
-from aioconcurrent.exploring.trace import Ending, TracedStep
+from aioconcurrent._trace import Run, Step, interleaved
 from aioconcurrent.report.story import Story
-from tests.explore.traces import Tracer, waited
+from tests.explore.traces import Tracer, timed, waited
 
 GET = (
     'SELECT "demo_show"."id", "demo_show"."title", "demo_show"."seats_left" '
@@ -25,19 +25,19 @@ HOSTILE = (
 T = Tracer(atomic=True)
 
 
-def get(call: int, **seen: Any) -> TracedStep:
+def get(call: int, **seen: Any) -> Step:
     row = {"id": 1, "title": TITLE, "seats_left": 1}
     return T.sql(
         call, GET, (1,), rows=[row], source="demo/shop.py:10 in buy: show = Show.objects.get(pk=show_id)", **seen
     )
 
 
-def add(call: int, key: int, **seen: Any) -> TracedStep:
+def add(call: int, key: int, **seen: Any) -> Step:
     source = "demo/shop.py:13 in buy: Ticket.objects.create(show=show)"
     return T.sql(call, ADD, (1,), rows=[{"id": key}], source=source, **seen)
 
 
-def save(call: int, **seen: Any) -> TracedStep:
+def save(call: int, **seen: Any) -> Step:
     return T.sql(call, SAVE, (TITLE, 0, 1), rowcount=1, source="demo/shop.py:15 in buy: show.save()", **seen)
 
 
@@ -56,7 +56,7 @@ def bought_twice(**changes: Any) -> Story:
         title="test_the_last_ticket_is_sold_once",
         test_id="tests/test_shop.py::test_the_last_ticket_is_sold_once",
         calls=("buy(show_id=1)", "buy(show_id=1)"),
-        ending=Ending((True, True), tables, BOUGHT_TWICE),
+        run=Run((True, True), tables, BOUGHT_TWICE),
         verdict="race",
         marked={1, 3, 5},
         anomaly="lost update",
@@ -75,19 +75,19 @@ def hostile() -> Story:
     """A story in which every text is an attempt to break out of the page."""
     step = T.sql(
         0, f"SELECT '{HOSTILE}' FROM \"t\" WHERE \"x\" = %s", (HOSTILE,), rows=[{HOSTILE: HOSTILE}],
-        source=f"a/b.py:1 in {HOSTILE.replace(':', '')}: {HOSTILE}", error=HOSTILE,
+        source=f"a/b.py:1 in {HOSTILE.replace(':', '')}: {HOSTILE}", error=HOSTILE, ended=1.0,
     )  # fmt: skip
-    ending = Ending((ValueError(HOSTILE),), {HOSTILE: [{HOSTILE: HOSTILE}]}, (step,))
+    run = Run((ValueError(HOSTILE),), {HOSTILE: [{HOSTILE: HOSTILE}]}, (step,))
     texts: dict[str, Any] = dict.fromkeys(
         ("verdict", "reason", "anomaly", "explanation", "hint", "token", "test_id"), HOSTILE
     )
-    return Story(title=HOSTILE, calls=(HOSTILE,), ending=ending, outputs=(HOSTILE,), times=((0.0, 1.0),), **texts)
+    return Story(title=HOSTILE, calls=(HOSTILE,), run=run, outputs=(HOSTILE,), **texts)
 
 
 def crowd(calls: int = 20, steps: int = 500, *, loops: bool = False) -> Story:
     """Many calls that take turns; in every tenth turn one waits for another."""
     chance = random.Random(0)
-    made: list[TracedStep] = []
+    made: list[Step] = []
     busy: set[int] = set()
     while len(made) < steps:
         call = chance.choice([each for each in range(calls) if each not in busy])
@@ -97,26 +97,24 @@ def crowd(calls: int = 20, steps: int = 500, *, loops: bool = False) -> Story:
             made += [save(call, **waited(other, until=number + 3)), *(get(other) for _ in range(2)), T.end(other)]
         else:
             made += [get(call)] * (12 if loops and number % 40 == 0 else 1)
-    ending = Ending((True,) * calls, {}, tuple(made[:steps]))
-    return Story(
-        title="test_many", calls=("buy(show_id=1)",) * calls, ending=ending, verdict="race", marked={35, 36, 40}
-    )
+    run = Run((True,) * calls, {}, tuple(made[:steps]))
+    return Story(title="test_many", calls=("buy(show_id=1)",) * calls, run=run, verdict="race", marked={35, 36, 40})
 
 
 def recorded() -> Story:
     """A plain race of four buyers, with times; the third and the fourth wait for the row."""
     t = 0.001
-    steps: list[tuple[TracedStep, float, float | None]] = [
+    steps: list[tuple[Step, float, float]] = [
         (get(0), 0.0, 0.6 * t), (get(1), 0.2 * t, 0.9 * t), (get(2), 0.3 * t, 1.1 * t), (get(3), 2.1 * t, 2.6 * t),
         (add(0, 1), 0.9 * t, 1.6 * t), (add(1, 2), 1.2 * t, 1.9 * t), (add(2, 3), 1.5 * t, 2.2 * t),
         (save(0), 1.9 * t, 2.5 * t),
-        (save(1, **waited(0, until=10)), 2.2 * t, 6.4 * t),
-        (save(2, **waited(0, 1, until=11)), 2.7 * t, 8.1 * t),
+        (save(1, waited_for=frozenset({0})), 2.2 * t, 6.4 * t),
+        (save(2, waited_for=frozenset({0, 1})), 2.7 * t, 8.1 * t),
         (T.end(0), 5.6 * t, 6.3 * t), (T.end(1), 7.3 * t, 8.0 * t), (T.end(2), 8.6 * t, 9.2 * t),
         (T.end(3), 3.0 * t, 3.3 * t),
     ]  # fmt: skip
-    steps = [(step, 5000 + started, 5000 + (ended or 0)) for step, started, ended in steps]
-    return Story.of_race("test_buy", ["buy(show_id=1)"] * 4, [True, True, True, False], steps)
+    made = interleaved([[timed(step, 5000 + started, 5000 + ended) for step, started, ended in steps]])
+    return Story.of_race("test_buy", ["buy(show_id=1)"] * 4, [True, True, True, False], made)
 
 
 STORIES = {

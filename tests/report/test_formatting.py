@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aioconcurrent.exploring.operation import Operation
+from aioconcurrent._trace import Operation
 from aioconcurrent.report.formatting import Bit, formatted, highlighted
 
 

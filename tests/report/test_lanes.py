@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aioconcurrent._trace import Operation, Run, Step
 from aioconcurrent.exceptions import WrappedError
-from aioconcurrent.exploring.operation import Operation
-from aioconcurrent.exploring.trace import Ending, TracedStep
 from aioconcurrent.report.lanes import as_text, lanes
 from aioconcurrent.report.sql import literal, operation_text
 from tests.explore.traces import Tracer, cached, waited
@@ -29,10 +28,10 @@ LOST = (
 CALLS = ("withdraw(amount=80)", "withdraw(amount=80)")
 
 
-def text(steps: tuple[TracedStep, ...], *outcomes: object, width: int = 100, marked: tuple[int, ...] = ()) -> str:
+def text(steps: tuple[Step, ...], *outcomes: object, width: int = 100, marked: tuple[int, ...] = ()) -> str:
     results = outcomes or (None, None)
     calls = [CALLS[0]] * len(results)
-    return as_text(lanes(Ending(results, {}, steps), calls, marked), width)
+    return as_text(lanes(Run(results, {}, steps), calls, marked), width)
 
 
 def test_a_lost_update_looks_like_this() -> None:
@@ -138,10 +137,10 @@ def test_a_call_without_a_step_still_ends() -> None:
         (cached(0, "add", "hits", 8, count=1), "-> True"),
         (cached(0, "delete", "hits", count=0), "-> False"),
         (cached(0, "incr", "hits", 9), "-> 9"),
-        (TracedStep(0, Operation("step", "paid")), "step('paid')"),
+        (Step(0, Operation("step", "paid")), "step('paid')"),
     ],
 )
-def test_each_step_tells_what_came_of_it(step: TracedStep, line: str) -> None:
+def test_each_step_tells_what_came_of_it(step: Step, line: str) -> None:
     assert line in [each.split("│")[1].strip() for each in text((step,), None).splitlines()[2:]]
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from aioconcurrent._trace import Run
 from aioconcurrent.exceptions import WrappedError
-from aioconcurrent.exploring.trace import Ending
 from aioconcurrent.report.page import as_page, write_page
 from aioconcurrent.report.story import Story
 
@@ -84,7 +84,7 @@ def test_numbers_are_written_plainly_whatever_the_projects_language(settings: ob
     for name, value in {"USE_THOUSAND_SEPARATOR": True, "LANGUAGE_CODE": "de"}.items():
         setattr(settings, name, value)
     steps = (T.sql(0, "DELETE FROM t", rowcount=12345),)
-    page = as_page(Story(title="t", calls=("f()",), ending=Ending((1234567,), {}, steps)))
+    page = as_page(Story(title="t", calls=("f()",), run=Run((1234567,), {}, steps)))
     assert "12345 rows" in page
     assert "returns 1234567" in page
 
@@ -112,7 +112,7 @@ def test_an_error_is_shown_with_its_traceback() -> None:
         raise ValueError("no seat <left>")  # noqa: TRY301 - its traceback is what is looked at
     except ValueError as error:
         wrapped = WrappedError(error)
-    page = as_page(Story(title="t", calls=("f()",), ending=Ending((wrapped,), {}, ())))
+    page = as_page(Story(title="t", calls=("f()",), run=Run((wrapped,), {}, ())))
     assert "raises ValueError: no seat &lt;left&gt;" in page
     assert "Traceback (most recent call last)" in page
 
@@ -122,12 +122,12 @@ def test_a_value_that_cannot_be_shown_costs_its_own_text_alone() -> None:
         def __repr__(self) -> str:
             raise RuntimeError("no")
 
-    page = as_page(Story(title="t", calls=("f()",), ending=Ending((Rude(),), {}, ())))
+    page = as_page(Story(title="t", calls=("f()",), run=Run((Rude(),), {}, ())))
     assert "&lt;Rude whose repr() raises RuntimeError&gt;" in page
 
 
 def test_a_page_without_steps_or_calls_is_still_a_page() -> None:
-    assert "0 steps, 0 calls" in as_page(Story(title="nothing", calls=(), ending=Ending((), {}, ())))
+    assert "0 steps, 0 calls" in as_page(Story(title="nothing", calls=(), run=Run((), {}, ())))
 
 
 def test_the_file_is_named_after_the_test(tmp_path: Path) -> None:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from aioconcurrent.exploring.trace import Ending
+from aioconcurrent._trace import Run, interleaved
 from aioconcurrent.report.details import details
 from aioconcurrent.report.lanes import lanes
 from aioconcurrent.report.states import State, states
 from aioconcurrent.report.story import Story
 from aioconcurrent.report.timeline import Timeline
-from tests.explore.traces import waited
+from tests.explore.traces import timed
 
 from .stories import STORIES, T, bought_twice, get, recorded, save
 
 
 def test_recorded_steps_are_told_in_the_order_of_their_beginnings() -> None:
-    given = [(T.end(0), 5.0, 6.0), (get(1), 2.0, 3.0), (save(1, **waited(0, until=0)), 4.0, 6.5), (get(0), 1.0, 2.0)]
-    story = Story.of_race("t", ["f()", "f()"], [None, None], given, anomaly="lost update")
-    assert [step.call for step in story.ending.steps] == [0, 1, 1, 0]
-    assert story.ending.steps[2].resumed_after == 3
-    assert story.times == ((1.0, 2.0), (2.0, 3.0), (4.0, 6.5), (5.0, 6.0))
+    waiting = save(1, waited_for=frozenset({0}))
+    given = [timed(T.end(0), 5.0, 6.0), timed(get(0), 1.0, 2.0)], [timed(get(1), 2.0, 3.0), timed(waiting, 4.0, 6.5)]
+    story = Story.of_race("t", ["f()", "f()"], [None, None], interleaved(given), anomaly="lost update")
+    assert [step.call for step in story.run.steps] == [0, 1, 1, 0]
+    assert story.run.steps[2].resumed_after == 3
+    assert [step.started for step in story.run.steps] == [1.0, 2.0, 4.0, 5.0]
     assert story.anomaly == "lost update"
 
 
@@ -33,8 +34,8 @@ def test_the_lines_to_paste_are_quoted_for_a_shell() -> None:
 
 def test_states_follow_transactions_waits_and_ends() -> None:
     story = STORIES["two calls"]
-    rows = lanes(story.ending, story.calls).rows
-    told = [[(state.call, state.kind) for state in row] for row in states(rows, story.ending.steps)]
+    rows = lanes(story.run, story.calls).rows
+    told = [[(state.call, state.kind) for state in row] for row in states(rows, story.run.steps)]
     assert told == [
         [(0, "open")],
         *[[(0, "open"), (1, "open")]] * 4,
@@ -50,20 +51,20 @@ def test_states_follow_transactions_waits_and_ends() -> None:
 def test_a_call_that_nothing_sets_free_waits_on_and_one_that_failed_does_not() -> None:
     stuck, failed = save(0, waited_for=frozenset({2, 1})), save(0, waited_for=frozenset({1}), error="deadlock")
     for step, state in ((stuck, State(0, "waiting", (1, 2))), (failed, State(0, "open"))):
-        rows = lanes(Ending((None,), {}, (step,)), ["f()"]).rows
+        rows = lanes(Run((None,), {}, (step,)), ["f()"]).rows
         assert next(states(rows, (step,))) == [state]
 
 
 def test_a_wait_is_told_at_both_ends() -> None:
     story = STORIES["two calls"]
-    found = details(story, lanes(story.ending, story.calls).rows)
+    found = details(story, lanes(story.run, story.calls).rows)
     assert [(edge.text, edge.step, edge.end) for edge in found[5].edges] == [("Waited for A until", 7, "A's COMMIT")]
     assert [(edge.text, edge.step, edge.end) for edge in found[6].edges] == [("Set free", 6, "B's UPDATE")]
 
 
 def test_steps_that_are_told_once_are_listed() -> None:
-    story = Story(title="t", calls=("f()",), ending=Ending((None,), {}, (*[get(0)] * 250, T.end(0))))
-    found = details(story, lanes(story.ending, story.calls).rows)
+    story = Story(title="t", calls=("f()",), run=Run((None,), {}, (*[get(0)] * 250, T.end(0))))
+    found = details(story, lanes(story.run, story.calls).rows)
     assert [detail.number for detail in found] == [1, 2, 251]
     assert [each.number for each in found[1].alike] == list(range(2, 102))
     assert found[1].left_out == 149
@@ -81,7 +82,7 @@ def test_bars_lie_on_one_axis() -> None:
 
 
 def test_a_step_that_never_ended_reaches_to_the_end() -> None:
-    story = Story.of_race("t", ["f()", "f()"], [None, None], [(get(0), 0.0, 2.0), (save(1), 1.0, None)])
+    story = Story.of_race("t", ["f()", "f()"], [None, None], [timed(get(0), 0.0, 2.0), timed(save(1), 1.0, None)])
     bar = list(Timeline(story).bars)[1]
     assert float(bar.left[:-1]) + float(bar.width[:-1]) == 100
     assert "still running" in bar.title
@@ -90,7 +91,8 @@ def test_a_step_that_never_ended_reaches_to_the_end() -> None:
 def test_the_axis_has_round_times() -> None:
     def labels(seconds: float) -> list[str]:
         return [
-            tick.text for tick in Timeline(Story.of_race("t", ["f()"], [None], [(get(0), 7.0, 7.0 + seconds)])).ticks
+            tick.text
+            for tick in Timeline(Story.of_race("t", ["f()"], [None], [timed(get(0), 7.0, 7.0 + seconds)])).ticks
         ]
 
     assert labels(0.0092) == ["0 ms", "2 ms", "4 ms", "6 ms", "8 ms"]

@@ -8,7 +8,7 @@ import re
 import pytest
 from rich.console import Console
 
-from aioconcurrent.exploring.trace import Ending
+from aioconcurrent._trace import Run
 from aioconcurrent.report.lanes import as_text, lanes
 from aioconcurrent.report.story import Story
 from aioconcurrent.report.terminal import LanesView, print_story
@@ -31,7 +31,7 @@ def test_in_a_pipe_the_lanes_are_the_plain_ones(width: int) -> None:
     story = bought_twice()
     text = printed(story, width)
     assert ESCAPE not in text
-    assert as_text(lanes(story.ending, story.calls, story.marked), width) in text
+    assert as_text(lanes(story.run, story.calls, story.marked), width) in text
     assert all(line == line.rstrip() for line in text.splitlines())
 
 
@@ -79,7 +79,7 @@ def test_no_color_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_brackets_of_sql_are_no_markup() -> None:
     step = T.sql(0, "SELECT ARRAY[1] AS x WHERE y = %s", ("[bold]z[/bold] :smile:",))
-    story = Story(title="[red]t[/red]", calls=("f([1])",), ending=Ending((["[/]"],), {}, (step,)), hint="[/nothing]")
+    story = Story(title="[red]t[/red]", calls=("f([1])",), run=Run((["[/]"],), {}, (step,)), hint="[/nothing]")
     text = printed(story)
     for expected in ("[red]t[/red]", "f([1])", "ARRAY[1]", "[bold]z[/bold] :smile:", "['[/]']", "[/nothing]"):
         assert expected in text
@@ -89,7 +89,7 @@ def test_values_do_not_steer_the_terminal() -> None:
     steering = "\x1b]0;owned\x07\x1b[2J\x9b1m\u202e"
     step = T.sql(0, "SELECT %s", (steering,), error=steering, source=f"a/b.py:1 in f: {steering}")
     story = Story(
-        title=steering, calls=(steering,), ending=Ending((1,), {}, (step,)), hint=steering, outputs=(steering + "a",),
+        title=steering, calls=(steering,), run=Run((1,), {}, (step,)), hint=steering, outputs=(steering + "a",),
         explanation=steering, reason=steering, test_id=steering, token=steering,
     )  # fmt: skip
     text = printed(story)
@@ -110,5 +110,5 @@ def test_where_lines_cannot_be_drawn_there_are_other_characters() -> None:
 def test_a_wide_terminal_does_not_tear_the_lanes_apart() -> None:
     file = io.StringIO()
     story = STORIES["two calls"]
-    Console(file=file, width=400).print(LanesView(lanes(story.ending, story.calls)))
+    Console(file=file, width=400).print(LanesView(lanes(story.run, story.calls)))
     assert max(map(len, file.getvalue().splitlines())) <= 160

@@ -7,12 +7,11 @@ reaches, then whoever ran last goes on, so that the rest costs no preemption.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from .._trace import START, Step, call_name
 from .dependence import Status, contend
 from .footprint import Catalogue
-from .operation import START
-from .schedule import Schedule, Step, is_serial, take, unforced
-from .steps import Decision, Standing, observe, request
-from .trace import call_name
+from .schedule import take, unforced
+from .standings import Decision, Standing, observe, request
 from .unfolding import State, Unfolding
 
 # A call that only read, and only what it had read before, for this many steps waits for somebody else.
@@ -107,7 +106,7 @@ def keep_on(candidates: Sequence[int], last: int | None, standings: Mapping[int,
     return unforced(candidates, last)
 
 
-class Run:
+class Walk:
     """One run, from the first decision to the end.
 
     Attributes:
@@ -134,14 +133,6 @@ class Run:
         self._taken: list[int] = []  # the choices, those that only had a call begin among them
         self._rules = rules
         self._standings: dict[int, Standing] = {}
-
-    @property
-    def schedule(self) -> Schedule:
-        return Schedule.of(self.steps)
-
-    @property
-    def serial(self) -> bool:
-        return is_serial(self.steps)
 
     def choose(self, decision: Decision) -> int | None:
         """Say which call goes next, or None when none can: the run is over.

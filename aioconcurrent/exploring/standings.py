@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import or_
 
+from .._trace import Operation
 from .dependence import LOCAL, Act, Effect, Ledger, Status, contend
 from .footprint import Catalogue, footprint
-from .operation import Operation
 
 
 @dataclass(frozen=True, slots=True)

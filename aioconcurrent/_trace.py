@@ -1,0 +1,168 @@
+"""What calls do to what they share: a step each, from the wrapper that reports it to the page that shows it.
+
+A step is an operation and what came of it; a run is all steps of some calls, and how it ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+Kind = Literal["start", "sql", "fetch", "many", "callproc", "commit", "rollback", "close", "step", "cache"]
+Primitive = str | bytes | int | float | bool | None
+
+ROWS_KEPT = 20  # of a result
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One thing a call asks to do; equal in two runs if it is the same request."""
+
+    kind: Kind
+    text: str = ""  # the SQL, or the name of the procedure, of the cache method or of the step
+    parameters: tuple[Primitive, ...] | None = None  # of a cache method: its keys, as the cache stores them
+    vendor: str = ""  # Django's: "postgresql", "mysql", "sqlite"; empty for steps and caches
+    database: str = ""  # what two aliases of one database have in common; for a cache the same
+    connection: int = 0  # which of the call's connections, counted in the order they were opened
+    in_transaction: bool = False
+    isolation: str | None = None  # "read committed" and so on; None is taken for the strictest
+    split: bool = False  # a statement in autocommit that was given a transaction, or the COMMIT of that
+
+
+START = Operation("start")  # what a call asks for first: to run its Python up to its first operation on shared data
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One database round trip, cache operation or `step()` of a call, and what came of it.
+
+    Attributes:
+        call: Which call, counted from 0.
+        operation: What it was: `.kind`, `.text` (the SQL, for example) and `.parameters` among others.
+        source: The application's innermost line, as "shop/services.py:42 in withdraw: account.save()".
+        rowcount: As the driver counted; None or negative where it did not.
+        columns: The names of the result's columns; of a cache operation the keys.
+        rows: The first `ROWS_KEPT` rows that were fetched; of a cache operation one
+            row, the values that were found (None: nothing) or stored.
+        error: The class and text of the error, if it failed.
+        waited_for: The calls that it waited for in the database, counted from 0; empty
+            where the database did not tell whose the lock was.
+        resumed_after: If it waited, the index of the step that set it free; None if nothing did.
+        enabled: Where calls are stepped: those that could have been let go in its place, and its own.
+        started: Where calls run freely: when it began, in seconds of `time.monotonic`.
+        ended: When it ended; None if it had not when the call ended.
+        waited: How many of its seconds the database said that it waited for a lock;
+            a wait of less than about 2 ms is not seen, and SQLite never says so.
+        session: What the server calls the connection; None where it has no name.
+    """
+
+    call: int
+    operation: Operation
+    source: str | None = None
+    rowcount: int | None = None
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[object, ...], ...] = ()
+    error: str | None = None
+    waited_for: frozenset[int] = frozenset()
+    resumed_after: int | None = None
+    enabled: frozenset[int] = frozenset()
+    started: float = 0.0
+    ended: float | None = None
+    waited: float = 0.0
+    session: int | None = None
+
+
+RecordedStep = Step  # what it is called where calls run freely
+
+
+class Endless:
+    """Stands for the outcome of a call that never ended."""
+
+    def __repr__(self) -> str:
+        return "<never ended>"
+
+
+ENDLESS = Endless()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What some calls did, and how that ended.
+
+    Attributes:
+        outcomes: Per call a value, or, if it raised, the exception or the
+            `WrappedError` around it, or `ENDLESS`; anything for a call that was not made.
+        tables: The rows of the tables that the run touched; others are as at the start.
+        steps: What was done, in the order in which it was let go or began.
+    """
+
+    outcomes: tuple[Any, ...] = ()
+    tables: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether it would have gone on for ever."""
+        return ENDLESS in self.outcomes
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether it is known when its steps began and ended."""
+        return any(step.started or step.ended for step in self.steps)
+
+    def among(self, calls: Sequence[int]) -> Run:
+        """The same of these calls alone, which made all its steps, counted anew."""
+        number = {call: index for index, call in enumerate(calls)}
+
+        def renumbered(those: frozenset[int]) -> frozenset[int]:
+            return frozenset(number[call] for call in those)
+
+        steps = tuple(
+            replace(
+                step,
+                call=number[step.call],
+                waited_for=renumbered(step.waited_for),
+                enabled=renumbered(step.enabled),
+            )
+            for step in self.steps
+        )
+        return Run(tuple(self.outcomes[call] for call in calls), self.tables, steps)
+
+
+def interleaved(calls: Iterable[Iterable[Step]]) -> tuple[Step, ...]:
+    """The recorded steps of all calls in the order of their beginnings, each with the one that set it free."""
+    made = sorted((step for steps in calls for step in steps), key=lambda step: step.started)
+    return tuple(replace(step, resumed_after=_set_free_by(step, made)) for step in made)
+
+
+def _set_free_by(waiter: Step, made: Sequence[Step]) -> int | None:
+    """The last step with which a call that was waited for may have given up its locks, as far as times tell."""
+    if waiter.ended is None:
+        return None
+    found = [
+        (_ends_transaction(step), number)
+        for number, step in enumerate(made)
+        if step.call in waiter.waited_for
+        and step.operation.database == waiter.operation.database
+        and (_ends_transaction(step) or not step.operation.in_transaction)
+        and step.started < waiter.ended
+        and (step.ended or step.started) > waiter.started
+    ]
+    return max(found)[1] if found else None
+
+
+def _ends_transaction(step: Step) -> bool:
+    return step.operation.kind in ("commit", "rollback", "close")
+
+
+def call_name(call: int) -> str:
+    """A, B, ... Z, AA, AB, ...: what texts call the calls."""
+    letters = ""
+    number = call + 1
+    while number:
+        number, letter = divmod(number - 1, 26)
+        letters = chr(ord("A") + letter) + letters
+    return letters
