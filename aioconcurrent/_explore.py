@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from .databases.memory import Loan
     from .engine.race import Report
     from .engine.wrapper import Result
+    from .exploring.evidence import Violation
     from .exploring.exploration import Counterexample, Exploration, Remedy
-    from .exploring.oracle import Violation
     from .exploring.schedule import Schedule
 
 _PAUSE = 0.01  # seconds between two looks whether another exploration is over

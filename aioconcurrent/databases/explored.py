@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..exploring.facts import Key
+from ..exploring.facts import Key, Numbers, apart
 from ..exploring.footprint import Catalogue, footprint
 from ..exploring.moments import Moments
-from ..exploring.numbers import Numbers, apart
 from .cache_state import CacheState
 from .handoff import database_identity
 from .identity import database_names

@@ -8,14 +8,13 @@ effect; what is told is always what the steps show, never what is usual.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from .._trace import Step, call_name
-from .accesses import Access, accesses
-from .evidence import result
-from .hints import hint
-from .oracle import Violation
-from .patterns import Finding, find
-from .stories import counts
+from .accesses import Access, Computed, accesses
+from .evidence import Difference, Violation, result
+from .patterns import Finding, aggregated, counts, find, only
+from .values import ABSENT, as_number, as_time, show
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +39,50 @@ class Anomaly:
         return f"{self.name}: {self.explanation}\nhint: {self.hint}"
 
 
+_LONGEST_CONDITION = 30  # characters of a value that a hint compares with
 _DEADLOCK = re.compile(r"deadlock", re.IGNORECASE)
-_SERIALIZATION = re.compile(
-    r"could not serialize|SerializationFailure|Record has changed since last read", re.IGNORECASE
-)
-_LOCKED = re.compile(r"(database|table)( \w+)? is locked", re.IGNORECASE)
-_IMPATIENT = re.compile(r"lock wait timeout|could not obtain lock|NOWAIT|lock timeout", re.IGNORECASE)
-_FOREIGN = re.compile(r"foreign key", re.IGNORECASE)
-_EXCLUSION = re.compile(r"exclusion constraint", re.IGNORECASE)
-_UNIQUE = re.compile(r"IntegrityError|UniqueViolation|UNIQUE constraint|Duplicate entry", re.IGNORECASE)
-
 _ORDERED = (
     "Lock the rows in the same order everywhere, e.g. list(queryset.order_by('pk').select_for_update()) first, "
     "or repeat the whole transaction when it fails."
+)
+_REFUSAL = "If the error is a correct refusal, name it in refusals=(...)."
+_CONFLICTS = (  # what the errors of databases say, and what helps; the first that fits is taken
+    (
+        r"could not serialize|SerializationFailure|Record has changed since last read",
+        "The database asks for a retry: repeat the whole transaction, from before atomic(), when it fails so.",
+    ),
+    (
+        r"(database|table)( \w+)? is locked",
+        (
+            'Begin transactions that will write with OPTIONS={"transaction_mode": "IMMEDIATE"}, so that they wait at '
+            "their beginning, or repeat the whole transaction."
+        ),
+    ),
+    (
+        r"lock wait timeout|could not obtain lock|NOWAIT|lock timeout",
+        (
+            "Another call held the lock for longer than the query waits: leave out nowait=True, or catch the error and "
+            f"try again. {_REFUSAL}"
+        ),
+    ),
+    (
+        r"foreign key",
+        (
+            "The row that is referred to went meanwhile: lock it with select_for_update() inside atomic() before the "
+            f"row that refers to it is written. {_REFUSAL}"
+        ),
+    ),
+    (
+        r"exclusion constraint",
+        f"Catch the IntegrityError around an atomic() block of its own and say that it is taken. {_REFUSAL}",
+    ),
+    (
+        r"IntegrityError|UniqueViolation|UNIQUE constraint|Duplicate entry",
+        (
+            "Use get_or_create(), or catch the IntegrityError around an atomic() block of its own and read the row "
+            f"that the other call made. {_REFUSAL}"
+        ),
+    ),
 )
 
 
@@ -69,8 +99,8 @@ def name_anomaly(steps: Sequence[Step], violation: Violation) -> Anomaly:
         return _conflict(steps, violation, found)
     if found is None:
         return _unnamed(violation, done)
-    explanation = f"{found.story}; {result(violation, done, found.place)}."
-    return Anomaly(found.name, explanation, hint(found, violation.differences), found.steps, _lockable(found))
+    explanation = f"{found.story}; {result(violation, done, found.stale.place)}."
+    return Anomaly(found.name, explanation, _hint(found, violation.differences), found.steps, _lockable(found))
 
 
 def _lockable(found: Finding) -> int | None:
@@ -126,37 +156,13 @@ def _conflict(steps: Sequence[Step], violation: Violation, found: Finding | None
 
 
 def _conflict_hint(text: str, found: Finding | None) -> str:
-    if _SERIALIZATION.search(text):
-        return "The database asks for a retry: repeat the whole transaction, from before atomic(), when it fails so."
-    if _LOCKED.search(text):
-        return (
-            'Begin transactions that will write with OPTIONS={"transaction_mode": "IMMEDIATE"}, so that they wait at '
-            "their beginning, or repeat the whole transaction."
-        )
-    if _IMPATIENT.search(text):
-        return (
-            "Another call held the lock for longer than the query waits: leave out nowait=True, or catch the error and "
-            "try again. If the error is a correct refusal, name it in refusals=(...)."
-        )
-    if _FOREIGN.search(text):
-        return (
-            "The row that is referred to went meanwhile: lock it with select_for_update() inside atomic() before the "
-            "row that refers to it is written. If the error is a correct refusal, name it in refusals=(...)."
-        )
-    if _EXCLUSION.search(text):
-        return (
-            "Catch the IntegrityError around an atomic() block of its own and say that it is taken. If the error is a "
-            "correct refusal, name it in refusals=(...)."
-        )
-    if _UNIQUE.search(text):
-        return (
-            "Use get_or_create(), or catch the IntegrityError around an atomic() block of its own and read the row "
-            "that the other call made. If the error is a correct refusal, name it in refusals=(...)."
-        )
+    for said, advice in _CONFLICTS:
+        if re.search(said, text, re.IGNORECASE):
+            return advice
     if found is not None and found.manner == "not committed":
-        return hint(found, ())
+        return _hint(found, ())
     advice = "Handle the error where it is raised. If it is a correct refusal, name it in refusals=(...)."
-    return f"{hint(found, ())} {advice}" if found and found.manner != "used up" else advice
+    return f"{_hint(found, ())} {advice}" if found and found.manner != "used up" else advice
 
 
 def _unnamed(violation: Violation, done: Sequence[Access]) -> Anomaly:
@@ -167,3 +173,238 @@ def _unnamed(violation: Violation, done: Sequence[Access]) -> Anomaly:
     explanation = f"the steps show none of the usual patterns; {result(violation, done)}."
     advice = "Follow the values in the lanes to the first that is not what its call can have expected."
     return Anomaly("no serial order", explanation, advice)
+
+
+def _hint(found: Finding, differences: Sequence[Difference]) -> str:
+    """Say what mends what was found."""
+    match found.name, found.manner:
+        case "lost update", "counter in a cache":
+            return (
+                "Count with cache.incr(), after cache.add(key, 0), and claim with cache.add(): both look and write at "
+                "once. For anything else take a lock around reading and writing."
+            )
+        case "lost update" | "stale read", "lock too late":
+            return _instance_of_lock(found)
+        case (("lost update" | "stale read"), "whole row"):
+            return _whole_row(found)
+        case "lost update", _:
+            return _lost_update(found, differences)
+        case "stale read", "not committed":
+            return (
+                "Hand on what others are to look for when it is committed: transaction.on_commit(lambda: ...), and not "
+                "in the transaction that makes it."
+            )
+        case "stale read", "used up":
+            return (
+                "Delete first, and go on only if a row went: deleted, _ = filter(pk=...).delete(); or read the row "
+                f"with {_lock(found)}."
+            )
+        case "stale read", _:
+            return _condition_in_write(found)
+        case "resurrected row", _:
+            return (
+                f"Write what is there and nothing else: save(update_fields=[{_listed(found.own)}]), or "
+                "save(force_update=True), raises DatabaseError where the row is gone, and filter(pk=...).update(...) "
+                "returns 0."
+            )
+        case "double insert", _:
+            return _double_insert(found)
+        case "phantom", "counted":
+            return f"Read once and keep the result{_steady_reads(found)}."
+        case "phantom", _:
+            return _phantom(found)
+        case "write skew", _:
+            return _write_skew(found)
+        case "read skew", _:
+            return f"Read both in one query, as filter(pk__in=[...]) does{_steady_reads(found)}."
+        case "non-repeatable read", "read back":
+            return (
+                "Write and read back in one atomic(): a row that was updated stays locked until its end, so that "
+                "nobody comes between."
+            )
+        case "non-repeatable read", _:
+            return f"Read once and keep the value, read with {_lock(found)}{_steady_reads(found)}."
+        case "stale snapshot", _:
+            return (
+                "The statement chose what it reads before it had to wait: lock first with "
+                f"{_lock(found)}, a row that all who do this lock, then read in a statement of its own."
+            )
+    return (
+        "Whoever fills the cache must not put back what was dropped meanwhile: fill it inside atomic() while the row "
+        "is locked by select_for_update(), and drop the key in transaction.on_commit(); or let the writer put the new "
+        "value there in transaction.on_commit(cache.set ...), and the reader fill it with cache.add()."
+    )
+
+
+def _vendor(found: Finding) -> str:
+    return found.read.vendor or found.change.vendor
+
+
+def _lock(found: Finding) -> str:
+    """How a row is read so that nobody changes it until it is written."""
+    if _vendor(found) == "sqlite":
+        return 'atomic() and OPTIONS={"transaction_mode": "IMMEDIATE"} (SQLite ignores select_for_update())'
+    return "select_for_update() inside atomic()"
+
+
+def _instance_of_lock(found: Finding) -> str:
+    if _vendor(found) == "sqlite":
+        return f"Use the instance that the second query returned, and read it with {_lock(found)}."
+    return (
+        "Use the instance that the locking query returned, as in row = queryset.select_for_update().get(pk=...), or "
+        "refresh_from_db() after it: what was read before the lock may have changed since."
+    )
+
+
+def _steady_reads(found: Finding) -> str:
+    """How reads of one call see one state, as the end of a sentence."""
+    if _vendor(found) == "sqlite":
+        return ", or put the reads into one atomic()"
+    return ", or run the reads in one transaction at isolation level REPEATABLE READ"
+
+
+def _serializable(found: Finding) -> str:
+    if _vendor(found) == "sqlite":
+        return ""  # which has no levels to choose from
+    return ", or run at isolation level SERIALIZABLE and repeat the transaction when it fails"
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return ", ".join(f'"{column.removesuffix("_id")}"' for column in columns) or "..."
+
+
+def _whole_row(found: Finding) -> str:
+    """The call wrote back what it had not changed."""
+    column = found.columns[0]
+    return (
+        f"Write only what was changed: save(update_fields=[{_listed(found.own)}]), or filter(pk=...).update(...); a "
+        f"plain save() writes every column, {column} too, as it was read."
+    )
+
+
+def _lost_update(found: Finding, differences: Sequence[Difference]) -> str:
+    column, values = found.columns[0], only(found.write.written)
+    row = found.stale.row
+    before, after = as_number(row.get(column)), as_number(values.get(column))
+    counted = not isinstance(values.get(column), bool) and not column.endswith("_id")
+    if before is None or after is None or not counted:
+        return _condition_in_write(found)
+    change = after - before
+    step = f"{column}=F({column!r}) {'-' if change < 0 else '+'} {_plain(abs(change))}"
+    keeps = f"; save(update_fields=[{_listed(found.own)}]) keeps the other columns out of it" if found.own[1:] else ""
+    if not _is_decided(found, differences):
+        return (
+            f"Let the database compute the value, as in filter(pk=...).update({step}), or read the row with "
+            f"{_lock(found)}{keeps}."
+        )
+    allowed = f"{column}__gte={_plain(-change)}" if change < 0 else f"{column}={_plain(before)}"
+    return (
+        f"Put what was checked into the write, and let the database compute the value: filter(pk=..., {allowed})"
+        f".update({step}), and look at the number of rows that it returns; or read the row with {_lock(found)}."
+    )
+
+
+def _is_decided(found: Finding, differences: Sequence[Difference]) -> bool:
+    """Tell whether more hangs on what was read than the value that is written: a refusal, or other rows."""
+    written = [as_number(value) for value in only(found.write.written).values()]
+    for each in differences:
+        if each.place == "row" and each.table.lower() == found.read.table and each.name in found.columns:
+            continue
+        if each.place == "outcome" and as_number(each.found) in written and not isinstance(each.found, bool):
+            continue  # it returns what it has written
+        if each.place == "row" and each.found is not ABSENT and each.expected is not ABSENT and each.name:
+            continue  # another value, and not another row
+        return True
+    return False
+
+
+def _plain(number: Decimal) -> str:
+    return format(number.normalize(), "f")
+
+
+def _condition_in_write(found: Finding) -> str:
+    """The call acted on what it had read of a row: the write itself is to look again."""
+    row = found.stale.row
+    column = next((c for c in found.columns if c in row), found.columns[0] if found.columns else "field")
+    write = only(found.write.written) if found.write.table == found.read.table else {}
+    new = write.get(column, only(found.change.written).get(column, ...))
+    if aggregated(found.read) or column not in row or not _can_be_compared(row[column]):
+        return (
+            f"Read the row with {_lock(found)}, and write it in the same transaction; or keep a version in it, and put "
+            "the version that was read into the filter of the update()."
+        )
+    if isinstance(new, Computed) and (change := _stepped(new)):
+        sign, amount = change
+        allowed = f"{column}__gte={amount}" if sign == "-" else f"{column}={_shown(row[column])}"
+        new_text = f"F({column!r}) {sign} {amount}"
+    else:
+        allowed = f"{column}__isnull=True" if row[column] is None else f"{column}={_shown(row[column])}"
+        is_told = _can_be_compared(new) and new is not ... and not column.endswith("_id")
+        new_text = _shown(new) if is_told else "..."
+    return (
+        f"Put the condition into the write, as in filter(pk=..., {allowed}).update({column}={new_text}), before "
+        "anything else is done, and go on only if the number of rows that it returns is 1; or read the row with "
+        f"{_lock(found)}."
+    )
+
+
+def _stepped(value: Computed) -> tuple[str, str] | None:
+    """The sign and the amount of `column - 80`."""
+    words = value.text.strip("()").rsplit(" ", 2)
+    return (words[1], words[2]) if len(words) == 3 and words[1] in "+-" and as_number(words[2]) is not None else None
+
+
+def _can_be_compared(value: object) -> bool:
+    """Tell whether a filter with this value is one that people write."""
+    if as_time(value) is not None or isinstance(value, Computed | bytes):
+        return False
+    return len(show(value)) <= _LONGEST_CONDITION and not str(value).startswith(("{", "[", "Json"))
+
+
+def _shown(value: object) -> str:
+    number = as_number(value)
+    return str(number) if isinstance(value, Decimal) and number is not None else show(value)
+
+
+def _double_insert(found: Finding) -> str:
+    columns = ", ".join(found.columns)
+    if found.manner == "number of a row":
+        return (
+            f"Declare a UniqueConstraint on {columns} and try again with the next number on IntegrityError; or lock a "
+            f"row that all who take a number lock, with {_lock(found)}."
+        )
+    empty = [column for column in found.columns if None in found.read.where.get(column, ())]
+    if not empty:
+        return f"Declare a UniqueConstraint on {columns} and use get_or_create(), or catch the IntegrityError."
+    rest = ", ".join(column for column in found.columns if column not in empty) or columns
+    nulls = "nulls_distinct=False" if _vendor(found) == "postgresql" else f"condition=Q({empty[0]}__isnull=True)"
+    told = columns if _vendor(found) == "postgresql" else rest
+    return (
+        f"NULL is unequal to NULL: declare a UniqueConstraint on {told} with {nulls}, and use get_or_create(), or "
+        "catch the IntegrityError."
+    )
+
+
+def _phantom(found: Finding) -> str:
+    parent = _parent(found.read)
+    which = f"the row that they belong to ({parent})" if parent else "a row that stands for them all"
+    return (
+        f"Rows that are not there yet cannot be locked: lock {which} with {_lock(found)}, before looking; or declare a "
+        f"constraint that says what must hold{_serializable(found)}."
+    )
+
+
+def _parent(read: Access) -> str:
+    for column, allowed in read.where.items():
+        if column.endswith("_id") and len(allowed) == 1 and None not in allowed:
+            return f"{column}={show(next(iter(allowed)))}"
+    return ""
+
+
+def _write_skew(found: Finding) -> str:
+    if _vendor(found) != "sqlite" and aggregated(found.read):
+        return (
+            "Lock the rows that the decision rests on, and look at what is there then: list(queryset"
+            f".select_for_update()) inside atomic(), in place of count() or exists(){_serializable(found)}."
+        )
+    return f"Read what the decision rests on with {_lock(found)}{_serializable(found)}."

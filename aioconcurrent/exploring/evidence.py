@@ -1,20 +1,266 @@
-"""That what happened is wrong: how the calls end one after another, and how they ended here."""
+"""Why an ending is wrong: in which values it is unlike the serial ones, and that in a sentence."""
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from html import unescape
+from typing import Any, Literal
 
+from .._text import text_of
 from .._trace import ENDLESS, call_name
+from ..exceptions import WrappedError
+from ..http import Response
+from ..report.values import shown
 from .accesses import Access
-from .answers import answer
-from .differences import ABSENT, Difference, contrasted, show, shown_row
-from .facts import Ref, Some
-from .oracle import Violation
-from .parts import Size
+from .facts import CACHE, Fact, Facts, Key, nameless
+from .values import ABSENT, Cells, Leaf, Position, Ref, Size, Some, path_named, show, show_row
 
+Order = tuple[int, ...]
+ViolationKind = Literal["no serial order", "unhandled conflict", "broken rule", "endless"]
+AtStart = Callable[[Fact], Fact | None]
+
+_LONGEST_ANSWER = 80
+_ERROR_LISTS = re.compile(r"<ul[^>]*\berrorlist\b[^>]*>(.*?)</ul>", re.DOTALL)  # as Django's forms write them
+_TAG = re.compile(r"<[^>]+>")
 _LOGS = re.compile(r"(?:^|_)(?:log|history|historical|audit|event|analytic|session|visit|activity)", re.IGNORECASE)
 _NOTHING = "returns None"
 _NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four"}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One place in which an ending is unlike the nearest serial one.
+
+    Attributes:
+        place: "row" of a table, or "outcome" of a call.
+        table: The table, of a row.
+        row: What tells the row from others, as "id=1"; empty for a row that the run made.
+        call: The call, of an outcome.
+        name: The column, or the path into the outcome; empty for the whole of it.
+        found: How the run ended: a value, a whole row, or `ABSENT`.
+        expected: How the nearest serial order ends.
+        unique: Whether no serial order ends like that in this place.
+    """
+
+    place: Literal["row", "outcome"]
+    found: Hashable | Cells
+    expected: Hashable | Cells
+    table: str = ""
+    row: str = ""
+    call: int = -1
+    name: str = ""
+    unique: bool = False
+
+    def __str__(self) -> str:
+        found, expected = show(self.found, self.expected), show(self.expected, self.found)
+        if self.place == "outcome":
+            return f"{self.where} is {found}, not {expected}"
+        if self.table.startswith(CACHE):
+            return f"the cache has {self._cached(self.found)}, not {self._cached(self.expected)}"
+        if self.found is ABSENT:
+            return f"{self.where} has no row ({show_row(self.expected)})"
+        if self.expected is ABSENT:
+            return f"{self.where} has one more row ({show_row(self.found)})"
+        return f"{self.where}: {self.name} is {found}, not {expected}"
+
+    def _cached(self, value: object) -> str:
+        if isinstance(value, Mapping):
+            return f"{show(value.get('value', value))} under {show(value.get('key', '?'))}"
+        return show(value) if value is ABSENT else f"{show(value)} under {self.row.removeprefix('key=')}"
+
+    @property
+    def where(self) -> str:
+        """The place, in words."""
+        if self.place == "outcome":
+            return outcome_named(self.call, self.name)
+        return f"{self.table} {self.row}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Why an ending is wrong.
+
+    Attributes:
+        kind: Which rule it breaks.
+        detail: That in a sentence.
+        nearest: The serial order whose ending is most like it; None where the caller's rule decided.
+        differences: How it differs from that ending.
+        calls: The calls that the sentence is about, if it is about some.
+        outcomes: What the calls came to.
+        serial: What they come to in the serial orders that were run.
+    """
+
+    kind: ViolationKind
+    detail: str
+    nearest: Order | None = None
+    differences: tuple[Difference, ...] = ()
+    calls: tuple[int, ...] = ()
+    outcomes: tuple[Any, ...] = ()
+    serial: tuple[tuple[Any, ...], ...] = ()
+
+
+def differences(
+    found: Facts, expected: Facts, keys: Mapping[str, Key], at_start: AtStart = lambda _: None
+) -> tuple[Difference, ...]:
+    """List where `found` is unlike `expected`; rows that are new pair off as well as can be.
+
+    Empty if the endings differ only in which new rows refer to which.
+
+    Args:
+        at_start: Of a row's fact that at the start, for a row that only one of the endings has changed.
+    """
+    more, fewer = _surplus(found, expected), _surplus(expected, found)
+    return tuple(_of_rows(more, fewer, keys, at_start)) + tuple(_of_outcomes(more, fewer))
+
+
+def _surplus(one: Facts, other: Facts) -> list[Fact]:
+    """What `one` has more than `other`, whatever the keys of new rows."""
+    left = []
+    there = Counter(fact.shape for fact in other.elements())
+    for fact in one.elements():
+        if there[fact.shape] > 0:
+            there[fact.shape] -= 1
+        else:
+            left.append(fact)
+    return left
+
+
+def _of_rows(
+    more: Sequence[Fact], fewer: Sequence[Fact], keys: Mapping[str, Key], at_start: AtStart
+) -> Iterator[Difference]:
+    left = [fact for fact in fewer if fact.about[0] in ("row", "gone")]
+    for fact in more:
+        if fact.about[0] in ("row", "gone"):
+            twin = _twin(fact, left, keys)
+            if twin is not None:
+                left.remove(twin)
+            yield from _of_row(fact, twin or at_start(fact), keys)
+    for fact in left:
+        for difference in _of_row(fact, at_start(fact), keys):
+            yield replace(difference, found=difference.expected, expected=difference.found)
+
+
+def _twin(fact: Fact, others: Sequence[Fact], keys: Mapping[str, Key]) -> Fact | None:
+    """The row of the other ending that stands for this one."""
+    table = fact.about[1]
+    same = [other for other in others if other.about[1] == table and _row_named(other, keys) == _row_named(fact, keys)]
+    return max(same, key=lambda other: len(set(cells(other).items()) & set(cells(fact).items())), default=None)
+
+
+def _of_row(fact: Fact, twin: Fact | None, keys: Mapping[str, Key]) -> Iterator[Difference]:
+    table, row = str(fact.about[1]), _row_named(fact, keys)
+    here: Hashable | Cells = ABSENT if fact.about[0] == "gone" else cells(fact)
+    there: Hashable | Cells = ABSENT
+    if twin is not None and twin.about[0] == "row":
+        there = cells(twin)
+    elif twin is None and fact.about[0] == "gone":
+        there = cells(fact)
+    if twin is not None and isinstance(here, Mapping) and isinstance(there, Mapping):
+        parts, expected = _parts(fact), _parts(twin)
+        for name in here:
+            if _nameless_values(parts[name]) != _nameless_values(expected.get(name, ())):
+                yield Difference("row", here[name], there.get(name, ABSENT), table, row, name=name)
+    else:
+        yield Difference("row", here, there, table, row)
+
+
+def cells(fact: Fact) -> dict[str, Hashable]:
+    """The values of a row, by column; of JSON by the path in it as well."""
+    return {name: _whole(leaves) for name, leaves in _parts(fact).items()}
+
+
+def _parts(fact: Fact) -> dict[str, list[Leaf]]:
+    found: dict[str, list[Leaf]] = {}
+    for leaf in fact.leaves:
+        found.setdefault(path_named(leaf.position[2:]), []).append(leaf)
+    return found
+
+
+def _nameless_values(leaves: Sequence[Leaf]) -> Hashable:
+    return tuple(nameless(leaf.value) for leaf in leaves)
+
+
+def _whole(leaves: Sequence[Leaf]) -> Hashable:
+    """The value whose parts these are, with dots for what cannot be compared."""
+    if len(leaves) == 1:
+        return leaves[0].value
+    bare = (leaf.value.key if isinstance(leaf.value, Ref) else leaf.value for leaf in leaves)
+    return "".join("..." if isinstance(value, Some) else str(value) for value in bare)
+
+
+def _row_named(fact: Fact, keys: Mapping[str, Key]) -> str:
+    key = keys.get(str(fact.about[1]))
+    values = cells(fact)
+    columns = [column for column in (key.columns if key else ()) if not isinstance(values.get(column), Ref | None)]
+    return ", ".join(f"{column}={show(values[column])}" for column in columns)
+
+
+def _of_outcomes(more: Sequence[Fact], fewer: Sequence[Fact]) -> Iterator[Difference]:
+    here, there = _by_path(more), _by_path(fewer)
+    for path in dict.fromkeys([*here, *there]):
+        call, *names = path
+        name = path_named(tuple(names))
+        yield Difference("outcome", here.get(path, ABSENT), there.get(path, ABSENT), call=int(str(call)), name=name)
+
+
+def _by_path(facts: Sequence[Fact]) -> dict[Position, Hashable]:
+    """What each call gave, by the path to it; of an error the type and the text at once."""
+    found: dict[Position, Hashable] = {}
+    for fact in facts:
+        kind, *path = fact.about
+        if kind == "outcome":
+            *rest, last = path
+            own = [leaf for leaf in fact.leaves if leaf.position == fact.leaves[-1].position]
+            value = _whole(own) if own else last
+            found[tuple(path) if fact.leaves else tuple(rest)] = value
+    return found
+
+
+def outcome_named(call: int, path: str) -> str:
+    """A place in what a call came to, in words."""
+    return f"the outcome of {call_name(call)}" + (f" at {path}" if path else "")
+
+
+def error_named(error: BaseException, longest: int | None = None) -> str:
+    """The class of an error, and the first line of what it says."""
+    lines = text_of(error).strip().splitlines()
+    said = f": {_cut(lines[0], longest)}" if lines else ""
+    return type(error).__name__ + said
+
+
+def answers(outcomes: Sequence[object]) -> str:
+    """Tell what each call came to, in a sentence."""
+    told = [f"{call_name(call)} {answer(outcome)}" for call, outcome in enumerate(outcomes)]
+    return f"one after the other, {', '.join(told)}"
+
+
+def answer(outcome: object) -> str:
+    """Tell what a call came to, as "returns 3"."""
+    error = outcome.error if isinstance(outcome, WrappedError) else outcome
+    if isinstance(error, BaseException):
+        return f"raises {error_named(error, _LONGEST_ANSWER)}"
+    if isinstance(outcome, Response):
+        return f"returns <Response {outcome.status_code}>{_said(outcome)}"
+    return f"returns {shown(outcome, _LONGEST_ANSWER)}"
+
+
+def _said(response: Response) -> str:
+    """Why a response refuses: where it sends to, the errors of its form, or its body if that is data."""
+    if 300 <= response.status_code < 400:
+        return f" to {_cut(response.headers.get('Location', '?'))}"
+    kind = response.headers.get("Content-Type", "")
+    if "html" in kind:
+        found = [_TAG.sub(" ", each) for each in _ERROR_LISTS.findall(response.text)]
+        errors = "; ".join(dict.fromkeys(" ".join(unescape(each).split()) for each in found))
+        return f" with the errors {_cut(errors)!r}" if errors else ""
+    if response.status_code >= 400 and ("json" in kind or "text/plain" in kind):
+        return f" saying {_cut(response.text.strip())!r}"
+    return ""
+
+
+def _cut(text: str, longest: int | None = _LONGEST_ANSWER) -> str:
+    return text if longest is None or len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 def result(violation: Violation, accesses: Sequence[Access] = (), place: str = "") -> str:
@@ -101,8 +347,8 @@ def _ends(difference: Difference, place: str) -> str:
     if difference.place == "outcome":
         return f"makes {difference.where} {show(difference.found)}"
     if difference.found is ABSENT:
-        return f"ends without {difference.where} ({shown_row(difference.expected)})"
+        return f"ends without {difference.where} ({show_row(difference.expected)})"
     if difference.expected is ABSENT:
-        return f"ends with the row {difference.table} ({shown_row(difference.found)})"
+        return f"ends with the row {difference.table} ({show_row(difference.found)})"
     where = "" if difference.where == place else f" in {difference.where}"
-    return f"ends at {difference.name}={contrasted(difference.found, difference.expected)}{where}"
+    return f"ends at {difference.name}={show(difference.found, difference.expected)}{where}"

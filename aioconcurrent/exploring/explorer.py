@@ -15,8 +15,8 @@ from .._text import text_of
 from .._trace import ENDLESS, Run, call_name
 from ..exceptions import WrappedError
 from .anomalies import name_anomaly
-from .answers import answers
 from .controller import SEVERED, STEPS, UNENDED, ends_sessions
+from .evidence import answers
 from .exploration import Counterexample, Exploration
 from .footprint import overlap
 from .judge import Judge, Seen, TooManyOrdersError
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from ..databases.state import Advance, Row
     from ..engine.race import Report
     from .controller import Chooser
+    from .evidence import Order, Violation
+    from .facts import Numbers
     from .footprint import Catalogue
-    from .numbers import Numbers
-    from .oracle import Order, Violation
     from .stage import Performance, Stage
     from .walk import Walk
 

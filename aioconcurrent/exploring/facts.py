@@ -3,18 +3,39 @@
 A fact is a row that is not as it was at the start, or one place in what a call
 returned or raised.  Keys of rows that the run made are `Ref`s in it: which number
 a sequence gave says nothing, only that two places hold the same one does.
+
+In a small table the key 2 may be any 2.  So counters of keys are moved to ranges
+of their own: a number out of one is then the key of a row of that table wherever
+it stands, and every other number is what it is.
+
+Whether two sets of facts are the same but for the keys of new rows is graph
+isomorphism of a kind that is nearly always easy: the values around a key tell
+which it is.  What they leave open is tried, within a limit.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from itertools import count
 from typing import Any, Literal
 from uuid import UUID
 
 from ..exceptions import WrappedError
-from .numbers import Numbers
-from .parts import Leaf, Position, answer, as_key, attributes, leaves, parsed, scalar, without_addresses
+from .values import (
+    CHANCE,
+    Leaf,
+    Position,
+    Ref,
+    Some,
+    as_key,
+    attributes,
+    leaves,
+    parsed,
+    response_parts,
+    scalar,
+    whole_number,
+    without_addresses,
+)
 
 Row = Mapping[str, Any]
 Tables = Mapping[str, Sequence[Row]]
@@ -22,11 +43,13 @@ Place = tuple[Position, int, str]  # a position whatever the index in a list, th
 Spot = tuple[Position, int]  # a position, whoever of the calls it is that returned it, and the part of a text
 Cause = Literal["chance", "keys", "draws"]
 
-CHANCE = "made by chance"  # no table's name
 CACHE = "cache "  # what the names of tables begin with that are none
 WHOLE = -1  # the part of a text that is not taken apart
-_LONGEST = 19  # digits of a number that may be a key, and one more
 _WIDE = 8  # characters of a value that no chance makes twice
+_FAR = 4157  # how far counters are moved: codes of four digits stay such, and keys of 16 bits keep room
+_WIDTH = 211  # numbers of a range at least; like the other, nothing that people count in
+_ROUNDS = 4  # how far what tells two keys apart may be from them: in rows, by way of foreign keys
+_TRIALS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +68,31 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Ref:
-    """The key of a row that was made during the run; or, of the table `CHANCE`, a value that only equals itself."""
+class Numbers:
+    """The numbers that the counter of a table's keys gives.
+
+    Attributes:
+        table: To whose rows.
+        first: The first of them.
+        end: The first that is none of them any more.
+        moved_by: How much higher they are than where the counter was found.
+    """
 
     table: str
-    key: Hashable
+    first: int
+    end: int
+    moved_by: int
+
+    def __contains__(self, number: int) -> bool:
+        return self.first <= number < self.end
 
 
-@dataclass(frozen=True, slots=True)
-class Some:
-    """A value of which nothing but its type can be compared."""
-
-    kind: str
+def apart(table: str, first: int, count: int, taken: Sequence[Numbers]) -> Numbers:
+    """Numbers for a counter that was found at `first` and gave `count` in a run, apart from those taken."""
+    begin, width = first + _FAR, max(_WIDTH, 4 * count)
+    while any(begin < other.end and other.first < begin + width for other in taken):
+        begin += _WIDTH
+    return Numbers(table, begin, begin + width, begin - first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +101,11 @@ class Fact:
 
     about: Position
     leaves: tuple[Leaf, ...]
+
+    @property
+    def shape(self) -> Hashable:
+        """The fact less which keys of new rows are meant."""
+        return self.about, tuple((leaf.position, leaf.part, nameless(leaf.value)) for leaf in self.leaves)
 
 
 Facts = Counter[Fact]
@@ -169,7 +210,7 @@ class Scheme:
         """
         found = Counter(fact for fact, _ in self.rows(tables))
         for call, outcome in outcomes.items():
-            found.update(_Values(self).of_outcome(call, outcome))
+            found.update(_Outcome(self).of_outcome(call, outcome))
         return self._spread(found)
 
     def rows(self, tables: Tables) -> Iterator[tuple[Fact, bool]]:
@@ -222,7 +263,7 @@ class Scheme:
 
     def _leaves(self, position: Position, value: Any) -> Iterator[Leaf]:
         for leaf in leaves(position, value, whole=True):
-            if isinstance(leaf.value, str) and whole_place(leaf.position) not in self.weak:
+            if isinstance(leaf.value, str) and place_of(replace(leaf, part=WHOLE)) not in self.weak:
                 yield from leaves(leaf.position, leaf.value)
             elif isinstance(leaf.value, str):
                 yield replace(leaf, part=WHOLE)
@@ -230,7 +271,7 @@ class Scheme:
                 yield leaf
 
     def _read(self, leaf: Leaf) -> Leaf:
-        if (number := as_number(leaf.value)) is not None and (table := self._number(number)) is not None:
+        if (number := whole_number(leaf.value)) is not None and (table := self._number(number)) is not None:
             return replace(leaf, value=Ref(table, number - 1 if spot_of(leaf) in self.after else number))
         cause = self.weak.get(place_of(leaf))
         if cause is None:
@@ -241,7 +282,7 @@ class Scheme:
 
     def _number(self, value: object) -> str | None:
         """The table whose counter gave this number."""
-        number = as_number(value)
+        number = whole_number(value)
         return None if number is None else next((each.table for each in self.numbers if number in each), None)
 
     def _of_table(self, table: str, rows: Iterable[Row]) -> Iterator[tuple[Fact, bool]]:
@@ -275,6 +316,11 @@ def refs_in(facts: Facts) -> set[Ref]:
     return {leaf.value for fact in facts for leaf in fact.leaves if isinstance(leaf.value, Ref)}
 
 
+def nameless(value: Hashable) -> Hashable:
+    """A value less which key of a new row it is, if it is one."""
+    return ("new", value.table) if isinstance(value, Ref) else value
+
+
 def mapped(facts: Facts, change: Callable[[Hashable], Hashable]) -> Facts:
     """Put something else for values."""
     result: Facts = Counter()
@@ -282,15 +328,6 @@ def mapped(facts: Facts, change: Callable[[Hashable], Hashable]) -> Facts:
         changed = tuple(replace(leaf, value=change(leaf.value)) for leaf in fact.leaves)
         result[Fact(fact.about, changed)] += times
     return result
-
-
-def as_number(value: object) -> int | None:
-    """The whole number that a value is or writes, also with zeros before it."""
-    if isinstance(value, str):
-        return int(value) if value.isdecimal() and len(value) < _LONGEST else None
-    if isinstance(value, Decimal):
-        return int(value) if value.is_finite() and value == int(value) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def place_of(leaf: Leaf) -> Place:
@@ -311,11 +348,6 @@ def is_weak(leaf: Leaf) -> bool:
     return isinstance(leaf.value, Some) or (isinstance(leaf.value, Ref) and leaf.value.table == CHANCE)
 
 
-def whole_place(position: Position) -> Place:
-    """That of a text that is not taken apart."""
-    return place_of(Leaf(position, "", WHOLE))
-
-
 def _is_wide(value: Hashable) -> bool:
     """Tell whether chance would hardly make the value twice, so that two equal ones are one."""
     if isinstance(value, str):  # with letters other than those of times
@@ -326,7 +358,7 @@ def _is_wide(value: Hashable) -> bool:
 _Context = tuple[Leaf, ...]
 
 
-class _Values:
+class _Outcome:
     """Walks through what one call returned; objects that contain themselves come to an end."""
 
     def __init__(self, scheme: Scheme) -> None:
@@ -376,7 +408,7 @@ class _Values:
                 yield from self._of((*about, index), element, context)
         elif (data := parsed(value)) is not value:
             yield from self._of(about, data, context)
-        elif (parts := answer(value) or attributes(value)) is not None:
+        elif (parts := response_parts(value) or attributes(value)) is not None:
             yield Fact((*about, type(value).__qualname__), context)
             for name, inner in parts.items():
                 yield from self._of((*about, name), inner, context)
@@ -400,3 +432,62 @@ class _Values:
             else:
                 inside = Leaf((*about, "key"), scalar(name))
                 yield from self._of((*about, "value"), inner, (*context, inside))
+
+
+_Colours = dict[Ref, int]
+
+
+def same_but_for_keys(one: Facts, other: Facts) -> bool:
+    """Tell whether some renaming of the `Ref`s of `one`, table by table, gives `other`.
+
+    Among rows so alike that nothing tells them apart, those with the lower keys go
+    together first.  After 200 trials the answer is no.
+    """
+    if one == other:
+        return True
+    shapes: list[Counter[Hashable]] = [Counter(fact.shape for fact in facts.elements()) for facts in (one, other)]
+    return shapes[0] == shapes[1] and _search(one, other, {}, {}, count(1))
+
+
+def _search(one: Facts, other: Facts, fixed: _Colours, partner: _Colours, trials: "count[int]") -> bool:
+    trial = next(trials)
+    if trial > _TRIALS:
+        return False
+    classes, partners = _classes(one, fixed), _classes(other, partner)
+    if {c: len(refs) for c, refs in classes.items()} != {c: len(refs) for c, refs in partners.items()}:
+        return False
+    names = {ref: to for colour, refs in classes.items() for ref, to in zip(refs, partners[colour], strict=True)}
+    if mapped(one, lambda value: names.get(value, value) if isinstance(value, Ref) else value) == other:
+        return True
+    open_ = [colour for colour, refs in classes.items() if len(refs) > 1]
+    if not open_:
+        return False
+    colour = min(open_, key=lambda each: len(classes[each]))
+    first = classes[colour][0]
+    return any(
+        _search(one, other, {**fixed, first: trial}, {**partner, candidate: trial}, trials)
+        for candidate in partners[colour]
+    )
+
+
+def _classes(facts: Facts, fixed: _Colours) -> dict[int, list[Ref]]:
+    """Group the keys by what surrounds them, each group in the order of the keys."""
+    refs = refs_in(facts)
+    colours = {ref: hash((ref.table, fixed.get(ref))) for ref in refs}
+    for _ in range(_ROUNDS if refs else 0):
+        around: dict[Ref, list[int]] = defaultdict(list)
+        for fact, times in facts.items():
+            seen = tuple(colours[leaf.value] if isinstance(leaf.value, Ref) else leaf.value for leaf in fact.leaves)
+            places = hash((fact.about, times, seen))
+            for index, leaf in enumerate(fact.leaves):
+                if isinstance(leaf.value, Ref):
+                    around[leaf.value].append(hash((index, places)))
+        colours = {ref: hash((colours[ref], tuple(sorted(around[ref])))) for ref in refs}
+    classes: dict[int, list[Ref]] = defaultdict(list)
+    for ref in sorted(refs, key=_by_key):
+        classes[colours[ref]].append(ref)
+    return classes
+
+
+def _by_key(ref: Ref) -> tuple[str, str, Any]:
+    return ref.table, type(ref.key).__name__, ref.key if isinstance(ref.key, int | str) else repr(ref.key)

@@ -8,7 +8,8 @@ from itertools import permutations
 from typing import TYPE_CHECKING
 
 from .._trace import call_name
-from .oracle import Renumbered, Violation, likeliest
+from .evidence import Violation
+from .oracle import Renumbered, likeliest
 from .schedule import Schedule, preemptions
 
 if TYPE_CHECKING:
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from .._trace import Run
     from ..databases.state import Advance
     from ..engine.race import Report
-    from .numbers import Numbers
-    from .oracle import Oracle, Order
+    from .evidence import Order
+    from .facts import Numbers
+    from .oracle import Oracle
 
 _MOST_CALLS = 5  # of which all 120 serial orders are run, if an ending needs them
 _ROUND = 4  # steps at the end of an endless run, which are of those who go round

@@ -8,7 +8,7 @@ with the order of something else is no defect.  Keys that were there at the star
 are compared as they are.
 
 The first serial order is run twice, the second time with the counters of the keys
-moved (see `numbers`), where they stay: from then on a number tells by its value
+moved (see `facts`), where they stay: from then on a number tells by its value
 whether it is a key.  The number after a key may be another key by luck: an ending that
 only that reading explains is no race, and doubted.
 
@@ -26,40 +26,32 @@ from enum import Enum, auto
 from functools import partial
 from itertools import combinations, islice, permutations
 from math import factorial
-from typing import Any, Literal
+from typing import Any
 
 from .._trace import Run, call_name
 from ..exceptions import WrappedError
-from .differences import Difference, cells, differences, path_named
+from .evidence import Difference, Order, Violation, cells, differences, error_named, outcome_named
 from .facts import (
     CACHE,
-    CHANCE,
     WHOLE,
     Cause,
     Fact,
     Facts,
     Key,
+    Numbers,
     Place,
-    Ref,
     Scheme,
-    Some,
     Spot,
     Start,
     Tables,
-    as_number,
     is_weak,
     mapped,
+    nameless,
     place_of,
     refs_in,
+    same_but_for_keys,
 )
-from .numbers import Numbers
-from .parts import Position, Size, as_key
-from .renaming import same_but_for_keys
-
-__all__ = ["Key", "Oracle", "Order", "Renumbered", "Violation", "broken_rule", "likeliest"]
-
-Order = tuple[int, ...]
-ViolationKind = Literal["no serial order", "unhandled conflict", "broken rule", "endless"]
+from .values import CHANCE, Position, Ref, Size, Some, as_key, path_named, whole_number
 
 _COMPARED: Mapping[Cause, str] = {
     "chance": "was compared only by its type, by being NULL or not, as at the start or not, and by what equals it: it "
@@ -86,29 +78,6 @@ class Renumbered(Enum):
     SAME = auto()
     OTHER_VALUES = auto()  # that are no keys
     OTHER_THINGS = auto()  # for the program depends on what the numbers are
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """Why an ending is wrong.
-
-    Attributes:
-        kind: Which rule it breaks.
-        detail: That in a sentence.
-        nearest: The serial order whose ending is most like it; None where the caller's rule decided.
-        differences: How it differs from that ending.
-        calls: The calls that the sentence is about, if it is about some.
-        outcomes: What the calls came to.
-        serial: What they come to in the serial orders that were run.
-    """
-
-    kind: ViolationKind
-    detail: str
-    nearest: Order | None = None
-    differences: tuple[Difference, ...] = ()
-    calls: tuple[int, ...] = ()
-    outcomes: tuple[Any, ...] = ()
-    serial: tuple[tuple[Any, ...], ...] = ()
 
 
 class Oracle:
@@ -140,10 +109,6 @@ class Oracle:
         self._serial: dict[Order, list[Run]] = {(): [Run((), {})]}
         self._views: dict[tuple[Order, _Reading, frozenset[Spot]], _View] = {}
         self.unsteady: set[Order] = set()  # orders that did not end twice alike, however they were compared
-
-    def orders(self) -> Iterator[Order]:
-        """All serial orders of all calls; there are n! of them."""
-        return permutations(self._calls)
 
     def learn(self, order: Order, ending: Run) -> None:
         """Take in how the calls of `order` end one after another.
@@ -228,7 +193,7 @@ class Oracle:
         unusual = self._unusual(ending)
         if not unusual:
             return None
-        told = "; ".join(f"{call_name(call)} raised {_told(error)}" for call, error in unusual.items())
+        told = "; ".join(f"{call_name(call)} raised {error_named(error)}" for call, error in unusual.items())
         detail = f"{told}; no serial order raises {'that' if len(unusual) == 1 else 'those'}"
         return Violation("unhandled conflict", detail, nearest, found, tuple(unusual))
 
@@ -273,7 +238,7 @@ class Oracle:
             return set()
         scheme = self._exact if explanation.reading is _Reading.EXACT else self._scheme
         return {
-            f"{_named(leaf.position)} cannot be compared from run to run, and two calls write it"
+            f"{_position_named(leaf.position)} cannot be compared from run to run, and two calls write it"
             for fact, was_there in scheme.rows(ending.tables)
             for leaf in fact.leaves
             if was_there and is_weak(leaf) and len(writers.get(str(leaf.position[1]), ())) > 1
@@ -288,7 +253,7 @@ class Oracle:
 
     def notes(self) -> list[str]:
         """What was compared in a weaker way, a sentence each."""
-        told = {(_named(position), cause) for (position, _, _), cause in self._scheme.weak.items()}
+        told = {(_position_named(position), cause) for (position, _, _), cause in self._scheme.weak.items()}
         return [f"{what} {_COMPARED[cause]}" for what, cause in sorted(told)]
 
     @property
@@ -387,7 +352,7 @@ class _View:
         self._distinct = {}
         for order, facts in self.serial:
             self._distinct.setdefault(frozenset(facts.items()), (facts, []))[1].append(order)
-        self._cached = {_blanked(fact) for _, facts in self.serial for fact in facts if _cache_key(fact) is not None}
+        self._cached = {fact.shape for _, facts in self.serial for fact in facts if _cache_key(fact) is not None}
 
     def facts_of(self, ending: Run) -> Facts:
         facts = _facts(ending, self.calls, self.scheme)
@@ -415,7 +380,7 @@ class _View:
         kept = {
             fact: times
             for fact, times in found.items()
-            if (key := _cache_key(fact)) is None or key in there or _blanked(fact) not in self._cached
+            if (key := _cache_key(fact)) is None or key in there or fact.shape not in self._cached
         }
         known = {fact: times for fact, times in serial.items() if (key := _cache_key(fact)) is None or key in here}
         return Counter(kept), Counter(known)
@@ -465,7 +430,7 @@ def _values(facts: Facts, abouts: Collection[Position]) -> dict[Place, Counter[H
         if fact.about in abouts:
             for leaf in fact.leaves:
                 if not isinstance(leaf.value, Size):
-                    found.setdefault(place_of(leaf), Counter())[_blank(leaf.value)] += 1
+                    found.setdefault(place_of(leaf), Counter())[nameless(leaf.value)] += 1
     return found
 
 
@@ -476,7 +441,7 @@ def _numbered(facts: Facts, numbers: Sequence[Numbers]) -> Facts:
     def found(value: Hashable) -> Hashable:
         if isinstance(value, Ref) and value.table != CHANCE:
             return value.key - moved_by.get(value.table, 0) if isinstance(value.key, int) else value.key
-        number = as_number(value)
+        number = whole_number(value)
         return value if number is None else number
 
     return mapped(facts, found)
@@ -500,24 +465,14 @@ def _cache_key(fact: Fact) -> Hashable:
     """The store and the key that a fact is about, if it is about one of a cache."""
     if fact.about[0] != "row" or not str(fact.about[1]).startswith(CACHE):
         return None
-    return fact.about[1], tuple(_blank(leaf.value) for leaf in fact.leaves if leaf.position[2] == "key")
+    return fact.about[1], tuple(nameless(leaf.value) for leaf in fact.leaves if leaf.position[2] == "key")
 
 
-def _blanked(fact: Fact) -> Hashable:
-    return fact.about, tuple(_blank(leaf.value) for leaf in fact.leaves)
-
-
-def _blank(value: Hashable) -> Hashable:
-    return value.table if isinstance(value, Ref) else value
-
-
-def _named(position: Position) -> str:
+def _position_named(position: Position) -> str:
     """A position in words."""
     kind, what, *path = position
     name = path_named(tuple(path))
-    if kind == "row":
-        return f"{what}.{name}"
-    return f"the outcome of {call_name(int(str(what)))}" + (f" at {name}" if name else "")
+    return f"{what}.{name}" if kind == "row" else outcome_named(int(str(what)), name)
 
 
 def broken_rule(check: Callable[[Any], object], outcomes: Any) -> Violation | None:
@@ -536,11 +491,6 @@ def _errors(ending: Run) -> dict[int, BaseException]:
     """What the calls raised."""
     bare = [each.error if isinstance(each, WrappedError) else each for each in ending.outcomes]
     return {call: error for call, error in enumerate(bare) if isinstance(error, BaseException)}
-
-
-def _told(error: BaseException) -> str:
-    text = str(error).strip().split("\n", 1)[0]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _order_named(order: Order) -> str:

@@ -1,31 +1,17 @@
-"""Patterns of reading and writing by which races are known."""
+"""Patterns of reading and writing by which races are known, and what happened told with its values."""
+
+from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from .._trace import call_name
-from .accesses import NEVER, Access, Computed
-from .differences import ABSENT, Difference, show
-from .equality import alike, as_number, as_time
-from .stories import (
-    Row,
-    Stale,
-    aggregated,
-    altered,
-    looks_for_any,
-    named,
-    named_place,
-    only,
-    place_of,
-    telling,
-    told_change,
-    told_read,
-    told_rows,
-    told_values,
-    told_write,
-)
+from .accesses import NEVER, Access, Computed, asks_whether
+from .evidence import Difference
+from .values import ABSENT, alike, as_number, as_time, readable, show
 
 Manner = Literal[
     "",
@@ -38,6 +24,11 @@ Manner = Literal[
     "read back",
     "not committed",
 ]
+Row = Mapping[str, object]
+
+_COLUMNS_TOLD = 3
+_AGGREGATES = ("COUNT(", "MAX(", "MIN(", "SUM(", "AVG(")
+_NUMBER_AT_END = re.compile(r"(\d+)\D*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +64,95 @@ class Finding:
     consequences: tuple[str, ...] = ()
 
     @property
+    def stale(self) -> Stale:
+        """What was read and then changed."""
+        return Stale(self.read, self.change, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """`read` saw what `change`, of another call, then changed; `later` is what the reader did after reading."""
+
+    read: Access
+    change: Access
+    later: tuple[Access, ...]
+
+    @property
+    def row(self) -> Row:
+        """A row that was read and then changed."""
+        return next((row for row in self.read.rows if self.change.touches(row)), {})
+
+    @property
+    def is_of_row(self) -> bool:
+        """Whether the very row was read that was then changed, and not a number about it and others."""
+        if not self.row or aggregated(self.read):
+            return False
+        return all(column in self.row or column in self.read.where for column in self.change.where)
+
+    @property
     def place(self) -> str:
-        """The row that it is about, as "account id=1"; empty if it is not about one."""
-        stale = Stale(self.read, self.change, ())
-        return place_of(stale)
+        """The row that was read and changed, as "account id=1"; empty if it cannot be told which."""
+        return _place_told(self.change) if self.is_of_row else ""
+
+    @property
+    def writes(self) -> tuple[Access, ...]:
+        """What the reader changed after reading."""
+        return tuple(access for access in self.later if access.writes)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those that the change gave another value than was read; all that it wrote if no such row was read."""
+        values, row = only(self.change.written), self.row
+        changed = [c for c, value in values.items() if not alike(row.get(c, ABSENT), value)]
+        return tuple(_timeless(changed, values)) or tuple(values)
+
+    def found(
+        self,
+        name: str,
+        story: str,
+        write: Access,
+        columns: Sequence[str],
+        *,
+        tables: tuple[str, ...] = (),
+        steps: Sequence[int] = (),
+        manner: Manner = "",
+        own: Sequence[str] = (),
+        consequences: bool = False,
+    ) -> Finding:
+        """The finding that `write` went on as if there had been no change."""
+        read, change = self.read, self.change
+        return Finding(
+            name,
+            story,
+            tables or (read.table,),
+            tuple(columns),
+            tuple(steps) or (read.step, change.step, write.step),
+            (read.call,),
+            read,
+            change,
+            write,
+            manner,
+            tuple(own),
+            tuple(access.table for access in self.writes) if consequences else (),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What a pattern is looked for in: what was read and then changed, everything that was done, and what is wrong."""
+
+    stale: Sequence[Stale]
+    accesses: Sequence[Access]
+    differences: Sequence[Difference]
 
 
 def find(accesses: Sequence[Access], differences: Sequence[Difference]) -> Finding | None:
     """Return the pattern that explains the differences best; of equals the more specific one, then the nearest read."""
-    stale = list(_stale(accesses))
+    scene = _Scene(list(_stale(accesses)), accesses, differences)
     found = [
-        (_fit(finding, differences), -number, _meant(finding, differences), finding.read.step, -index, finding)
+        (_fit(finding, differences), -number, _nearness(finding, differences), finding.read.step, -index, finding)
         for number, pattern in enumerate(_PATTERNS)
-        for index, finding in enumerate(pattern(stale, accesses, differences))
+        for index, finding in enumerate(pattern(scene))
     ]
     return max(found, key=lambda each: each[:-1], default=(None,))[-1]
 
@@ -106,10 +173,9 @@ def _fit(finding: Finding, differences: Sequence[Difference]) -> int:
     return fit
 
 
-def _meant(finding: Finding, differences: Sequence[Difference]) -> tuple[int, bool]:
+def _nearness(finding: Finding, differences: Sequence[Difference]) -> tuple[int, bool]:
     """How plainly the read is one of what was changed, and whether it is of a call that came to something else."""
-    stale = Stale(finding.read, finding.change, ())
-    near = 2 if stale.is_of_row else int(not aggregated(finding.read))
+    near = 2 if finding.stale.is_of_row else int(not aggregated(finding.read))
     return near, any(each.call in finding.readers for each in differences)
 
 
@@ -133,30 +199,27 @@ def _concerns(change: Access, read: Access) -> bool:
     return not read.rows or aggregated(read) or any(change.touches(row) for row in read.rows)
 
 
-_Pattern = Callable[[Sequence[Stale], Sequence[Access], Sequence[Difference]], Iterator[Finding]]
-
-
-def _through_cache(
-    stale: Sequence[Stale], accesses: Sequence[Access], differences: Sequence[Difference]
-) -> Iterator[Finding]:
+def _through_cache(scene: _Scene) -> Iterator[Finding]:
     """A value from the cache, or put into it, that is not so any more."""
-    for each in stale:
+    for each in scene.stale:
         read, change = each.read, each.change
         written = next((a for a in each.writes if a.verb == "set" and a.done > change.done), None)
-        if written is None or (read.verb == "select" and written.table not in _cached(accesses, read)):
+        if written is None or (read.verb == "select" and written.table not in _cached(scene.accesses, read)):
             continue
-        before = named(read.rows, read.table) if read.verb == "get" else told_read(each)
-        where = " from the cache" if read.verb == "get" else ""
+        before = f"{_cache_told(read, read.rows)} from the cache" if read.verb == "get" else _read_told(each)
         story = (
-            f"{call_name(read.call)} read {before}{where} before {told_change(each)}, "
-            f"and then put {named(written.written, written.table)} into the cache"
+            f"{call_name(read.call)} read {before} before {_change_told(each)}, "
+            f"and then put {_cache_told(written, written.written)} into the cache"
         )
-        steps = (read.step, change.step, written.step)
-        tables = (read.table, written.table)
         counts = read.verb == "get" and read.table == written.table
-        name = "lost update" if counts else "stale cache"
-        manner: Manner = "counter in a cache" if counts else ""
-        yield Finding(name, story, tables, (read.table,), steps, (read.call,), read, change, written, manner)
+        yield each.found(
+            "lost update" if counts else "stale cache",
+            story,
+            written,
+            (read.table,),
+            tables=(read.table, written.table),
+            manner="counter in a cache" if counts else "",
+        )
 
 
 def _cached(accesses: Sequence[Access], read: Access) -> set[str]:
@@ -164,29 +227,45 @@ def _cached(accesses: Sequence[Access], read: Access) -> set[str]:
     return {each.table for each in accesses if each.verb == "get" and each.call == read.call and each.step < read.step}
 
 
-def _lost_update(
-    stale: Sequence[Stale], accesses: Sequence[Access], differences: Sequence[Difference]
-) -> Iterator[Finding]:
+def _lost_update(scene: _Scene) -> Iterator[Finding]:
     """Read, changed by another, and written over with what was made of the value read."""
-    for each in stale:
-        read, change = each.read, each.change
-        if read.verb != "select" or change.verb != "update" or aggregated(read):
+    for each in scene.stale:
+        if each.read.verb != "select" or each.change.verb != "update" or aggregated(each.read):
             continue
         again = _read_again(each)
-        for write in each.writes:
-            over = write.verb == "update" and write.done > change.done and write.meets(change) and _of_read(each, write)
-            columns = _overwritten(each, write) if over else []
-            if columns and (again is None or _stand_at_the_end(columns, write, differences)):
+        for write, columns in _overwrites(each):
+            is_of_read = not each.row or write.touches(each.row)
+            if is_of_read and (again is None or _stands_at_the_end(columns, write, scene.differences)):
                 yield _overwriting(each, write, columns, again)
                 break
 
 
+def _lock_too_late(scene: _Scene) -> Iterator[Finding]:
+    """Locked after it was read, and then written over."""
+    for each in scene.stale:
+        again = _read_again(each)
+        if again is not None and again.locks and each.change.verb == "update" and not aggregated(each.read):
+            yield from (_overwriting(each, *over, again) for over in islice(_overwrites(each), 1))
+
+
+def _overwrites(each: Stale) -> Iterator[tuple[Access, list[str]]]:
+    """The writes of the reader over the change, and the columns that it had altered, times last."""
+    theirs, row = only(each.change.written), each.row
+    for write in each.writes:
+        if write.verb == "update" and write.done > each.change.done and write.meets(each.change):
+            ours = only(write.written)
+            columns = [c for c in ours if c in theirs and not isinstance(ours[c], Computed)]
+            columns = _timeless([c for c in columns if not row or not alike(row.get(c, ABSENT), theirs[c])], ours)
+            if columns:
+                yield write, columns
+
+
 def _overwriting(each: Stale, write: Access, columns: list[str], again: Access | None) -> Finding:
-    read, change = each.read, each.change
-    theirs, ours, row = only(change.written), only(write.written), each.row
-    before = f"{call_name(read.call)} read {told_read(each, columns)} before {told_change(each, columns)}"
+    read, change, row = each.read, each.change, each.row
+    theirs, ours = only(change.written), only(write.written)
+    before = _overtaken(each, columns)
     unlike = [c for c in ours if c in row and not isinstance(ours[c], Computed) and not alike(ours[c], row[c])]
-    own = tuple(telling(unlike, ours))
+    own = _timeless(unlike, ours)
     steps = [read.step, change.step, write.step]
     name = "lost update"
     manner: Manner = ""
@@ -194,75 +273,36 @@ def _overwriting(each: Stale, write: Access, columns: list[str], again: Access |
         manner = "lock too late"
         steps.insert(2, again.step)
         then = f"locked the row only then (step {again.step + 1})" if again.locks else "looked at it again"
-        story = f"{before}, {then}, and wrote {told_values(write, columns, theirs)} over it all the same"
+        story = f"{before}, {then}, and wrote {_values_told(write, columns, theirs)} over it all the same"
     elif not set(columns) & set(own):
         manner = "whole row"
-        story = f"{before} and wrote {told_values(write, columns, theirs)} over it, which it had not changed itself"
-    elif all(_is_same(c, ours[c], theirs[c]) for c in columns):
+        story = f"{before} and wrote {_values_told(write, columns, theirs)} over it, which it had not changed itself"
+    elif all(_loses_nothing(c, ours[c], theirs[c]) for c in columns):
         name = "stale read"
-        story = f"{before}, and then wrote {told_values(write, columns)} as well"
+        story = f"{before}, and then wrote {_values_told(write, columns)} as well"
         if all(as_time(ours[c]) is not None for c in columns):  # which moments these are, the clock has decided
-            seen, them = told_read(each, columns), "it" if len(columns) == 1 else "them"
+            seen, them = _read_told(each, columns), "it" if len(columns) == 1 else "them"
             who, other = call_name(read.call), call_name(change.call)
             story = f"{who} read {seen} before {other} set {them}, and then set {them} as well"
     else:
-        story = f"{before} and wrote {told_values(write, columns, theirs)} over it"
-    after = tuple(a.table for a in each.writes)
-    return Finding(
-        name,
-        story,
-        (read.table,),
-        tuple(columns),
-        tuple(steps),
-        (read.call,),
-        read,
-        change,
-        write,
-        manner,
-        own,
-        after,
-    )
+        story = f"{before} and wrote {_values_told(write, columns, theirs)} over it"
+    return each.found(name, story, write, columns, steps=steps, manner=manner, own=own, consequences=True)
 
 
-def _is_same(column: str, one: object, other: object) -> bool:
-    """Tell whether writing the one over the other loses nothing: the same state, or another moment of the same."""
+def _loses_nothing(column: str, one: object, other: object) -> bool:
+    """Tell whether the one may be written over the other: the same state, or another moment of the same."""
     if as_time(one) is not None and as_time(other) is not None:
         return True
-    return alike(one, other) and not _is_number(column, one)
+    is_counted_with = not isinstance(one, bool) and not column.endswith("_id") and as_number(one) is not None
+    return alike(one, other) and not is_counted_with
 
 
-def _is_number(column: str, value: object) -> bool:
-    """Tell whether a value is one that is counted with, and no flag, key or text."""
-    return not isinstance(value, bool) and not column.endswith("_id") and as_number(value) is not None
-
-
-def _of_read(each: Stale, write: Access) -> bool:
-    """Tell whether what was written is the row that was read."""
-    return not each.row or write.touches(each.row)
-
-
-def _stand_at_the_end(columns: Sequence[str], write: Access, differences: Sequence[Difference]) -> bool:
+def _stands_at_the_end(columns: Sequence[str], write: Access, differences: Sequence[Difference]) -> bool:
     """Tell whether what was written is what no serial order leaves."""
     values = only(write.written)
     return any(
         each.place == "row" and each.name in columns and alike(values[each.name], each.found) for each in differences
     )
-
-
-def _lock_too_late(
-    stale: Sequence[Stale], accesses: Sequence[Access], differences: Sequence[Difference]
-) -> Iterator[Finding]:
-    """Locked after it was read, and then written over."""
-    for each in stale:
-        again = _read_again(each)
-        if again is None or not again.locks or each.change.verb != "update" or aggregated(each.read):
-            continue
-        for write in each.writes:
-            over = write.verb == "update" and write.done > each.change.done and write.meets(each.change)
-            columns = _overwritten(each, write) if over else []
-            if columns:
-                yield _overwriting(each, write, columns, again)
-                break
 
 
 def _read_again(each: Stale) -> Access | None:
@@ -283,51 +323,30 @@ def _read_again(each: Stale) -> Access | None:
     )
 
 
-def _overwritten(each: Stale, write: Access) -> list[str]:
-    """The columns that the change altered and the reader then wrote by a plain value, times last."""
-    ours, theirs = only(write.written), only(each.change.written)
-    columns = [c for c in ours if c in theirs and not isinstance(ours[c], Computed)]
-    return telling([c for c in columns if not each.row or not alike(each.row.get(c, ABSENT), theirs[c])], ours)
-
-
-def _resurrected(
-    stale: Sequence[Stale], accesses: Sequence[Access], differences: Sequence[Difference]
-) -> Iterator[Finding]:
+def _resurrected(scene: _Scene) -> Iterator[Finding]:
     """Read, deleted by another, and written anew, as save() does that finds no row to update."""
-    for each in stale:
-        if each.change.verb != "delete" or not each.is_of_row:
+    for each in scene.stale:
+        read, change, row = each.read, each.change, each.row
+        if change.verb != "delete" or not each.is_of_row:
             continue
         for write in each.writes:
             values = only(write.written)
-            same = [c for c in each.change.where if c in values and alike(values[c], each.row.get(c, ABSENT))]
-            if write.verb == "insert" and write.table == each.read.table and same and write.done > each.change.done:
-                vain = [a for a in each.later if a.in_vain and a.table == write.table and a.step < write.step]
-                changed = vain and {c: v for c, v in only(vain[-1].written).items() if c in each.row}
-                own = telling([c for c, v in dict(changed or ()).items() if not alike(v, each.row[c])], values)
-                place = place_of(each)
-                who = call_name(each.read.call)
-                story = f"{who} read {place} before {told_change(each)}, and its save() made the row anew"
-                steps = (each.read.step, each.change.step, *[a.step for a in vain[-1:]], write.step)
-                read, change = each.read, each.change
-                yield Finding(
-                    "resurrected row",
-                    story,
-                    (read.table,),
-                    tuple(values),
-                    steps,
-                    (read.call,),
-                    read,
-                    change,
-                    write,
-                    own=tuple(own),
+            same = [c for c in change.where if c in values and alike(values[c], row.get(c, ABSENT))]
+            if write.verb == "insert" and write.table == read.table and same and write.done > change.done:
+                vain = [a for a in each.later if a.in_vain and a.table == write.table and a.step < write.step][-1:]
+                changed = [c for a in vain for c, v in only(a.written).items() if c in row and not alike(v, row[c])]
+                story = (
+                    f"{call_name(read.call)} read {each.place} before {_change_told(each)}, "
+                    "and its save() made the row anew"
                 )
+                steps = (read.step, change.step, *[a.step for a in vain], write.step)
+                own = _timeless(changed, values)
+                yield each.found("resurrected row", story, write, tuple(values), steps=steps, own=own)
 
 
-def _double_insert(
-    stale: Sequence[Stale], accesses: Sequence[Access], differences: Sequence[Difference]
-) -> Iterator[Finding]:
+def _double_insert(scene: _Scene) -> Iterator[Finding]:
     """Looked for, not found, and inserted by both."""
-    for each in stale:
+    for each in scene.stale:
         read, change = each.read, each.change
         if read.verb != "select" or change.verb != "insert":
             continue
@@ -349,18 +368,12 @@ def _double_insert(
                 told = ", ".join(f"{c}={show(ours[c])}" for c in looked)
                 story = f"{who} found no {read.table} with {told} before {other} inserted it, and {tried} one as well"
             else:
-                saw, what = told_rows(read, change, numbered), show({c: ours[c] for c in numbered})
+                saw, what = _rows_told(read, change, numbered), show({c: ours[c] for c in numbered})
                 story = (
                     f"{who} read {saw} from {read.table} before {other} inserted {what}, and {tried} the same as well"
                 )
-            steps = (read.step, change.step, write.step)
-            columns = tuple(looked or numbered)
             manner: Manner = "" if looked else "number of a row"
-            tables, readers = (read.table,), (read.call,)
-            yield Finding("double insert", story, tables, columns, steps, readers, read, change, write, manner)
-
-
-_NUMBER_AT_END = re.compile(r"(\d+)\D*$")
+            yield each.found("double insert", story, write, looked or numbered, manner=manner)
 
 
 def _follows(value: object, read: Access) -> bool:
@@ -384,21 +397,19 @@ def _last_number(value: object) -> int | None:
 
 def _asks_for_one(read: Access, ours: Row) -> bool:
     """Tell whether a read looked for one row, and not for all of a kind, or how many there are."""
-    if not aggregated(read) or looks_for_any(read):
+    if not aggregated(read) or asks_whether(read.text):
         return not read.rows and " LIMIT " in read.text.upper()
     is_none = "COUNT(" in read.text.upper() and not any(as_number(v) for v in only(read.rows).values())
     return is_none and all(c in read.where or as_time(value) is not None for c, value in ours.items())
 
 
-def _stale_snapshot(
-    stale: Sequence[Stale], accesses: Sequence[Access], differences: Sequence[Difference]
-) -> Iterator[Finding]:
+def _stale_snapshot(scene: _Scene) -> Iterator[Finding]:
     """One statement that read before it waited and wrote after, or that did not see what was not committed yet."""
-    for write in accesses:
+    for write in scene.accesses:
         if not (write.writes or write.in_vain):
             continue
-        inner = [a for a in accesses if a.step == write.step and not (a.writes or a.in_vain)]
-        for change in accesses:
+        inner = [a for a in scene.accesses if a.step == write.step and not (a.writes or a.in_vain)]
+        for change in scene.accesses:
             touched = [a for a in inner if a.table == change.table and change.writes and change.call != write.call]
             if not touched or not change.step < write.done or not write.step < change.visible < NEVER:
                 continue
@@ -410,109 +421,63 @@ def _stale_snapshot(
                 story = f"{read} while what {other} had written there was not committed yet, so that it is not in it"
             else:
                 continue
-            columns, steps, tables = tuple(only(write.written)), (change.step, write.step), (write.table, change.table)
-            yield Finding("stale snapshot", story, tables, columns, steps, (write.call,), touched[0], change, write)
+            steps, tables = (change.step, write.step), (write.table, change.table)
+            columns = tuple(only(write.written))
+            stale = Stale(touched[0], change, ())
+            yield stale.found("stale snapshot", story, write, columns, tables=tables, steps=steps)
 
 
-def _write_skew(
-    stale: Sequence[Stale], accesses: Sequence[Access], differences: Sequence[Difference]
-) -> Iterator[Finding]:
+def _write_skew(scene: _Scene) -> Iterator[Finding]:
     """Each read what the other then changed, and each wrote elsewhere."""
-    for one in stale:
-        for other in stale:
+    for one in scene.stale:
+        for other in scene.stale:
             calls = (one.read.call, one.change.call)
             if calls != (other.change.call, other.read.call) or calls[0] > calls[1]:
                 continue
             if one.change not in other.writes or other.change not in one.writes:
                 continue
-            if "get" in (one.read.verb, other.read.verb) or _may_be_one_row(one.change, other.change):
+            inserts = [change.verb == "insert" for change in (one.change, other.change)]
+            # Of two changes of one row the second has overtaken, and not missed, the first.
+            may_be_one_row = not any(inserts) and one.change.meets(other.change)
+            if "get" in (one.read.verb, other.read.verb) or may_be_one_row:
                 continue
-            inserts = one.change.verb == other.change.verb == "insert"
-            a, b = call_name(one.read.call), call_name(other.read.call)
-            theirs = f"{b} read {told_read(other)} before {told_change(other)}"
-            story = (
-                f"{a} read {told_read(one)} before {told_change(one)}, and {theirs}: each decided on what then changed"
+            unseen = all(inserts) or not (one.read.rows and other.read.rows)  # a row that is not there cannot be locked
+            yield Finding(
+                "phantom" if unseen else "write skew",
+                f"{_overtaken(one)}, and {_overtaken(other)}: each decided on what then changed",
+                (one.read.table, other.read.table),
+                (*one.columns, *other.columns),
+                (one.read.step, other.read.step, one.change.step, other.change.step),
+                calls,
+                one.read,
+                one.change,
+                other.change,
             )
-            steps = (one.read.step, other.read.step, one.change.step, other.change.step)
-            columns = (*altered(one), *altered(other))
-            tables = (one.read.table, other.read.table)
-            unseen = inserts or not (one.read.rows and other.read.rows)  # a row that is not there cannot be locked
-            name = "phantom" if unseen else "write skew"
-            yield Finding(name, story, tables, columns, steps, calls, one.read, one.change, other.change)
 
 
-def _may_be_one_row(one: Access, other: Access) -> bool:
-    """Tell whether two changes can be of the same row: then the second has overtaken, and not missed, the first."""
-    return "insert" not in (one.verb, other.verb) and one.meets(other)
-
-
-def _read_twice(
-    stale: Sequence[Stale], accesses: Sequence[Access], differences: Sequence[Difference]
-) -> Iterator[Finding]:
+def _read_twice(scene: _Scene) -> Iterator[Finding]:
     """The same read with two results, or two reads that straddle a change of both."""
-    for each in stale:
+    for each in scene.stale:
         read, change = each.read, each.change
         for again in each.later:
             if again.writes or again.in_vain or again.seen <= change.visible:
                 continue
-            before = f"{call_name(read.call)} read {told_read(each)} before {told_change(each)}"
+            before = _overtaken(each)
             if (again.text, again.where) == (read.text, read.where) and again.table == read.table:
                 if again.rows == read.rows:
                     continue
                 steady = len(again.rows) == len(read.rows) and not aggregated(read)
                 name = "non-repeatable read" if steady else "phantom"
-                story = f"{before} and {told_rows(again, change, altered(each))} after it"
-            elif (twin := _twin(change, again, accesses)) is not None:
+                story = f"{before} and {_rows_told(again, change, each.columns)} after it"
+            elif (twin := _twin(change, again, scene.accesses)) is not None:
                 name = "read skew"
-                what = f"{call_name(twin.call)}'s {twin.verb} of {named_place(twin) or twin.table}"
-                columns = [c for c in altered(each) if c in only(twin.written)] or altered(Stale(again, twin, ()))
-                story = f"{before}, but {told_rows(again, twin, columns)} after {what}"
+                what = f"{call_name(twin.call)}'s {twin.verb} of {_place_told(twin) or twin.table}"
+                columns = [c for c in each.columns if c in only(twin.written)] or Stale(again, twin, ()).columns
+                story = f"{before}, but {_rows_told(again, twin, columns)} after {what}"
             else:
                 continue
-            steps = (read.step, change.step, again.step)
-            tables, columns = (read.table, again.table), altered(each)
             manner: Manner = "counted" if name == "phantom" else ""
-            yield Finding(name, story, tables, columns, steps, (read.call,), read, change, again, manner)
-
-
-def _read_back(
-    stale: Sequence[Stale], accesses: Sequence[Access], differences: Sequence[Difference]
-) -> Iterator[Finding]:
-    """Written, written by another, and only then read back."""
-    for write in accesses:
-        if not write.writes or write.verb != "update":
-            continue
-        for change in accesses:
-            between = change.call != write.call and change.verb == "update" and change.writes and change.meets(write)
-            if not between or not write.visible < change.visible < NEVER:
-                continue
-            for again in accesses:
-                if again.call != write.call or again.verb != "select" or again.in_vain or again.step < change.visible:
-                    continue
-                each = Stale(again, change, ())
-                columns = [c for c in only(write.written) if c in only(change.written) and c in each.row]
-                if each.is_of_row and columns and again.step > write.step:
-                    who = call_name(write.call)
-                    theirs, ours = told_values(change, columns), told_values(write, columns)
-                    saw = told_rows(again, change, columns)
-                    story = (
-                        f"{who} updated {named_place(write)} to {ours}, and {call_name(change.call)} to {theirs}, "
-                        f"before {who} read back {saw}"
-                    )
-                    steps, tables = (write.step, change.step, again.step), (write.table,)
-                    yield Finding(
-                        "non-repeatable read",
-                        story,
-                        tables,
-                        tuple(columns),
-                        steps,
-                        (write.call,),
-                        again,
-                        change,
-                        write,
-                        "read back",
-                    )
-                break
+            yield each.found(name, story, again, each.columns, tables=(read.table, again.table), manner=manner)
 
 
 def _twin(change: Access, again: Access, accesses: Sequence[Access]) -> Access | None:
@@ -524,58 +489,70 @@ def _twin(change: Access, again: Access, accesses: Sequence[Access]) -> Access |
     return None
 
 
-def _decided(
-    stale: Sequence[Stale], accesses: Sequence[Access], differences: Sequence[Difference]
-) -> Iterator[Finding]:
+def _read_back(scene: _Scene) -> Iterator[Finding]:
+    """Written, written by another, and only then read back."""
+    for write in scene.accesses:
+        if not write.writes or write.verb != "update":
+            continue
+        for change in scene.accesses:
+            between = change.call != write.call and change.verb == "update" and change.writes and change.meets(write)
+            if not between or not write.visible < change.visible < NEVER:
+                continue
+            for again in scene.accesses:
+                if again.call != write.call or again.verb != "select" or again.in_vain or again.step < change.visible:
+                    continue
+                each = Stale(again, change, ())
+                columns = [c for c in only(write.written) if c in only(change.written) and c in each.row]
+                if each.is_of_row and columns and again.step > write.step:
+                    who = call_name(write.call)
+                    theirs, ours = _values_told(change, columns), _values_told(write, columns)
+                    story = (
+                        f"{who} updated {_place_told(write)} to {ours}, and {call_name(change.call)} to {theirs}, "
+                        f"before {who} read back {_rows_told(again, change, columns)}"
+                    )
+                    steps, tables = (write.step, change.step, again.step), (write.table,)
+                    name = "non-repeatable read"
+                    yield each.found(name, story, write, columns, tables=tables, steps=steps, manner="read back")
+                break
+
+
+def _decided(scene: _Scene) -> Iterator[Finding]:
     """Wrote something after reading what was then changed."""
-    for each in stale:
+    for each in scene.stale:
         read, change = each.read, each.change
         writes = [a for a in each.later if (a.writes or a.in_vain) and a.done > change.done]
         if not writes or _read_again(each) is not None:
             continue
         write = writes[0]
-        manner: Manner = ""
-        looked_for = each.is_of_row or looks_for_any(read)
+        looked_for = each.is_of_row or asks_whether(read.text)
         name = "phantom" if change.verb == "insert" or (change.verb == "delete" and not looked_for) else "stale read"
         if "get" in (read.verb, change.verb):
             name = "stale cache"
-        if change.verb == "delete" and looked_for:
-            manner = "used up"
-        before = f"{call_name(read.call)} read {told_read(each)} before {told_change(each)}"
         if write.in_vain:
             verb = {"delete": "deleting it", "update": "updating it"}.get(_verb(write), "writing it")
-            story = f"{before}; {verb} afterwards found no row"
+            story = f"{_overtaken(each)}; {verb} afterwards found no row"
         else:
-            story = f"{before}, and went on to {told_write(write)} as if it were still so"
-        steps = (read.step, change.step, write.step)
-        columns = altered(each)
-        after = tuple(a.table for a in each.writes)
-        yield Finding(name, story, (read.table,), columns, steps, (read.call,), read, change, write, manner, (), after)
+            story = f"{_overtaken(each)}, and went on to {_write_told(write)} as if it were still so"
+        manner: Manner = "used up" if change.verb == "delete" and looked_for else ""
+        yield each.found(name, story, write, each.columns, manner=manner, consequences=True)
 
 
-def _not_committed(
-    stale: Sequence[Stale], accesses: Sequence[Access], differences: Sequence[Difference]
-) -> Iterator[Finding]:
+def _not_committed(scene: _Scene) -> Iterator[Finding]:
     """Looked for by its key, which somebody had told before it was committed."""
-    for each in stale:
+    for each in scene.stale:
         read, change = each.read, each.change
         told = change.verb == "insert" and change.done < read.step and not read.rows and read.verb == "select"
         made = [row for row in (*change.rows, *change.written) if read.where and read.touches(row)]
         known = any(column in row for row in made for column in read.where)
         if told and known and not each.writes:
-            what = told_rows(read, change, ()).removeprefix("no row of ")
+            what = _rows_told(read, change, ()).removeprefix("no row of ")
             who, other = call_name(read.call), call_name(change.call)
             story = f"{who} looked for {what}, which {other} had inserted and not committed yet"
-            steps, tables = (change.step, read.step), (read.table,)
-            yield Finding("stale read", story, tables, (), steps, (read.call,), read, change, read, "not committed")
-
-
-def _verb(access: Access) -> str:
-    return access.text.lstrip("( ").partition(" ")[0].lower()
+            yield each.found("stale read", story, read, (), steps=(change.step, read.step), manner="not committed")
 
 
 # The more specific before the more general: of two that fit equally well the first is taken.
-_PATTERNS: tuple[_Pattern, ...] = (
+_PATTERNS: tuple[Callable[[_Scene], Iterator[Finding]], ...] = (
     _through_cache,
     _lost_update,
     _resurrected,
@@ -588,3 +565,121 @@ _PATTERNS: tuple[_Pattern, ...] = (
     _decided,
     _not_committed,
 )
+
+
+def aggregated(read: Access) -> bool:
+    """Tell whether the rows that were read are numbers about other rows, or say only that there is one."""
+    return counts(read) or asks_whether(read.text)
+
+
+def counts(read: Access) -> bool:
+    """Tell whether it computes one value of many rows."""
+    text = read.text.upper()
+    return any(function in text for function in _AGGREGATES)
+
+
+def only(rows: Sequence[Row]) -> Row:
+    """The first row, or none."""
+    return rows[0] if rows else {}
+
+
+def _timeless(columns: Sequence[str], values: Row) -> list[str]:
+    """The columns less those of times, which differ whatever happens, if there are others."""
+    return [column for column in columns if as_time(values.get(column)) is None] or list(columns)
+
+
+def _verb(access: Access) -> str:
+    return access.text.lstrip("( ").partition(" ")[0].lower()
+
+
+def _overtaken(each: Stale, columns: Sequence[str] = ()) -> str:
+    """The reading and the change after it, as "A read balance=100 in account id=1 before B's update to 20"."""
+    return f"{call_name(each.read.call)} read {_read_told(each, columns)} before {_change_told(each, columns)}"
+
+
+def _read_told(stale: Stale, columns: Sequence[str] = ()) -> str:
+    """What was read, in the columns that matter, and of which row."""
+    if stale.change.verb == "delete" and stale.is_of_row:
+        return stale.place
+    told = _rows_told(stale.read, stale.change, columns or stale.columns, only(stale.change.written))
+    return f"{told} in {stale.place}" if stale.place else told
+
+
+def _rows_told(read: Access, change: Access, columns: Sequence[str], beside: Row | None = None) -> str:
+    """What was read of the row that was changed, if it can be told which, in the given columns if it has them.
+
+    Args:
+        beside: The values that are told as well: of long ones that part is shown in which they differ.
+    """
+    if not read.rows or asks_whether(read.text):
+        known = _single(read.where)
+        which = f" with {_columns_told(known)}" if known else ""
+        return f"{'a' if read.rows else 'no'} row of {read.table}{which}"
+    row = next((row for row in read.rows if change.touches(row)), read.rows[0])
+    shown = {column: row[column] for column in columns if column in row}
+    return _columns_told(shown or row, beside if shown else None)
+
+
+def _values_told(write: Access, columns: Sequence[str], beside: Row | None = None) -> str:
+    """The values written, with the names of their columns where there are several."""
+    values = only(write.written)
+    if len(columns) == 1:
+        return _value_told(values[columns[0]], (beside or {}).get(columns[0], ABSENT))
+    return _columns_told({column: values[column] for column in columns}, beside)
+
+
+def _change_told(stale: Stale, columns: Sequence[str] = ()) -> str:
+    """What the other did, as "A's update to 20"."""
+    change, row = stale.change, stale.row
+    who, values = call_name(change.call), only(change.written)
+    match change.verb:
+        case "set":
+            return f"{who} set it to {show(values.get(change.table))}" if values else f"{who} dropped it"
+        case "delete":
+            return f"{who} deleted {'it' if stale.is_of_row else _place_told(change) or f'rows of {change.table}'}"
+        case "insert":
+            return f"{who} inserted a row of {change.table} ({_columns_told(values)})"
+    columns = columns or stale.columns
+    if len(columns) == 1 and columns[0] in row:
+        return f"{who}'s update to {_values_told(change, columns, row)}"
+    of = "" if stale.is_of_row else f" of {_place_told(change) or change.table}"
+    return f"{who}'s update{of} to {_columns_told({column: values[column] for column in columns}, row)}"
+
+
+def _write_told(write: Access) -> str:
+    """What was written, as "insert shop_ticket (show_id=7)"."""
+    if write.verb == "set":
+        if not write.written:
+            return "drop a key of the cache"
+        return f"put {_cache_told(write, write.written)} into the cache"
+    values = only(write.written) or {column: min(allowed, key=repr) for column, allowed in write.where.items()}
+    told = _columns_told({column: values[column] for column in _timeless(list(values), values)})
+    return f"{write.verb} {write.table} ({told})" if values else f"{write.verb} {write.table}"
+
+
+def _place_told(change: Access) -> str:
+    """The row that a change was of, by its conditions."""
+    known = _single(change.where)
+    if "id" in known:
+        known = {"id": known["id"]}
+    return f"{change.table} {show(dict(list(known.items())[:_COLUMNS_TOLD]))}" if known else ""
+
+
+def _single(where: Mapping[str, frozenset[object]]) -> Row:
+    """The columns of which conditions leave one value."""
+    return {column: next(iter(allowed)) for column, allowed in where.items() if len(allowed) == 1}
+
+
+def _cache_told(access: Access, rows: Sequence[Row]) -> str:
+    """A key of the cache and its value."""
+    return f"{access.table}={show(only(rows).get(access.table))}"
+
+
+def _columns_told(row: Row, beside: Row | None = None) -> str:
+    """The first columns of a row."""
+    shown = list(row.items())[:_COLUMNS_TOLD]
+    return ", ".join(f"{n.strip('_')}={_value_told(v, (beside or {}).get(n, ABSENT))}" for n, v in shown)
+
+
+def _value_told(value: object, beside: object) -> str:
+    return value.text if isinstance(value, Computed) else show(readable(value), readable(beside))

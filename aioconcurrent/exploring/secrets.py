@@ -15,8 +15,7 @@ from .._trace import Run, Step
 from ..exceptions import WrappedError
 from ..report.values import shown
 from .accesses import accesses
-from .differences import Difference
-from .oracle import Violation
+from .evidence import Difference, Violation
 
 _COLUMNS = re.compile(
     r"passw|pwd|secret|token|session_data|session_key|api_?key|(?:private|access|signing)_?key|credential|signature|otp",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from aioconcurrent._trace import Run
-from aioconcurrent.exploring.differences import ABSENT, Difference, contrasted
-from aioconcurrent.exploring.evidence import result
+from aioconcurrent.exploring.evidence import Difference, Violation, result
 from aioconcurrent.exploring.facts import Key
-from aioconcurrent.exploring.oracle import Oracle, Violation
+from aioconcurrent.exploring.oracle import Oracle
+from aioconcurrent.exploring.values import ABSENT, show
 
 BALANCE = Difference("row", 20, -60, "account", "id=1", name="balance", unique=True)
 LOGGED = Difference("row", {"id": 2, "text": "x"}, ABSENT, "audit_log", unique=True)
@@ -77,6 +77,6 @@ def test_of_orders_that_are_equally_near_always_the_same_is_taken() -> None:
 
 def test_of_two_long_values_the_part_is_shown_in_which_they_differ() -> None:
     same = "a text that goes on and on, for much longer than anybody would like to read: "
-    assert contrasted(f"{same}one", f"{same}two") == "... like to read: one'"
-    assert contrasted(f"one {same}", f"two {same}").startswith("'one a text")
-    assert contrasted("one", f"{same}two") == "'one'"
+    assert show(f"{same}one", f"{same}two") == "... like to read: one'"
+    assert show(f"one {same}", f"two {same}").startswith("'one a text")
+    assert show("one", f"{same}two") == "'one'"

@@ -18,8 +18,8 @@ import pytest
 
 from aioconcurrent._trace import Run
 from aioconcurrent.exceptions import WrappedError
-from aioconcurrent.exploring.numbers import Numbers, apart
-from aioconcurrent.exploring.oracle import Key, Oracle, Renumbered, broken_rule
+from aioconcurrent.exploring.facts import Key, Numbers, apart
+from aioconcurrent.exploring.oracle import Oracle, Renumbered, broken_rule
 from aioconcurrent.http import Response
 from tests.project.shop.models import Counter
 
@@ -47,7 +47,7 @@ def account(balance: object, *outcomes: object) -> Run:
 def withdrawals(**options: Any) -> Oracle:
     """Two calls that each take 80 from 100."""
     oracle = Oracle(2, ACCOUNT, {"account": [{"id": 1, "balance": 100}]}, **options)
-    for order in oracle.orders():
+    for order in permutations(range(2)):
         oracle.learn(order, account(-60))
     return oracle
 
