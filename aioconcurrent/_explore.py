@@ -22,11 +22,11 @@ from ._own_loop import on_errand
 from ._race import capture, context_of, end_sessions, launching, mentioned, outcomes_of, pack, relay, take_effect
 from ._remedies import aliases_of, can_be_measured, changed_handoff, changed_question, changes, remedy
 from .databases import memory
-from .databases.explored import ExploredDatabases
 from .doubles.journey import Doubles
 from .engine.fork import BootFailedError
 from .engine.loaded import findable
 from .exceptions import RealDatabaseError, UncommittedDataError, WrappedError
+from .exploring.databases import ExploredDatabases
 from .exploring.explorer import Explorer, Limits, Referee
 from .exploring.oracle import broken_rule
 from .exploring.secrets import Secrets

@@ -10,9 +10,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ..exploring.facts import CACHE
 from .caches import READS, shown, store
 from .identity import cache_names
+from .schema import CACHE
 
 if TYPE_CHECKING:
     from .._trace import Operation

@@ -17,8 +17,7 @@ from .state import State, StateError, open_state
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from ..exploring.facts import Key
-    from ..exploring.footprint import Catalogue
+    from .schema import Catalogue, Key
     from .state import Advance, Row
     from .state.base import Keys
 

@@ -29,8 +29,8 @@ from .standings import Decision, request
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from ..databases.explored import ExploredDatabases
     from ..engine.launch import Wrapper
+    from .databases import ExploredDatabases
 
 _GLANCE = 0.001  # seconds that a statement may take before the database is asked whether it waits
 _OUTSIDER = 0.5  # seconds for which somebody outside the calls may hold a lock; autovacuum gives way sooner

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from .._trace import Operation
-from .footprint import NOTHING, Footprint
-from .statements import Control
+from ..databases.schema import NOTHING
+from ..sql.statements import Control
+from .footprint import Footprint
 
 
 @dataclass(frozen=True, slots=True)

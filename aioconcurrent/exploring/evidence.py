@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 from .._text import text_of
 from .._trace import ENDLESS, call_name
+from ..databases.schema import CACHE, Key
 from ..exceptions import WrappedError
 from ..http import Response
 from ..report.values import shown
-from .accesses import Access
-from .facts import CACHE, Fact, Facts, Key, nameless
+from ..sql.accesses import Access
+from .facts import Fact, Facts, nameless
 from .values import ABSENT, Cells, Leaf, Position, Ref, Size, Some, path_named, show, show_row
 
 Order = tuple[int, ...]

@@ -30,13 +30,13 @@ from .strangers import foreign_rows
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 
-    from ..databases.explored import ExploredDatabases
+    from ..databases.schema import Catalogue
     from ..databases.state import Advance, Row
     from ..engine.race import Report
     from .controller import Chooser
+    from .databases import ExploredDatabases
     from .evidence import Order, Violation
     from .facts import Numbers
-    from .footprint import Catalogue
     from .stage import Performance, Stage
     from .walk import Walk
 

@@ -20,6 +20,7 @@ from itertools import count
 from typing import Any, Literal
 from uuid import UUID
 
+from ..databases.schema import Key
 from ..exceptions import WrappedError
 from .values import (
     CHANCE,
@@ -43,28 +44,12 @@ Place = tuple[Position, int, str]  # a position whatever the index in a list, th
 Spot = tuple[Position, int]  # a position, whoever of the calls it is that returned it, and the part of a text
 Cause = Literal["chance", "keys", "draws"]
 
-CACHE = "cache "  # what the names of tables begin with that are none
 WHOLE = -1  # the part of a text that is not taken apart
 _WIDE = 8  # characters of a value that no chance makes twice
 _FAR = 4157  # how far counters are moved: codes of four digits stay such, and keys of 16 bits keep room
 _WIDTH = 211  # numbers of a range at least; like the other, nothing that people count in
 _ROUNDS = 4  # how far what tells two keys apart may be from them: in rows, by way of foreign keys
 _TRIALS = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """The primary key of a table, and what its columns refer to.
-
-    Args:
-        columns: Of the primary key.
-        automatic: Whether the database numbers the rows.
-        references: For each column with a foreign key, the table and column it points at.
-    """
-
-    columns: tuple[str, ...]
-    automatic: bool = False
-    references: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,101 +6,13 @@ table with triggers all touch everything.  Rows are not told apart; gap locks,
 unique indexes and sequences make that unsound on some engine or other.
 """
 
-from collections import ChainMap
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache, reduce
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from .._trace import Operation
-from .statements import PURE_FUNCTIONS, SESSIONAL_FUNCTIONS, Control, Statement, read_statement
-
-NOTHING: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, eq=False)
-class Catalogue:
-    """What the database knows and SQL does not say; all names in lower case, without schema.
-
-    Args:
-        tables: The ordinary tables.  Any other name in a statement touches everything.
-        views: The tables behind each view; a table with partitions counts as a view of them.
-        parents: The tables that each table's foreign keys point at.
-        cascades: The tables whose rows the database itself changes or deletes with a row of the key.
-        opaque: Tables whose changing runs code of the project: triggers, rules, defaults that call functions.
-        routines: Functions and procedures that the project made in the database.
-        uniques: The keys of each table: sets of columns that no two rows have in common.
-        unseen: By the name of a table, a view or a routine: what exploring cannot see of its use, in a sentence.
-        consulted: The tables that policies make the database read with each row of a table.
-        locking: The tables that reading a view locks.
-        moments: How many statements with a snapshot of their own a use of the routine, the view or the table runs
-            inside of a statement, where it is one or more; 2 stands for any number.
-        fires: The same of changes in a table, whose triggers run them.
-        immediate: Tables of an engine without transactions: what is written to them all see at once, and for good.
-    """
-
-    tables: frozenset[str]
-    views: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    parents: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    cascades: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    opaque: frozenset[str] = NOTHING
-    routines: frozenset[str] = NOTHING
-    uniques: Mapping[str, frozenset[frozenset[str]]] = field(default_factory=dict)
-    unseen: Mapping[str, str] = field(default_factory=dict)
-    consulted: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    locking: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    moments: Mapping[str, int] = field(default_factory=dict)
-    fires: Mapping[str, int] = field(default_factory=dict)
-    immediate: frozenset[str] = NOTHING
-    children: Mapping[str, frozenset[str]] = field(init=False)  # the inverse of `parents`
-
-    def __post_init__(self) -> None:
-        children: dict[str, set[str]] = {}
-        for child, parents in self.parents.items():
-            for parent in parents:
-                children.setdefault(parent, set()).add(child)
-        object.__setattr__(self, "children", {parent: frozenset(names) for parent, names in children.items()})
-
-    @classmethod
-    def merged(cls, catalogues: Sequence["Catalogue"]) -> "Catalogue":
-        """One for several databases: what holds of a name in any of them may hold."""
-        if len(catalogues) == 1:
-            return catalogues[0]
-        tables = NOTHING.union(*(one.tables for one in catalogues))
-        views: Mapping[str, frozenset[str]] = reduce(_joined, (one.views for one in catalogues), {})
-        twofold = tables & views.keys()  # a table here and a view there
-        return cls(
-            tables=tables - twofold,
-            views={name: names for name, names in views.items() if name not in twofold},
-            parents=reduce(_joined, (one.parents for one in catalogues), {}),
-            cascades=reduce(_joined, (one.cascades for one in catalogues), {}),
-            opaque=NOTHING.union(*(one.opaque for one in catalogues)),
-            routines=NOTHING.union(*(one.routines for one in catalogues)),
-            uniques=_common(catalogues),
-            unseen=ChainMap(*(dict(one.unseen) for one in catalogues)),
-            consulted=reduce(_joined, (one.consulted for one in catalogues), {}),
-            locking=reduce(_joined, (one.locking for one in catalogues), {}),
-            moments=reduce(_most, (one.moments for one in catalogues), {}),
-            fires=reduce(_most, (one.fires for one in catalogues), {}),
-            immediate=NOTHING.union(*(one.immediate for one in catalogues)),
-        )
-
-
-def _joined(one: Mapping[str, frozenset[str]], other: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
-    return {name: one.get(name, NOTHING) | other.get(name, NOTHING) for name in (*one, *other)}
-
-
-def _common(catalogues: Sequence[Catalogue]) -> dict[str, frozenset[frozenset[str]]]:
-    """The keys that a table has wherever there is one of its name."""
-    found: dict[str, frozenset[frozenset[str]]] = {}
-    for one in catalogues:
-        for name in one.tables:
-            keys = one.uniques.get(name, frozenset())
-            found[name] = found.get(name, keys) & keys
-    return found
-
-
-def _most(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    return {name: max(one.get(name, 0), other.get(name, 0)) for name in (*one, *other)}
+from ..databases.schema import NOTHING, Catalogue
+from ..sql.statements import PURE_FUNCTIONS, SESSIONAL_FUNCTIONS, Control, Statement, read_statement
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from .._trace import Operation
-from .footprint import NOTHING, Catalogue, Footprint, footprint
+from ..databases.schema import NOTHING, Catalogue
+from .footprint import Footprint, footprint
 
 _SERVERS = frozenset({"postgresql", "mysql"})
 _STATEMENTS = frozenset({"sql", "many", "callproc"})

@@ -29,15 +29,14 @@ from math import factorial
 from typing import Any
 
 from .._trace import Run, call_name
+from ..databases.schema import CACHE, Key
 from ..exceptions import WrappedError
 from .evidence import Difference, Order, Violation, cells, differences, error_named, outcome_named
 from .facts import (
-    CACHE,
     WHOLE,
     Cause,
     Fact,
     Facts,
-    Key,
     Numbers,
     Place,
     Scheme,

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Literal
 
 from .._trace import call_name
-from .accesses import NEVER, Access, Computed, asks_whether
+from ..sql.accesses import NEVER, Access, Computed, asks_whether
 from .evidence import Difference
 from .values import ABSENT, alike, as_number, as_time, readable, show
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from .._trace import START
-from .footprint import Catalogue
+from ..databases.schema import Catalogue
 from .standings import Standing
 from .unfolding import Event, State, Unfolding
 from .walk import Divergence, Rules, Walk, eligible, spins

@@ -14,7 +14,7 @@ from .._text import text_of
 from .._trace import Run, Step
 from ..exceptions import WrappedError
 from ..report.values import shown
-from .accesses import accesses
+from ..sql.accesses import accesses
 from .evidence import Difference, Violation
 
 _COLUMNS = re.compile(

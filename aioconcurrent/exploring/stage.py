@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
 
     from .._trace import Step
-    from ..databases.explored import ExploredDatabases
     from ..engine.launch import Launcher
     from ..engine.race import Attendance, Report
     from .controller import Chooser
+    from .databases import ExploredDatabases
 
 
 @dataclass(frozen=True)

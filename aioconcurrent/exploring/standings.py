@@ -12,8 +12,9 @@ from functools import reduce
 from operator import or_
 
 from .._trace import Operation
+from ..databases.schema import Catalogue
 from .dependence import LOCAL, Act, Effect, Ledger, Status, contend
-from .footprint import Catalogue, footprint
+from .footprint import footprint
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .accesses import accesses
+from ..sql.accesses import accesses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from .._trace import Step
-    from .accesses import Access
-    from .facts import Key
+    from ..databases.schema import Key
+    from ..sql.accesses import Access
 
     Row = Mapping[str, Any]
 

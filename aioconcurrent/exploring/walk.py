@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .._trace import START, Step, call_name
+from ..databases.schema import Catalogue
 from .dependence import Status, contend
-from .footprint import Catalogue
 from .schedule import take, unforced
 from .standings import Decision, Standing, observe, request
 from .unfolding import State, Unfolding

@@ -14,7 +14,7 @@ from sqlglot import Dialect, TokenType
 from sqlglot.errors import SqlglotError
 
 from .._trace import Operation
-from ..exploring.statements import DIALECTS
+from ..sql.statements import DIALECTS
 from .sql import STAND_IN, literal, with_stand_ins
 
 __all__ = ["Bit", "formatted", "highlighted"]

@@ -13,7 +13,7 @@ from .._text import text_of
 from .._trace import Endless, Run, Step, call_name
 from ..databases.sources import lines_of
 from ..exceptions import WrappedError
-from ..exploring.accesses import Computed, accesses, asks_whether
+from ..sql.accesses import Computed, accesses, asks_whether
 from .sql import keep, literal, operation_text
 from .values import printable, shown
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from functools import lru_cache
 
 from .._trace import Operation
-from ..exploring.statements import read_statement
+from ..sql.statements import read_statement
 
 _PLACEHOLDER = re.compile(r"%\((?P<name>\w+)\)s|%s|%%|\?(?=\s*[,)]|\s*$|\s+\w)")
 _QUOTED = re.compile(r'(["`])(\w+)\1')

@@ -15,11 +15,11 @@ from aioconcurrent._project import uses_django
 from aioconcurrent._race import capture, launching, pack
 from aioconcurrent._trace import Step
 from aioconcurrent.databases import handoff, memory
-from aioconcurrent.databases.explored import ExploredDatabases
 from aioconcurrent.engine.race import Report
 from aioconcurrent.engine.surroundings import Surroundings
 from aioconcurrent.engine.world import Context
 from aioconcurrent.exploring.controller import Controller
+from aioconcurrent.exploring.databases import ExploredDatabases
 from aioconcurrent.exploring.standings import Decision
 
 LIMIT = 10.0  # seconds

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from aioconcurrent._trace import Step
-from aioconcurrent.exploring.accesses import accesses
 from aioconcurrent.exploring.anomalies import Anomaly, name_anomaly
 from aioconcurrent.exploring.evidence import Difference, Violation
 from aioconcurrent.exploring.values import ABSENT
+from aioconcurrent.sql.accesses import accesses
 from tests.explore.traces import Tracer, cached, waited
 
 BALANCE = Difference("row", 20, -60, "account", "id=1", name="balance", unique=True)

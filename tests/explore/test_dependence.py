@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from aioconcurrent._trace import Operation
+from aioconcurrent.databases.schema import Catalogue
 from aioconcurrent.exploring.dependence import LOCAL, Act, Effect, Ledger, Status, contend, dependent
-from aioconcurrent.exploring.footprint import Catalogue, footprint
+from aioconcurrent.exploring.footprint import footprint
 from aioconcurrent.exploring.standings import Decision, Standing, observe
 
 CATALOGUE = Catalogue(tables=frozenset({"a", "b", "parent", "child"}), parents={"child": frozenset({"parent"})})

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from aioconcurrent._trace import Run
+from aioconcurrent.databases.schema import Key
 from aioconcurrent.exploring.evidence import Difference, Violation, result
-from aioconcurrent.exploring.facts import Key
 from aioconcurrent.exploring.oracle import Oracle
 from aioconcurrent.exploring.values import ABSENT, show
 

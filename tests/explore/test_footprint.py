@@ -7,8 +7,9 @@ import logging
 import pytest
 
 from aioconcurrent._trace import Operation
-from aioconcurrent.exploring.footprint import EVERYTHING, Catalogue, Footprint, footprint, overlap
-from aioconcurrent.exploring.statements import Control
+from aioconcurrent.databases.schema import Catalogue
+from aioconcurrent.exploring.footprint import EVERYTHING, Footprint, footprint, overlap
+from aioconcurrent.sql.statements import Control
 
 CATALOGUE = Catalogue(
     tables=frozenset({"a", "b", "parent", "child", "grandchild", "audited", "strict_child"}),

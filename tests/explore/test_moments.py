@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from aioconcurrent._trace import Operation
-from aioconcurrent.exploring.footprint import Catalogue, footprint
+from aioconcurrent.databases.schema import Catalogue
+from aioconcurrent.exploring.footprint import footprint
 from aioconcurrent.exploring.moments import Moments
 from aioconcurrent.sync import Exploration, explore
 from tests.databases.stepping import Stepped, stepped

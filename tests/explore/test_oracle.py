@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from aioconcurrent._trace import Run
+from aioconcurrent.databases.schema import Key
 from aioconcurrent.exceptions import WrappedError
-from aioconcurrent.exploring.facts import Key, Numbers, apart
+from aioconcurrent.exploring.facts import Numbers, apart
 from aioconcurrent.exploring.oracle import Oracle, Renumbered, broken_rule
 from aioconcurrent.http import Response
 from tests.project.shop.models import Counter

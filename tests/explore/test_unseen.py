@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from aioconcurrent._trace import Operation
-from aioconcurrent.exploring.footprint import Catalogue, footprint
+from aioconcurrent.databases.schema import Catalogue
+from aioconcurrent.exploring.footprint import footprint
 from aioconcurrent.sync import explore
 from tests.project.databases import on
 from tests.project.shop import unseen

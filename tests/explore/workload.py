@@ -17,7 +17,8 @@ from tempfile import gettempdir
 from typing import Any
 
 from aioconcurrent._trace import START, Operation, Step
-from aioconcurrent.exploring.footprint import Catalogue, footprint
+from aioconcurrent.databases.schema import Catalogue
+from aioconcurrent.exploring.footprint import footprint
 from aioconcurrent.exploring.moments import Moments
 from aioconcurrent.exploring.schedule import preemptions
 from aioconcurrent.exploring.search import Search

@@ -12,8 +12,7 @@ from .values import plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from ...exploring.facts import Key
-    from ...exploring.footprint import Catalogue
+    from ..schema import Catalogue, Key
     from .schema import Schema, Table
 
 PATIENCE = 5  # seconds for the locks of a session that is about to end; whole ones, for MySQL

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ...exploring.statements import read_statement
+from ...sql.statements import read_statement
 from .moments import MANY, moments, of_routine
 from .schema import UNKNOWN, Reference, Schema, Table
 

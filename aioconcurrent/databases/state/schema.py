@@ -11,8 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ...exploring.facts import Key
-from ...exploring.footprint import NOTHING, Catalogue
+from ..schema import NOTHING, Catalogue, Key
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

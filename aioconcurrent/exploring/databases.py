@@ -12,26 +12,27 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..exploring.facts import Key, Numbers, apart
-from ..exploring.footprint import Catalogue, footprint
-from ..exploring.moments import Moments
-from .cache_state import CacheState
-from .handoff import database_identity
-from .identity import database_names
-from .memory import is_lent
-from .probes import open_probe
-from .standby import Standby, lasting
-from .state import StateError
-from .underway import Note, noted
+from ..databases.cache_state import CacheState
+from ..databases.handoff import database_identity
+from ..databases.identity import database_names
+from ..databases.memory import is_lent
+from ..databases.probes import open_probe
+from ..databases.schema import Catalogue, Key
+from ..databases.standby import Standby, lasting
+from ..databases.state import StateError
+from ..databases.underway import Note, noted
+from .facts import Numbers, apart
+from .footprint import footprint
+from .moments import Moments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from typing import Self
 
     from .._trace import Operation
-    from .handoff import Handoff
-    from .probes import Probe
-    from .state import Advance, Row
+    from ..databases.handoff import Handoff
+    from ..databases.probes import Probe
+    from ..databases.state import Advance, Row
 
 _NO_ROUND_TRIP = frozenset({"start", "step", "cache"})
 _ANY = "any table"  # for people, where a statement does not tell
