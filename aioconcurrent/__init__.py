@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ._api import call_concurrently, explore, make_concurrent_calls, replay
+    from ._exploration import Counterexample, Exploration, InconclusiveError, RaceFound, Remedy
     from ._options import options, override_environment
     from ._outcomes import CallReport, Outcomes
     from ._step import step
@@ -37,18 +38,17 @@ if TYPE_CHECKING:
         UnreadResultWarning,
         WrappedError,
     )
-    from .exploring.exploration import Counterexample, Exploration, InconclusiveError, RaceFound, Remedy
 else:
     from importlib import import_module
 
     _HOMES = {  # of all that is not in `exceptions`
         "CallReport": "_outcomes",
-        "Counterexample": "exploring.exploration",
-        "Exploration": "exploring.exploration",
-        "InconclusiveError": "exploring.exploration",
+        "Counterexample": "_exploration",
+        "Exploration": "_exploration",
+        "InconclusiveError": "_exploration",
         "Outcomes": "_outcomes",
-        "RaceFound": "exploring.exploration",
-        "Remedy": "exploring.exploration",
+        "RaceFound": "_exploration",
+        "Remedy": "_exploration",
         "RecordedStep": "_trace",
         "call_concurrently": "_api",
         "explore": "_api",

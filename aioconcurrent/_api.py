@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from ._calls import Call
+    from ._exploration import Exploration
     from ._outcomes import Outcomes
     from ._question import Ignored, Question, Refusals
     from .databases.handoff import View
-    from .exploring.exploration import Exploration
 
 P = ParamSpec("P")
 T = TypeVar("T")

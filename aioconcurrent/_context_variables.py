@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.local import Local
 
 from . import _pickling
-from .databases.sources import owner_of_file
+from ._sources import owner_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -15,12 +15,12 @@ import anyio.to_thread
 
 from . import _latest, _outbox, _pickling
 from ._clock import ticking_loop
-from ._hidden import hidden_texts
 from ._mistakes import raise_mistakes
 from ._outcomes import Outcomes
 from ._own_loop import on_errand
 from ._race import capture, context_of, end_sessions, launching, mentioned, outcomes_of, pack, relay, take_effect
 from ._remedies import aliases_of, can_be_measured, changed_handoff, changed_question, changes, remedy
+from ._secrets import Secrets, hidden_texts
 from .databases import memory
 from .doubles.journey import Doubles
 from .engine.fork import BootFailedError
@@ -29,7 +29,6 @@ from .exceptions import RealDatabaseError, UncommittedDataError, WrappedError
 from .exploring.databases import ExploredDatabases
 from .exploring.explorer import Explorer, Limits, Referee
 from .exploring.oracle import broken_rule
-from .exploring.secrets import Secrets
 from .exploring.stage import staging
 from .report.progress import reporting
 
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 
     from ._calls import Call
+    from ._exploration import Counterexample, Exploration, Remedy
     from ._project import Project
     from ._question import Question
     from ._race import InCaller
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from .engine.race import Report
     from .engine.wrapper import Result
     from .exploring.evidence import Violation
-    from .exploring.exploration import Counterexample, Exploration, Remedy
     from .exploring.schedule import Schedule
 
 _PAUSE = 0.01  # seconds between two looks whether another exploration is over

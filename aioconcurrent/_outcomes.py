@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, overload
 
-from ._text import printable
+from ._text import printable, shown
+from ._trace import Run, call_name, interleaved
 from ._unread import Unread
 from .exceptions import WrappedError, describe_exit
-from .report.values import shown
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     from ._trace import Step
+    from .report.page import Story
 
     T = TypeVar("T", default=Any)  # so that plain `Outcomes` is `Outcomes[Any]`
 else:
@@ -26,6 +27,7 @@ else:
     T = TypeVar("T")
 
 
+_NOTHING = "Nothing was recorded. Make the race with options(record=True)."
 _SHOWN = 300  # characters of an error at which nobody has looked
 
 
@@ -109,9 +111,19 @@ class Outcomes(list[T | WrappedError], Generic[T]):
         Args:
             width: Of the picture, in characters.
         """
-        from .report.timed import timed_lanes
+        from .report.lanes import as_text, timed_lanes
 
-        return timed_lanes(self, self.reports, width)
+        run = recorded_run(self)
+        if not run.steps:
+            return _NOTHING
+        calls = [_without_module(report) for report in self.reports]
+        picture = timed_lanes(run, calls, [report.finished for report in self.reports])
+        notes = (
+            f"{call_name(number)} made {report.unrecorded} more steps, which are not recorded."
+            for number, report in enumerate(self.reports)
+            if report.unrecorded
+        )
+        return "\n".join([as_text(picture, width), *notes])
 
     def _watch(self) -> Unread:
         texts = {index: str(item) for index, item in enumerate(self) if isinstance(item, WrappedError)}
@@ -155,6 +167,33 @@ class Outcomes(list[T | WrappedError], Generic[T]):
         starts = [report.started for report in self.reports if report.started is not None]
         begin = min(starts, default=0.0)
         return "\n".join(_line(item, report, begin) for item, report in zip(self, self.reports, strict=True))
+
+
+def recorded_run(outcomes: Outcomes[Any]) -> Run:
+    """What the calls did, to be shown; without steps if that was not recorded."""
+    from ._secrets import Secrets, hidden_texts
+
+    steps = interleaved(report.steps for report in outcomes.reports)
+    return Secrets(steps, hidden_texts()).run(Run(tuple(outcomes), {}, steps))
+
+
+def story_of_race(outcomes: Outcomes[Any], title: str, test_id: str = "") -> Story:
+    """What a page tells of a race that was recorded."""
+    from .report.page import Story
+
+    return Story(
+        title=title,
+        test_id=test_id,
+        calls=[report.call.partition(", ")[2] for report in outcomes.reports],
+        run=recorded_run(outcomes),
+        outputs=[report.output for report in outcomes.reports],
+    )
+
+
+def _without_module(report: CallReport) -> str:
+    """The call without its place among the others and without the function's module."""
+    function, bracket, arguments = report.call.partition(", ")[2].partition("(")
+    return function.rpartition(".")[2] + bracket + arguments
 
 
 def _unread_text(texts: Mapping[int, str], total: int, left: Collection[int]) -> str:

@@ -12,19 +12,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from . import _pickling
+from ._exploration import Remedy
 from .databases.handoff import database_identity
 from .databases.remedied import in_one_transaction
-from .exploring.exploration import Remedy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ._calls import Call
+    from ._exploration import Counterexample, Exploration
     from ._outcomes import Outcomes
     from ._question import Question
     from ._trace import Operation
     from .databases.handoff import Handoff
-    from .exploring.exploration import Counterexample, Exploration
 
 _SCHEDULES = 60
 _SECONDS = 20.0

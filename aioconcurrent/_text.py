@@ -2,6 +2,7 @@
 
 import re
 
+_LONGEST_VALUE = 4000
 # what steers a terminal, turns the direction of writing, ends a line unseen, or cannot be encoded
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
@@ -17,3 +18,12 @@ def text_of(error: BaseException) -> str:
         return str(error)
     except BaseException as problem:
         return f"<no text: its __str__ raised {type(problem).__qualname__}>"
+
+
+def shown(value: object, longest: int = _LONGEST_VALUE) -> str:
+    """The `repr` of any value, at most that long, and whatever its class does when asked for one."""
+    try:
+        text = repr(value)
+    except Exception as error:  # a picture of a failure must not fail for the sake of one value in it
+        text = f"<{type(value).__name__} whose repr() raises {type(error).__name__}>"
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."

@@ -6,6 +6,7 @@ A step is an operation and what came of it; a run is all steps of some calls, an
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -112,6 +113,20 @@ class Run:
     def is_timed(self) -> bool:
         """Whether it is known when its steps began and ended."""
         return any(step.started or step.ended for step in self.steps)
+
+    @property
+    def begun(self) -> float:
+        """When the first step began, if it is timed."""
+        return min((step.started for step in self.steps), default=0.0)
+
+    @cached_property
+    def set_free(self) -> dict[int, list[int]]:
+        """For each step that ended waits, the indexes of the steps that went on."""
+        found: dict[int, list[int]] = {}
+        for index, step in enumerate(self.steps):
+            if step.resumed_after is not None:
+                found.setdefault(step.resumed_after, []).append(index)
+        return found
 
     def among(self, calls: Sequence[int]) -> Run:
         """The same of these calls alone, which made all its steps, counted anew."""

@@ -6,6 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from . import _calls, _question
+from ._exploration import Counterexample, Exploration, InconclusiveError, RaceFound, Remedy
 from ._loops import current_backend
 from ._options import current_options, options, override_environment
 from ._outcomes import CallReport, Outcomes
@@ -39,7 +40,6 @@ from .exceptions import (
     UnreadResultWarning,
     WrappedError,
 )
-from .exploring.exploration import Counterexample, Exploration, InconclusiveError, RaceFound, Remedy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence

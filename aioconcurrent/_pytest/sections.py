@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from .._exploration import Exploration
     from .._outcomes import Outcomes
-    from ..exploring.exploration import Exploration
-    from ..report.story import Story
+    from ..report.page import Story
 
 _OUTPUT_SHOWN = 2000  # characters of a call's output, at its end; all of it is in the captured stdout
 
@@ -79,25 +79,17 @@ def _outputs(outcomes: Outcomes[Any]) -> Iterator[tuple[str, str]]:
 def _story(exploration: Exploration, item: pytest.Item) -> Story | None:
     if exploration.counterexample is None:
         return None
-    from ..report.story import Story
+    from .._exploration import story_of_exploration
 
-    return Story.of_exploration(exploration, item.nodeid, _as_named_here(item))
+    return story_of_exploration(exploration, item.nodeid, _as_named_here(item))
 
 
 def _story_of_race(outcomes: Outcomes[Any], item: pytest.Item) -> Story | None:
     if not _is_recorded(outcomes):
         return None
-    from .._trace import interleaved
-    from ..report.story import Story
+    from .._outcomes import story_of_race
 
-    return Story.of_race(
-        item.nodeid,
-        [report.call.partition(", ")[2] for report in outcomes.reports],
-        outcomes,
-        interleaved(report.steps for report in outcomes.reports),
-        test_id=_as_named_here(item),
-        outputs=[report.output for report in outcomes.reports],
-    )
+    return story_of_race(outcomes, item.nodeid, _as_named_here(item))
 
 
 def _as_named_here(item: pytest.Item) -> str:

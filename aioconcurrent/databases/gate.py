@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .. import _pickling
+from .._sources import application_line
 from .._trace import ROWS_KEPT, START
 from .guard import session_id
 from .passage import Passage, told_columns, told_error, told_rows
 from .sessions import MYSQL_ENDED
-from .sources import application_line
 from .transactions import FetchedCursor, transaction_of
 
 if TYPE_CHECKING:

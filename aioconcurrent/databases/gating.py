@@ -17,8 +17,8 @@ def install(talk: Callable[[bytes], bytes], *, with_django: bool = True) -> None
     """Close the gate: from here on every operation of this process asks through `talk`."""
     _step.watch(gate.pass_step)
     if with_django:
+        from .._sources import follow_coroutines
         from . import caches, hooks
-        from .sources import follow_coroutines
 
         hooks.install(gate)
         caches.install(gate)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _clock as time
 from .. import _pickling, _step
+from .._sources import application_line
 from .._trace import ROWS_KEPT, Operation, Step
 from .guard import session_id
 from .passage import Passage, told_columns, told_error, told_rows
-from .sources import application_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -111,8 +111,8 @@ def install(*, with_django: bool) -> None:
     """Get ready to record: `recorder.start` begins."""
     _step.watch(recorder.pass_step)
     if with_django:
+        from .._sources import follow_coroutines
         from . import caches, hooks
-        from .sources import follow_coroutines
 
         hooks.install(recorder)
         caches.install(recorder)

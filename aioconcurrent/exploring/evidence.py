@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from html import unescape
 from typing import Any, Literal
 
-from .._text import text_of
+from .._secrets import Secrets
+from .._text import shown, text_of
 from .._trace import ENDLESS, call_name
 from ..databases.schema import CACHE, Key
 from ..exceptions import WrappedError
 from ..http import Response
-from ..report.values import shown
 from ..sql.accesses import Access
 from .facts import Fact, Facts, nameless
 from .values import ABSENT, Cells, Leaf, Position, Ref, Size, Some, path_named, show, show_row
@@ -52,6 +52,11 @@ class Difference:
     call: int = -1
     name: str = ""
     unique: bool = False
+
+    def masked(self, secrets: Secrets) -> "Difference":
+        """The same, to be shown."""
+        found, expected = secrets.value(self.found), secrets.value(self.expected)
+        return replace(self, found=found, expected=expected, row=secrets.text(self.row))
 
     def __str__(self) -> str:
         found, expected = show(self.found, self.expected), show(self.expected, self.found)
@@ -99,6 +104,16 @@ class Violation:
     calls: tuple[int, ...] = ()
     outcomes: tuple[Any, ...] = ()
     serial: tuple[tuple[Any, ...], ...] = ()
+
+    def masked(self, secrets: Secrets) -> "Violation":
+        """The same, to be shown."""
+        return replace(
+            self,
+            detail=secrets.text(self.detail),
+            differences=tuple(difference.masked(secrets) for difference in self.differences),
+            outcomes=tuple(map(secrets.outcome, self.outcomes)),
+            serial=tuple(tuple(map(secrets.outcome, outcomes)) for outcomes in self.serial),
+        )
 
 
 def differences(

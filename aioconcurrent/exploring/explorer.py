@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from .._exploration import Counterexample, Exploration
 from .._outcomes import Outcomes
+from .._secrets import Secrets
 from .._text import text_of
 from .._trace import ENDLESS, Run, call_name
 from ..exceptions import WrappedError
 from .anomalies import name_anomaly
 from .controller import SEVERED, STEPS, UNENDED, ends_sessions
 from .evidence import answers
-from .exploration import Counterexample, Exploration
 from .footprint import overlap
 from .judge import Judge, Seen, TooManyOrdersError
 from .oracle import Oracle
 from .schedule import Departure, Replay, Schedule, Serial, before_repeating, is_serial, serial_order, shrinks
 from .search import FEW, WAKINGS, Omission, Search
-from .secrets import Secrets
 from .standings import request
 from .strangers import foreign_rows
 
@@ -354,7 +354,7 @@ class Explorer:
         self.shown = list(seen.reports)
         secrets = Secrets(seen.ending.steps, self.hidden)
         run = secrets.run(seen.ending)
-        anomaly = name_anomaly(run.steps, secrets.violation(found.violation))
+        anomaly = name_anomaly(run.steps, found.violation.masked(secrets))
         outcomes = self.referee.outcomes_of(seen.reports, calls)
         return Counterexample(
             token=found.schedule.token,

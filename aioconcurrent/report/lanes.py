@@ -1,23 +1,21 @@
-"""Lanes: a run as a picture, one column per call and one row per step, in the order they were let go.
+"""Lanes: a run as a picture, one column per call and one row per step.
 
-`lanes` makes the rows, `as_text` lays them out as plain text; other renderings
-start from the same rows.
+`lanes` makes the rows in the order in which steps were let go, `timed_lanes` those of a
+recorded race in the order of time; `as_text` lays them out as plain text, and the page
+starts from the same rows.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from textwrap import wrap
 from typing import Any, Literal, NamedTuple
 
-from .._text import text_of
+from .._sources import lines_of
+from .._text import printable, shown, text_of
 from .._trace import Endless, Run, Step, call_name
-from ..databases.sources import lines_of
 from ..exceptions import WrappedError
 from ..sql.accesses import Computed, accesses, asks_whether
 from .sql import keep, literal, operation_text
-from .values import printable, shown
-
-__all__ = ["LaneRow", "Lanes", "Line", "Piece", "as_text", "lanes", "layout"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +52,6 @@ class LaneRow:
         return self.when or ("" if self.number is None else str(self.number))
 
 
-class Piece(NamedTuple):
-    """A part of a line: what it says, what that is, and which call's it is."""
-
-    text: str
-    role: Literal["number", "frame", "head", "source", "action", "result", "ended"] = "frame"
-    call: int | None = None
-    marked: bool = False
-
-
-Line = list[Piece]
-
-
 @dataclass(frozen=True)
 class Lanes:
     """The picture of one run: the text of each call, and what happened."""
@@ -78,6 +64,7 @@ _ROWS_SHOWN = 3
 _LONGEST_LOOP = 4  # statements in a loop that is told once
 _NARROWEST_LANE = 32
 _LONGEST_OUTCOME = 200
+_WORTH_TELLING = 0.001  # seconds that a step takes
 
 
 def lanes(run: Run, calls: Sequence[str], marked: Collection[int] = ()) -> Lanes:
@@ -88,18 +75,36 @@ def lanes(run: Run, calls: Sequence[str], marked: Collection[int] = ()) -> Lanes
         calls: The text of each call, as "withdraw(account_id=1, amount=80)".
         marked: The indexes of the steps that matter most.
     """
-    rows: list[LaneRow] = []
-    sources: dict[int, str | None] = {}
-    for row in Drawing(run, marked).rows():
-        fresh = row.source and sources.get(row.call) != row.source
-        rows.append(row if fresh else replace(row, source=""))
-        if row.source:
-            sources[row.call] = row.source
-    heads = tuple(f"{call_name(call)}: {text}" for call, text in enumerate(calls))
-    return Lanes(heads, tuple(rows))
+    return Lanes(_heads(calls), _without_repetition(_Drawing(run, marked).rows()))
 
 
-class Drawing:
+def timed_lanes(run: Run, calls: Sequence[str], finished: Sequence[float | None]) -> Lanes:
+    """Draw a recorded race, with the milliseconds before each row.
+
+    Args:
+        finished: When each call ended, on the clock of the steps; None if it did not by itself.
+    """
+    events = sorted(_Drawing(run, ()).events(finished), key=lambda event: event[0])
+    begin = events[0][0] if events else 0.0
+    rows = (replace(row, when=f"{(time - begin) * 1000:.2f}") for time, row in events)
+    return Lanes(_heads(calls), _without_repetition(rows))
+
+
+def _heads(calls: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{call_name(call)}: {text}" for call, text in enumerate(calls))
+
+
+def _without_repetition(rows: Iterable[LaneRow]) -> tuple[LaneRow, ...]:
+    """The rows, with the application's line only where it is another than in the call's row before."""
+    sources: dict[int, str] = {}
+    told = []
+    for row in rows:
+        told.append(replace(row, source="") if sources.get(row.call) == row.source else row)
+        sources[row.call] = row.source or sources.get(row.call, "")
+    return tuple(told)
+
+
+class _Drawing:
     """One walk over the steps of a run."""
 
     def __init__(self, run: Run, marked: Collection[int]) -> None:
@@ -107,10 +112,6 @@ class Drawing:
         self._steps = run.steps
         self._marked = marked
         self._telling = _telling_columns(run.steps)
-        self._resumed: dict[int, list[int]] = {}
-        for index, step in enumerate(self._steps):
-            if step.resumed_after is not None:
-                self._resumed.setdefault(step.resumed_after, []).append(index)
         self._last = {
             step.call: max(index, step.resumed_after if step.resumed_after is not None else index)
             for index, step in enumerate(self._steps)
@@ -129,11 +130,33 @@ class Drawing:
             if call not in self._last:
                 yield ended(call, outcome)
 
+    def events(self, finished: Sequence[float | None]) -> Iterator[tuple[float, LaneRow]]:
+        """The rows of a run that was recorded, each with its time."""
+        for step in self._steps:
+            results, action, source = tuple(self.results(step)), self.action(step), step.source or ""
+            whose = f" for {_names(step.waited_for)}" if step.waited_for else ""
+            if step.waited and step.ended is not None:
+                waits = (f"waits{whose or ' for a lock'}",)
+                yield step.started, LaneRow(step.call, "step", None, action, waits, source)
+                told = f"(waited {_milliseconds(step.waited)}{whose})"
+                yield step.ended, LaneRow(step.call, "resumed", None, told, results)
+            elif step.ended is None:
+                waits_on = f"had waited {_milliseconds(step.waited)}{whose} and " if step.waited else ""
+                told = f"{waits_on}was still under way when the call ended"
+                yield step.started, LaneRow(step.call, "step", None, action, (told,), source)
+            else:
+                seconds = step.ended - step.started
+                took = (f"took {_milliseconds(seconds)}",) if seconds >= _WORTH_TELLING else ()
+                yield step.started, LaneRow(step.call, "step", None, action, (*results, *took), source)
+        last = max((step.ended or step.started for step in self._steps), default=0.0)
+        for call, (outcome, end) in enumerate(zip(self._run.outcomes, finished, strict=True)):
+            yield last if end is None else end, ended(call, outcome)
+
     def _at(self, index: int) -> Iterator[LaneRow]:
         """What happens in one step: its statement, then those that it sets free; a call may end with each."""
         yield self._row(index)
         yield from self._end(index, index)
-        for waiter in self._resumed.get(index, ()):
+        for waiter in self._run.set_free.get(index, ()):
             results = tuple(self.results(self._steps[waiter]))
             told = f"(step {waiter + 1} goes on)"
             yield LaneRow(self._steps[waiter].call, "resumed", None, told, results, steps=range(waiter, waiter + 1))
@@ -148,7 +171,7 @@ class Drawing:
         step = self._steps[index]
         results: tuple[str, ...] = tuple(self.results(step)) if step.resumed_after is None else ()
         if step.waited_for:
-            results = (f"waits for {' and '.join(call_name(call) for call in sorted(step.waited_for))}", *results)
+            results = (f"waits for {_names(step.waited_for)}", *results)
         text = self.action(step)
         marked, steps = index in self._marked, range(index, index + 1)
         return LaneRow(step.call, "step", index + 1, text, results, step.source or "", marked, steps)
@@ -178,7 +201,7 @@ class Drawing:
         if index >= len(self._steps):
             return None
         step = self._steps[index]
-        eventful = step.error or step.waited_for or index in self._marked or index in self._resumed
+        eventful = step.error or step.waited_for or index in self._marked or index in self._run.set_free
         if eventful or self._last[step.call] == index:
             return None
         return step.call, step.operation.kind, step.operation.text, step.source
@@ -246,6 +269,14 @@ def _rows(count: int, more: str = "") -> str:
     return f"{count or 'no'} {more}{'row' if count <= 1 else 'rows'}"
 
 
+def _names(calls: Collection[int]) -> str:
+    return " and ".join(map(call_name, sorted(calls)))
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms"
+
+
 def ended(call: int, outcome: Any) -> LaneRow:
     """How a call ended."""
     error = outcome.error if isinstance(outcome, WrappedError) else outcome
@@ -281,72 +312,55 @@ def _telling_columns(steps: Sequence[Step]) -> frozenset[str]:
 
 def as_text(picture: Lanes, width: int = 100) -> str:
     """Lay lanes out as text: side by side if each gets enough of the width, else one below the other."""
-    return "\n".join("".join(piece.text for piece in line).rstrip() for line in layout(picture, width))
-
-
-def layout(picture: Lanes, width: int) -> Iterator[Line]:
-    """Lay lanes out in lines of pieces, for whoever gives them colours."""
     gutter = max((len(row.label) for row in picture.rows), default=0) + 2
-    count = max(len(picture.heads), 1)
-    lane = (width - gutter) // count - 3
-    if lane >= _NARROWEST_LANE:
-        yield from _side_by_side(picture, gutter, lane)
-    else:
-        yield from _in_one(picture, gutter, width)
+    lane = (width - gutter) // max(len(picture.heads), 1) - 3
+    is_wide = lane >= _NARROWEST_LANE
+    lines = _side_by_side(picture, gutter, lane) if is_wide else _in_one(picture, gutter, width)
+    return "\n".join(line.rstrip() for line in lines)
 
 
-def _side_by_side(picture: Lanes, gutter: int, lane: int) -> Iterator[Line]:
-    count = len(picture.heads)
+def _side_by_side(picture: Lanes, gutter: int, lane: int) -> Iterator[str]:
     heads = [_wrapped(head, lane) for head in picture.heads]
     for index in range(max(map(len, heads), default=0)):
-        cells = (head[index] if index < len(head) else "" for head in heads)
-        yield [Piece(" " * gutter), *_columns([Piece(cell, "head", call) for call, cell in enumerate(cells)], lane)]
-    yield [Piece("─" * gutter + "".join("─┼─" + "─" * lane for _ in heads))]
+        yield " " * gutter + _columns([head[index] if index < len(head) else "" for head in heads], lane)
+    yield "─" * gutter + "".join("─┼─" + "─" * lane for _ in heads)
     for row in picture.rows:
-        for index, piece in enumerate(_cell(row, lane)):
-            cells_of_row = [piece if call == row.call else Piece("") for call in range(count)]
-            yield [_lead(row, gutter, index), *_columns(cells_of_row, lane)]
+        for lead, line in _cell(row, gutter, lane):
+            yield lead + _columns([line if call == row.call else "" for call in range(len(heads))], lane)
 
 
-def _columns(cells: Sequence[Piece], lane: int) -> Iterator[Piece]:
-    for cell in cells:
-        yield Piece(" │ ")
-        yield cell._replace(text=f"{cell.text:{lane}}")
+def _columns(cells: Sequence[str], lane: int) -> str:
+    return "".join(f" │ {cell:{lane}}" for cell in cells)
 
 
-def _in_one(picture: Lanes, gutter: int, width: int) -> Iterator[Line]:
+def _in_one(picture: Lanes, gutter: int, width: int) -> Iterator[str]:
     name = max((len(call_name(call)) for call in range(len(picture.heads))), default=1)
-    room = max(width - gutter - name - 3, 20)
-    for call, head in enumerate(picture.heads):
+    for head in picture.heads:
         first, *rest = _wrapped(head, width)
-        yield [Piece(first, "head", call)]
-        yield from ([Piece(f"{' ' * (name + 2)}{line}", "head", call)] for line in rest)
-    yield [Piece("─" * width)]
+        yield from (first, *(f"{' ' * (name + 2)}{line}" for line in rest))
+    yield "─" * width
     for row in picture.rows:
-        for index, piece in enumerate(_cell(row, room)):
-            letter = Piece(f" {call_name(row.call):>{name}}", "head", row.call)
-            yield [_lead(row, gutter, index), letter, Piece("│ "), piece]
+        for lead, line in _cell(row, gutter, max(width - gutter - name - 3, 20)):
+            yield f"{lead} {call_name(row.call):>{name}}│ {line}"
 
 
-def _lead(row: LaneRow, gutter: int, line: int) -> Piece:
-    if line:
-        return Piece(" " * gutter)
-    return Piece(f"{'>' if row.marked else ' '}{row.label:>{gutter - 1}}", "number", None, row.marked)
+def _cell(row: LaneRow, gutter: int, width: int) -> Iterator[tuple[str, str]]:
+    """The lines of a row, each with what stands before it."""
+    lead = f"{'>' if row.marked else ' '}{row.label:>{gutter - 1}}"
+    for line in _lines(row, width):
+        yield lead, line
+        lead = " " * gutter
 
 
-def _cell(row: LaneRow, width: int) -> Iterator[Piece]:
+def _lines(row: LaneRow, width: int) -> Iterator[str]:
     """The application's line, then what it made the database do, then what came of that."""
     if row.source:
-        yield from (Piece(line, "source", row.call, row.marked) for line in _source(row.source, width))
+        yield from _source(row.source, width)
     if row.kind == "ended":
-        yield from (Piece(line, "ended", row.call) for line in _wrapped(row.action, width))
-        for source in row.raised_at:
-            yield from (Piece(f"  {line}", "source", row.call) for line in _source(source, width - 2))
-        return
-    for line in _wrapped(row.action, width - 2):
-        yield Piece(f"  {line}", "action", row.call, row.marked)
-    for result in row.results:
-        yield from (Piece(f"  {line}", "result", row.call, row.marked) for line in _wrapped(result, width - 2))
+        yield from _wrapped(row.action, width)
+        yield from (f"  {line}" for source in row.raised_at for line in _source(source, width - 2))
+    else:
+        yield from (f"  {line}" for text in (row.action, *row.results) for line in _wrapped(text, width - 2))
 
 
 _CLAUSES = (" FROM ", " WHERE ", " SET ", " VALUES ", " ORDER BY ", " RETURNING ", " LIMIT ", " FOR UPDATE")
@@ -354,7 +368,7 @@ _CLAUSES = (" FROM ", " WHERE ", " SET ", " VALUES ", " ORDER BY ", " RETURNING 
 
 def _wrapped(text: str, width: int) -> list[str]:
     """Break a text into lines, before the clauses of SQL where there are some."""
-    text = printable(text)
+    text = _flat(text)
     if len(text) <= width:
         return [text]
     marked = text
@@ -372,12 +386,47 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 def _source(source: str, width: int) -> list[str]:
     """The file without its folders, and the code; on two lines where one does not hold them."""
-    place, _, code = printable(source).partition(": ")
+    place, _, code = _flat(source).partition(": ")
     file = place.partition(" in ")[0].replace("\\", "/").rsplit("/", 1)[-1]
     if len(f"{file}  {code}") <= width:
         return [f"{file}  {code}".rstrip()]
     return [_cut(file, width), _cut(f"  {code}", width)]
 
 
+def _flat(text: str) -> str:
+    """The text without what would steer a terminal, or move what comes after it; lines stay lines."""
+    return printable(text).replace("\t", r"\t")
+
+
 def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+class State(NamedTuple):
+    """What a call is at after a row: in no transaction, in one, waiting for others, or just ended."""
+
+    call: int
+    kind: Literal["alone", "open", "waiting", "ended"]
+    waits_for: tuple[int, ...] = ()
+
+
+def states(rows: Sequence[LaneRow], steps: Sequence[Step]) -> Iterator[list[State]]:
+    """For each row, the calls that have begun and not ended in an earlier one."""
+    now: dict[int, State] = {}
+    for row in rows:
+        if row.kind == "ended":
+            now[row.call] = State(row.call, "ended")
+        elif row.kind != "repeated":
+            now[row.call] = _after(row, steps[row.steps.start])
+        yield [now[call] for call in sorted(now)]
+        if row.kind == "ended":
+            del now[row.call]
+
+
+def _after(row: LaneRow, step: Step) -> State:
+    failed_at_once = step.error is not None and step.resumed_after is None
+    if row.kind == "step" and step.waited_for and not failed_at_once:
+        return State(row.call, "waiting", tuple(sorted(step.waited_for)))
+    if step.operation.in_transaction and step.operation.kind not in ("commit", "rollback", "close"):
+        return State(row.call, "open")
+    return State(row.call, "alone")

@@ -9,11 +9,12 @@ by their hashes, do anything.
 from __future__ import annotations
 
 import re
+import shlex
 import traceback
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
@@ -23,17 +24,13 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from rich.text import Text
 
-from .._trace import call_name
+from .._text import shown
+from .._trace import Run, Step, call_name
 from ..exceptions import WrappedError
-from .details import Detail, details
-from .formatting import Bit, highlighted
-from .lanes import LaneRow, lanes
-from .states import State, states
-from .story import Story
-from .timeline import Timeline
-from .values import shown
-
-__all__ = ["as_page", "write_page"]
+from .excerpt import CodeLine, excerpt, place
+from .lanes import LaneRow, State, lanes, states
+from .sql import Bit, formatted, highlighted, operation_text
+from .timeline import Timeline, milliseconds
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _HUES = (255, 50, 155, 325, 200, 290, 105, 5, 230, 75)
@@ -43,8 +40,57 @@ _ROWS_SHOWN = 50
 _LONGEST_OUTPUT = 100_000
 _LONGEST_NAME = 100
 
+_LONGEST_CELL = 300
+_LONGEST_PARAMETER = 1000
+_PARAMETERS_SHOWN = 50
+_ALIKE_SHOWN = 100
+
 _engine: Engine | None = None
 _written: set[Path] = set()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """One run and what is to be said about it.
+
+    Attributes:
+        title: What was run, for people; the name of the test where there is one.
+        calls: The text of each call, as "withdraw(account_id=1, amount=80)".
+        run: What they did.
+        verdict: "race", "no race" or "inconclusive"; empty where nothing was judged.
+        reason: What the verdict rests on.
+        notes: What else the user should know.
+        marked: The indexes of the steps that the explanation is about.
+        anomaly: The name of the race, as "lost update".
+        explanation: What happened, in a sentence or two.
+        hint: What may help.
+        token: Of the schedule.
+        test_id: As pytest has it, "tests/test_bank.py::test_withdraw".
+        outputs: What each call printed.
+    """
+
+    title: str
+    calls: Sequence[str]
+    run: Run
+    verdict: str = ""
+    reason: str = ""
+    notes: Sequence[str] = ()
+    marked: Collection[int] = frozenset()
+    anomaly: str = ""
+    explanation: str = ""
+    hint: str = ""
+    token: str = ""
+    test_id: str = ""
+    outputs: Sequence[str] = ()
+
+    @property
+    def replay_lines(self) -> tuple[str, ...]:
+        """What to paste to run the schedule again: for a shell, and for a test; nothing without a token."""
+        if not self.token:
+            return ()
+        test = [shlex.quote(self.test_id)] if self.test_id else []
+        command = " ".join(["pytest", *test, "--aioconcurrent-replay", shlex.quote(self.token)])
+        return command, f'replay("{self.token}", ...)'
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +202,7 @@ def _context(story: Story) -> dict[str, Any]:
         "steps": len(story.run.steps),
         "calls": [_call(story, call) for call in range(len(story.calls))],
         "tables": [_table(name, rows) for name, rows in sorted(story.run.tables.items())],
-        "timeline": Timeline(story) if story.run.is_timed else None,
+        "timeline": Timeline(story.run, len(story.calls), story.marked) if story.run.is_timed else None,
     }
 
 
@@ -171,7 +217,7 @@ def _rows(story: Story, rows: tuple[LaneRow, ...], found: list[Detail]) -> list[
         bits = highlighted(row.action, vendor) if is_sql else [Bit(row.action, "keyword" if row.kind == "step" else "")]
         time = ""
         if row.kind == "step" and story.run.is_timed:
-            time = f"{(story.run.steps[row.steps.start].started - story.begin) * 1000:.1f} ms"
+            time = f"{(story.run.steps[row.steps.start].started - story.run.begun) * 1000:.1f} ms"
         where, code = _split(row.source)
         lines = SafeString("".join(map(rails, after)))
         made.append(_Row(row, call_name(row.call), _label(row, story), target, where, code, bits, lines, time))
@@ -249,3 +295,151 @@ def _sizes(story: Story) -> dict[str, object]:
         "rails_from": f"{gutter + rail * count + 18:.1f}",
         "lanes_from": f"{gutter + _NARROWEST_LANE * count:.1f}",
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A wait: what is said about it, and the step at its other end, counted from 1."""
+
+    text: str
+    step: int | None = None
+    end: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """One of the steps of a loop that is told once."""
+
+    number: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Detail:
+    """One step of a story, as a template wants it."""
+
+    story: Story
+    index: int
+    code: Sequence[CodeLine] = ()
+    alike: Sequence[Alike] = ()
+    left_out: int = 0
+
+    @property
+    def step(self) -> Step:
+        """The step itself."""
+        return self.story.run.steps[self.index]
+
+    @property
+    def number(self) -> int:
+        """Of the step, counted from 1."""
+        return self.index + 1
+
+    @property
+    def call(self) -> int:
+        """Whose step it is."""
+        return self.step.call
+
+    @property
+    def letter(self) -> str:
+        """What that call is called."""
+        return call_name(self.step.call)
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether the explanation is about it."""
+        return self.index in self.story.marked
+
+    @property
+    def place(self) -> str:
+        """Where in the application it was asked for."""
+        return place(self.step.source or "")
+
+    @cached_property
+    def statement(self) -> list[Bit]:
+        """The SQL in lines; of anything else what it is in a word."""
+        if self.step.operation.kind in ("sql", "many"):
+            return formatted(self.step.operation)
+        return [Bit(operation_text(self.step.operation), "keyword")]
+
+    @property
+    def parameters(self) -> list[str]:
+        """The parameters of the statement, each as Python writes it."""
+        if self.step.operation.kind == "cache":
+            return []
+        given = self.step.operation.parameters or ()
+        texts = [shown(value, _LONGEST_PARAMETER) for value in given[:_PARAMETERS_SHOWN]]
+        return [*texts, f"and {len(given) - len(texts)} more"] if len(given) > len(texts) else texts
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """The rows that were fetched."""
+        return [[shown(value, _LONGEST_CELL) for value in row] for row in self.step.rows]
+
+    @property
+    def more_rows(self) -> int:
+        """How many rows came and were not kept."""
+        return max((self.step.rowcount or 0) - len(self.step.rows), 0) if self.step.rows else 0
+
+    @property
+    def rowcount(self) -> int | None:
+        """How many rows a statement concerned that fetched none."""
+        counted = self.step.operation.kind in ("sql", "many") and (self.step.rowcount or 0) >= 0
+        return self.step.rowcount if counted and not self.step.columns else None
+
+    @property
+    def edges(self) -> list[Edge]:
+        """For whom it waited and what set it free, and what it set free."""
+        return [*self._waited(), *self._freed()]
+
+    def _waited(self) -> Iterator[Edge]:
+        step = self.step
+        if not step.waited_for:
+            return
+        waits = f"Waited for {' and '.join(call_name(call) for call in sorted(step.waited_for))}"
+        if step.resumed_after is None:
+            yield Edge(f"{waits}, and nothing set it free")
+        else:
+            yield Edge(f"{waits} until", step.resumed_after + 1, self._told(step.resumed_after))
+
+    def _freed(self) -> Iterator[Edge]:
+        for index in self.story.run.set_free.get(self.index, ()):
+            yield Edge("Set free", index + 1, self._told(index))
+
+    def _told(self, index: int) -> str:
+        step = self.story.run.steps[index]
+        verb = operation_text(step.operation).split(" ", 1)[0]
+        return f"{call_name(step.call)}'s {verb}"
+
+    @property
+    def facts(self) -> Iterator[tuple[str, str]]:
+        """What else was seen, by name."""
+        operation = self.step.operation
+        if operation.database:
+            yield "database", f"{operation.vendor} {operation.database}".strip()
+        if operation.kind in ("sql", "many", "callproc"):
+            level = f", {operation.isolation}" if operation.isolation and operation.in_transaction else ""
+            yield "transaction", f"open{level}" if operation.in_transaction else "none, it commits by itself"
+        if operation.connection:
+            yield "connection", f"number {operation.connection + 1} of the call"
+        if self.story.run.is_timed:
+            started, ended = self.step.started, self.step.ended
+            took = "was still running at the end" if ended is None else f"took {milliseconds(ended - started)}"
+            yield "time", f"at {milliseconds(started - self.story.run.begun)}, {took}"
+
+
+def details(story: Story, rows: Sequence[LaneRow]) -> list[Detail]:
+    """One for each step that has a row of its own, and for those that are told together one."""
+    excerpts: dict[str, list[CodeLine]] = {}
+    made = []
+    for row in rows:
+        if row.kind not in ("step", "repeated"):
+            continue
+        index = row.steps.start
+        source = story.run.steps[index].source or ""
+        if source not in excerpts:
+            excerpts[source] = excerpt(source)
+        told = row.steps[:_ALIKE_SHOWN] if row.kind == "repeated" else range(0)
+        alike = [Alike(each + 1, operation_text(story.run.steps[each].operation)) for each in told]
+        left_out = len(row.steps) - len(alike) if alike else 0
+        made.append(Detail(story, index, excerpts[source], alike, left_out))
+    return made

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from .._trace import call_name
-from .details import milliseconds
+from .._trace import Run, call_name
 from .sql import operation_text
-from .story import Story
-
-__all__ = ["Bar", "Link", "Tick", "Timeline"]
 
 _LANE, _BAR, _AXIS = 26, 14, 24
 _MARGIN = 4.0  # per cent, left for the letters
@@ -56,32 +52,38 @@ class Tick:
 
 @dataclass(frozen=True)
 class Timeline:
-    """A story with times as a picture: one lane per call, one bar per step."""
+    """A run with times as a picture: one lane per call, one bar per step.
 
-    story: Story
+    Attributes:
+        marked: The indexes of the steps that matter most.
+    """
+
+    run: Run
+    calls: int
+    marked: Collection[int] = ()
     bar_height: int = _BAR
     axis: int = _AXIS
 
     @property
     def height(self) -> int:
         """Of the picture, in pixels."""
-        return _AXIS + _LANE * len(self.story.calls)
+        return _AXIS + _LANE * self.calls
 
     @property
     def lanes(self) -> list[tuple[int, str, int]]:
         """Each call with its letter and the middle of its lane."""
-        return [(call, call_name(call), _top(call) + _BAR // 2) for call in range(len(self.story.calls))]
+        return [(call, call_name(call), _top(call) + _BAR // 2) for call in range(self.calls)]
 
     @cached_property
     def _span(self) -> float:
-        ends = [step.started if step.ended is None else step.ended for step in self.story.run.steps]
-        return max(max(ends, default=0.0) - self.story.begin, 1e-6)
+        ends = [step.started if step.ended is None else step.ended for step in self.run.steps]
+        return max(max(ends, default=0.0) - self.run.begun, 1e-6)
 
     @property
     def bars(self) -> Iterator[Bar]:
         """The steps, those that others were waiting for last, so that they lie on top."""
-        for index, step in enumerate(self.story.run.steps):
-            end = self.story.begin + self._span if step.ended is None else step.ended
+        for index, step in enumerate(self.run.steps):
+            end = self.run.begun + self._span if step.ended is None else step.ended
             kind = "failed" if step.error else "waiting" if step.waited_for else "marked" if self._marks(index) else ""
             width = (end - step.started) / self._span * (100 - _MARGIN)
             title = f"{index + 1} {call_name(step.call)}: {operation_text(step.operation)}"[:_LONGEST_TITLE]
@@ -90,16 +92,16 @@ class Timeline:
             yield Bar(index, step.call, self._left(step.started), f"{width:.3f}%", _top(step.call), kind, title)
 
     def _marks(self, index: int) -> bool:
-        return index in self.story.marked
+        return index in self.marked
 
     @property
     def links(self) -> Iterator[Link]:
         """Who set whom free, and when."""
-        for setter, waiters in self.story.set_free.items():
+        for setter, waiters in self.run.set_free.items():
             for waiter in waiters:
-                ended = self.story.run.steps[waiter].ended
+                ended = self.run.steps[waiter].ended
                 if ended is not None:
-                    tops = sorted(_top(self.story.run.steps[each].call) + _BAR // 2 for each in (setter, waiter))
+                    tops = sorted(_top(self.run.steps[each].call) + _BAR // 2 for each in (setter, waiter))
                     yield Link(self._left(ended), *tops)
 
     @property
@@ -109,10 +111,10 @@ class Timeline:
         magnitude = 10.0 ** _exponent(rough)
         distance = next(factor * magnitude for factor in (1, 2, 5, 10) if factor * magnitude >= rough)
         for count in range(int(self._span / distance) + 1):
-            yield Tick(self._left(self.story.begin + count * distance), _axis_label(count * distance, distance))
+            yield Tick(self._left(self.run.begun + count * distance), _axis_label(count * distance, distance))
 
     def _left(self, time: float) -> str:
-        return f"{_MARGIN + (time - self.story.begin) / self._span * (100 - _MARGIN):.3f}%"
+        return f"{_MARGIN + (time - self.run.begun) / self._span * (100 - _MARGIN):.3f}%"
 
 
 def _top(call: int) -> int:
@@ -128,3 +130,8 @@ def _axis_label(seconds: float, distance: float) -> str:
         return f"{seconds:.0f} s"
     digits = max(-_exponent(distance) - 3, 0)
     return f"{seconds * 1000:.{digits}f} ms"
+
+
+def milliseconds(seconds: float) -> str:
+    """A time for reading."""
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.2f} ms"

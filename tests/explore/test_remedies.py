@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aioconcurrent.report.story import Story
+from aioconcurrent._exploration import story_of_exploration
 from aioconcurrent.sync import Exploration, explore
 from tests.explore.places import Place, at
 from tests.project.databases import on
@@ -35,7 +35,7 @@ def test_a_lock_and_both_levels_prevent_a_lost_update_on_postgresql(place: Place
         "REPEATABLE READ": REPEATED,
     }
     assert "measured, with each call in one transaction:\n  FOR UPDATE at tales.py:" in str(found)
-    assert f"REPEATABLE READ: {REPEATED}" in Story.of_exploration(found, "t").hint
+    assert f"REPEATABLE READ: {REPEATED}" in story_of_exploration(found, "t").hint
 
 
 @pytest.mark.parametrize("place", at("mysql-RC"), indirect=True)

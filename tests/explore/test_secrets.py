@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 from pytest_django import Settings
 
-from aioconcurrent._hidden import hidden_texts
+from aioconcurrent._exploration import story_of_exploration
+from aioconcurrent._secrets import Secrets, hidden_texts
 from aioconcurrent._trace import Run
-from aioconcurrent.exploring.secrets import Secrets
 from aioconcurrent.report.page import as_page
-from aioconcurrent.report.story import Story
 from aioconcurrent.sync import call_concurrently, explore, options
 from tests.explore.traces import Tracer
 from tests.project.databases import on
@@ -78,7 +77,7 @@ def test_no_secret_is_in_what_exploring_tells(database: str, settings: Settings)
     found = explore(*((t.renew_token, {"token": f"{SET_KEY} {n}", "using": database}) for n in "12"))
     assert found.counterexample, found
     assert found.counterexample.anomaly == "lost update"
-    told = f"{found}{as_page(Story.of_exploration(found, 't'))}"
+    told = f"{found}{as_page(story_of_exploration(found, 't'))}"
     assert "****" in told
     assert "token of the first" not in told
     assert SET_KEY not in told

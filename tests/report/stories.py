@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from aioconcurrent._trace import Run, Step, interleaved
-from aioconcurrent.report.story import Story
+from aioconcurrent.report.page import Story
 from tests.explore.traces import Tracer, timed, waited
 
 GET = (
@@ -114,7 +114,7 @@ def recorded() -> Story:
         (T.end(3), 3.0 * t, 3.3 * t),
     ]  # fmt: skip
     made = interleaved([[timed(step, 5000 + started, 5000 + ended) for step, started, ended in steps]])
-    return Story.of_race("test_buy", ["buy(show_id=1)"] * 4, [True, True, True, False], made)
+    return Story(title="test_buy", calls=["buy(show_id=1)"] * 4, run=Run((True, True, True, False), {}, made))
 
 
 STORIES = {

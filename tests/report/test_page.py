@@ -14,8 +14,7 @@ import pytest
 
 from aioconcurrent._trace import Run
 from aioconcurrent.exceptions import WrappedError
-from aioconcurrent.report.page import as_page, write_page
-from aioconcurrent.report.story import Story
+from aioconcurrent.report.page import Story, as_page, write_page
 
 from .stories import HOSTILE, STORIES, T, bought_twice, hostile
 

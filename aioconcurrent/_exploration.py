@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal, NoReturn
 
-from .._unread import Unread
-from ..exceptions import AioconcurrentError
+from ._unread import Unread
+from .exceptions import AioconcurrentError
 
 if TYPE_CHECKING:
-    from .._outcomes import Outcomes
-    from .._trace import Run, Step
+    from ._outcomes import Outcomes
+    from ._trace import Run, Step
+    from .report.page import Story
 
 _TELLING = frozenset({"counterexample", "exhaustive", "reason", "verdict"})  # whoever asks for one has looked
 
@@ -68,7 +69,7 @@ class Counterexample:
     remedies: tuple[Remedy, ...] = ()
 
     def __str__(self) -> str:
-        from ..report.lanes import as_text, lanes
+        from .report.lanes import as_text, lanes
 
         picture = as_text(lanes(self.run, self.calls, self.marked))
         advice = "\n".join([f"hint: {self.hint}", *self.measured])
@@ -154,6 +155,37 @@ class Exploration:
         if self.counterexample is not None:
             parts.append(str(self.counterexample))
         return "\n\n".join([*parts, *(f"note: {note}" for note in self.notes)])
+
+
+def story_of_exploration(exploration: Exploration, title: str, test_id: str = "") -> Story:
+    """What a page tells of it: the counterexample, or, without one, the verdict alone."""
+    from ._trace import Run
+    from .report.page import Story
+
+    judged = Story(
+        title=title,
+        test_id=test_id,
+        calls=exploration.calls,
+        run=Run(),
+        verdict=exploration.verdict,
+        reason=exploration.reason,
+        notes=exploration.notes,
+    )
+    found = exploration.counterexample
+    if found is None:
+        return judged
+    measured = (line.strip() + ("" if line.endswith(":") else ".") for line in found.measured)
+    return replace(
+        judged,
+        calls=found.calls,
+        run=found.run,
+        marked=found.marked,
+        anomaly=found.anomaly,
+        explanation=found.explanation,
+        hint=" ".join([found.hint, *measured]),
+        token=found.token,
+        outputs=tuple(report.output for report in found.outcomes.reports),
+    )
 
 
 def _told(text: str, _: object) -> str:

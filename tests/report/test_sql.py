@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioconcurrent._trace import Operation
-from aioconcurrent.report.formatting import Bit, formatted, highlighted
+from aioconcurrent.report.sql import Bit, formatted, highlighted
 
 
 def laid_out(sql: str, *parameters: str | int | None, vendor: str = "postgresql") -> str:

@@ -6,16 +6,15 @@ stand for it, which tell equal values from others.
 """
 
 import re
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from .._text import text_of
-from .._trace import Run, Step
-from ..exceptions import WrappedError
-from ..report.values import shown
-from ..sql.accesses import accesses
-from .evidence import Difference, Violation
+from ._text import shown, text_of
+from ._trace import Run, Step
+from .exceptions import WrappedError
+from .sql.accesses import accesses
 
 _COLUMNS = re.compile(
     r"passw|pwd|secret|token|session_data|session_key|api_?key|(?:private|access|signing)_?key|credential|signature|otp",
@@ -28,6 +27,12 @@ _FORMS = re.compile(
 )
 _SHORTEST = 6  # characters of what is hidden for its column, so that flags and kinds stay
 _SHORTEST_INSIDE = 8  # of what is looked for inside of other texts
+
+
+_SHORTEST_SETTING = 8  # what is shorter stands in other texts by chance
+_OWN_SECRETS = frozenset({"SECRET_KEY", "SECRET_KEY_FALLBACKS", "EMAIL_HOST_PASSWORD"})  # of Django's settings
+_NO_SECRETS = frozenset({"KEY_PREFIX", "KEY_FUNCTION"})  # of a cache
+_DOTTED = re.compile(r"\w+(\.\w+)+")  # the name of a class or a model
 
 
 class Secrets:
@@ -104,21 +109,6 @@ class Secrets:
         stand_in = type(type(error).__name__, (Exception,), {})(self.text(said))
         return WrappedError(stand_in.with_traceback(error.__traceback__), getattr(outcome, "call", ""))
 
-    def violation(self, violation: Violation) -> Violation:
-        """What is wrong with the run, to be shown."""
-        return replace(
-            violation,
-            detail=self.text(violation.detail),
-            differences=tuple(map(self._difference, violation.differences)),
-            outcomes=tuple(map(self.outcome, violation.outcomes)),
-            serial=tuple(tuple(map(self.outcome, outcomes)) for outcomes in violation.serial),
-        )
-
-    def _difference(self, difference: Difference) -> Difference:
-        found: Hashable = self.value(difference.found)
-        expected: Hashable = self.value(difference.expected)
-        return replace(difference, found=found, expected=expected, row=self.text(difference.row))
-
 
 class _Told:
     """Stands for a value by its text."""
@@ -141,3 +131,38 @@ def _in_columns(steps: Sequence[Step]) -> Iterator[object]:
 
 def _is_secret(name: str, value: object) -> bool:
     return isinstance(value, str | bytes) and len(value) >= _SHORTEST and _COLUMNS.search(name) is not None
+
+
+def hidden_texts() -> frozenset[str]:
+    """Return the texts among the settings that Django's own error pages hide."""
+    from django.conf import global_settings, settings
+    from django.views.debug import SafeExceptionReporterFilter
+
+    if not settings.configured:
+        return frozenset()
+    search = SafeExceptionReporterFilter.hidden_settings.search
+
+    def hides(name: str) -> bool:
+        if name in _NO_SECRETS or (hasattr(global_settings, name) and name not in _OWN_SECRETS):
+            return False  # Django hides more of its own than is secret: AUTH_USER_MODEL, PASSWORD_HASHERS
+        return search(name) is not None
+
+    named = {}
+    for name in filter(str.isupper, dir(settings)):
+        with suppress(Exception):  # Django refuses to tell an empty SECRET_KEY
+            named[name] = getattr(settings, name)
+    return frozenset(
+        text for text in _in_settings(named, hides) if len(text) >= _SHORTEST_SETTING and not _DOTTED.fullmatch(text)
+    )
+
+
+def _in_settings(value: Any, hides: Any, *, is_hidden: bool = False) -> Iterator[str]:
+    """The texts in dictionaries and lists under a name that is hidden."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _in_settings(inner, hides, is_hidden=isinstance(name, str) and hides(name))
+    elif isinstance(value, list | tuple) and is_hidden:
+        for inner in value:
+            yield from _in_settings(inner, hides, is_hidden=True)
+    elif isinstance(value, str) and is_hidden:
+        yield value

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import aioconcurrent
-from aioconcurrent.databases.sources import application_line
+from aioconcurrent._sources import application_line
 
-ASK = "from aioconcurrent.databases.sources import application_line\n"
+ASK = "from aioconcurrent._sources import application_line\n"
 
 
 def function(file: Path, text: str) -> Any:
@@ -20,7 +20,7 @@ def test_a_line_is_told_with_its_code() -> None:
     told = application_line()  # as it stands here
     assert told is not None
     place, _, code = told.partition(": ")
-    assert place.startswith("databases/test_sources.py:")
+    assert place.startswith("tests/test_sources.py:")
     assert place.endswith(" in test_a_line_is_told_with_its_code")
     assert code == "told = application_line()  # as it stands here"
 
