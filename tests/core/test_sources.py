@@ -20,7 +20,7 @@ def test_a_line_is_told_with_its_code() -> None:
     told = application_line()  # as it stands here
     assert told is not None
     place, _, code = told.partition(": ")
-    assert place.startswith("tests/test_sources.py:")
+    assert place.startswith("core/test_sources.py:")
     assert place.endswith(" in test_a_line_is_told_with_its_code")
     assert code == "told = application_line()  # as it stands here"
 

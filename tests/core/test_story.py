@@ -7,8 +7,7 @@ from aioconcurrent.report.lanes import State, lanes, states
 from aioconcurrent.report.page import Story, details
 from aioconcurrent.report.timeline import Timeline
 from tests.explore.traces import timed
-
-from .stories import STORIES, T, bought_twice, get, recorded, save
+from tests.report.stories import STORIES, T, bought_twice, get, recorded, save
 
 
 def test_recorded_steps_are_told_in_the_order_of_their_beginnings() -> None:

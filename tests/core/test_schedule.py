@@ -18,9 +18,8 @@ from aioconcurrent.exploring.schedule import (
     shrinks,
 )
 from aioconcurrent.exploring.standings import Decision
-
-from . import scenarios as s
-from .workload import POSTGRESQL, Client, Outcome, Program, Simulation, Steps, explore
+from tests.explore import scenarios as s
+from tests.explore.workload import POSTGRESQL, Client, Outcome, Program, Simulation, Steps, explore
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,10 @@ import pytest
 
 from aioconcurrent.exploring.schedule import Schedule, is_serial, preemptions
 from aioconcurrent.exploring.search import Omission
-
-from . import scenarios as s
-from .host import Schema
-from .simulated import Server
-from .workload import (
+from tests.explore import scenarios as s
+from tests.explore.host import Schema
+from tests.explore.simulated import Server
+from tests.explore.workload import (
     MYSQL,
     POSTGRESQL,
     SQLITE,

@@ -39,7 +39,7 @@ def test_the_lines_around_are_shown_without_their_common_indent() -> None:
 
 
 def test_a_module_that_is_loaded_is_found_wherever_it_lies() -> None:
-    lines = excerpt("report/test_excerpt.py:1 in <module>")
+    lines = excerpt("core/test_excerpt.py:1 in <module>")
     assert lines[0] == CodeLine(1, '"""Code around the line that a step names."""', here=True)
 
 
