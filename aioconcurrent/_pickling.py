@@ -12,6 +12,7 @@ anything: whatever that is, `SystemExit` too, is about the object and ends nothi
 
 from __future__ import annotations
 
+import copyreg
 import importlib
 import io
 import pickle
@@ -23,7 +24,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ._text import text_of
-from .exceptions import RemoteError, UnpicklableError
+from .exceptions import RemoteError, UnpicklableError, WrappedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -138,6 +139,18 @@ def load_error(payload: bytes) -> BaseException:
             reason = str(problem)
     trace = pickle.loads(frames) if frames else None
     return RemoteError(name, message, reason, formatted).with_traceback(trace)
+
+
+def _reduce_wrapped(wrapped: WrappedError) -> tuple[Callable[..., WrappedError], tuple[bytes, str]]:
+    """Let a `WrappedError` keep the frames of its error."""
+    return _load_wrapped, (dump_error(wrapped.error), wrapped.call)
+
+
+def _load_wrapped(payload: bytes, call: str) -> WrappedError:
+    return WrappedError(load_error(payload), call)
+
+
+copyreg.pickle(WrappedError, _reduce_wrapped)
 
 
 def _interrupts(payload: bytes) -> bool:

@@ -10,7 +10,7 @@ import importlib
 import signal
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from ._text import printable, text_of
 
@@ -91,17 +91,6 @@ class WrappedError(AioconcurrentError):
 
     def __repr__(self) -> str:
         return f"<WrappedError {self}>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        from ._pickling import dump_error
-
-        return _load_wrapped, (dump_error(self.error), self.call)
-
-
-def _load_wrapped(payload: bytes, call: str) -> WrappedError:
-    from ._pickling import load_error
-
-    return WrappedError(load_error(payload), call)
 
 
 class TerminatedProcessError(AioconcurrentError):
