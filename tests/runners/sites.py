@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -9,8 +10,12 @@ from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
+from tests.faults import calls
+from tests.faults.processes import MARK, left_of, marked
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = """
@@ -56,8 +61,14 @@ def only(*plugins: str) -> list[str]:
     return [part for name in _PLUGINS if name not in plugins for part in ("-p", f"no:{name}")]
 
 
+_numbers = itertools.count()
+
+
 class Site:
-    """A project in a folder of its own.
+    """A project in a folder of its own, whose runs must leave no process behind.
+
+    Args:
+        database: Its settings; by default SQLite in a file.
 
     Attributes:
         text: What the last run of pytest printed.
@@ -65,10 +76,22 @@ class Site:
 
     text: str
 
-    def __init__(self, folder: Path, database: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, database: dict[str, Any] | None = None) -> None:
         self.folder = folder
+        self._mark = f"{os.getpid()}-{next(_numbers)}"  # in the environment of every process that comes of it
+        sqlite = {"ENGINE": "django.db.backends.sqlite3", "TEST": {"NAME": str(folder / "trial.sqlite3")}}
+        database = database or sqlite
         self.write("site_settings.py", SETTINGS.format(database=database))
         self.write("pyproject.toml", '[tool.pytest]\nDJANGO_SETTINGS_MODULE = "site_settings"\nstrict = true\n')
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        left = left_of(marked(self._mark), 5)
+        for pid in left:
+            calls.kill(pid)
+        assert not left
 
     def write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(dedent(text))
@@ -100,7 +123,12 @@ class Site:
         return subprocess.Popen(
             [sys.executable, *arguments],
             cwd=self.folder,
-            env={**inherited, "PYTHONPATH": os.pathsep.join([str(self.folder), str(ROOT)]), **variables},
+            env={
+                **inherited,
+                MARK: self._mark,
+                "PYTHONPATH": os.pathsep.join([str(self.folder), str(ROOT)]),
+                **variables,
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -1,5 +1,7 @@
 """Options on pytest's command line and in its configuration file."""
 
+import re
+
 import pytest
 
 from tests.runners.sites import Site, only
@@ -17,21 +19,35 @@ def test_options():
     with options(timeout=6):
         print("INSIDE", current_options().timeout)
 """
-FROM_FILE = ["-o", "aioconcurrent_timeout=2", "-o", "aioconcurrent_start_method=inline"]
+PROGRAM = """
+import os
+import pytest
+
+IN_FILE = ["-o", "aioconcurrent_timeout=2", "-o", "aioconcurrent_start_method=inline"]
+
+for arguments, in_environment in [
+    ([], ""),
+    (IN_FILE, ""),
+    (IN_FILE, "3"),
+    ([*IN_FILE, "--aioconcurrent-timeout=4"], "3"),
+    (["--aioconcurrent-start-method=fork"], ""),
+]:
+    os.environ["AIOCONCURRENT_TIMEOUT"] = in_environment
+    assert pytest.main(["-s", "-p", "no:randomly", "-p", "no:asyncio", *arguments]) == 0
+"""
 
 
 def test_options_of_the_test_come_before_the_command_line_the_environment_the_file_and_the_setting(site: Site) -> None:
     site.write_tests(PRINTS_OPTIONS)
-    for arguments, from_environment, found in [
-        ([], "", "FOUND 1 spawn"),
-        (FROM_FILE, "", "FOUND 2.0 inline"),
-        (FROM_FILE, "3", "FOUND 3.0 inline"),
-        ([*FROM_FILE, "--aioconcurrent-timeout=4"], "3", "FOUND 4.0 inline"),
-        (["--aioconcurrent-start-method=fork"], "", "FOUND 1 fork"),
-    ]:
-        assert site.pytest("-s", *arguments, AIOCONCURRENT_TIMEOUT=from_environment) == 0
-        assert f"{found}\n" in site.text
-        assert "INSIDE 6\n" in site.text
+    site.write("program.py", PROGRAM)
+    assert site.python("program.py") == 0, site.text
+    assert re.findall(r"FOUND (\S+ \w+)\nINSIDE 6\n", site.text) == [
+        "1 spawn",
+        "2.0 inline",
+        "3.0 inline",
+        "4.0 inline",
+        "1 fork",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,68 +1,77 @@
 """What a failed test shows of its race."""
 
+import re
+
+import pytest
+
 from tests.runners.sites import Site
 
-FAILING = """
+RACES = """
+import gc
+from aioconcurrent import Outcomes
+
 def shout(word):
     print(word.upper())
     return len(word)
 
-def test_a_race_is_shown():
+def race():
     call_concurrently(2, shout, "one")
     call_concurrently(2, shout, "three")
-    assert {passes}
+
+def test_that_fails():
+    race()
+    assert False
+
+def test_that_passes():
+    race()
+
+def test_after_the_race_of_another():
+    gc.collect()
+    assert not [kept for kept in gc.get_objects() if isinstance(kept, Outcomes)]
+    assert "no race here" == ""
+
+@pytest.fixture
+def raced():
+    race()
+    raise LookupError
+
+def test_with_fixture(raced): ...
 """
 
 
-def test_a_failed_test_shows_its_last_race_and_what_each_of_the_calls_printed(site: Site) -> None:
-    site.write_tests(FAILING.format(passes=False))
-    assert site.pytest() == 1
-    _, shown = site.text.split("- Last concurrent calls -")
-    assert "call 1 of 2, test_shop.shout('three') [pid " in shown
-    assert "call 2 of 2, test_shop.shout('three') [pid " in shown
-    assert "Output of call 2 of 2, test_shop.shout('three') -" in shown
-    assert "THREE\n" in shown
-    assert "'one'" not in site.text.split("= FAILURES =")[1].split("- Last concurrent calls -")[1]
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What one run shows of each test."""
+    with Site(tmp_path_factory.mktemp("sections")) as site:
+        site.write_tests(RACES)
+        assert site.pytest("-rA") == 1
+    parts = re.split(r"^_+ (?:ERROR at setup of )?(test_\w+) _+$|^=+ ", site.text, flags=re.MULTILINE)
+    return {name: text for name, text in zip(parts[1::2], parts[2::2], strict=True) if name}
 
 
-def test_a_test_that_passes_shows_nothing_of_its_races(site: Site) -> None:
-    site.write_tests(FAILING.format(passes=True))
-    assert site.pytest("-rA") == 0
-    assert "Last concurrent calls" not in site.text
+def test_a_failed_test_shows_its_last_race_and_what_each_of_the_calls_printed(shown: dict[str, str]) -> None:
+    before, _, race = shown["test_that_fails"].partition("- Last concurrent calls -")
+    assert "call 1 of 2, test_shop.shout('three') [pid " in race
+    assert "call 2 of 2, test_shop.shout('three') [pid " in race
+    assert "Output of call 2 of 2, test_shop.shout('three') -" in race
+    assert "THREE\n" in race
+    assert "'one'" not in before
 
 
-def test_a_failed_test_shows_nothing_of_the_races_of_others(site: Site) -> None:
-    site.write_tests(FAILING.format(passes=True) + "\ndef test_another():\n    assert False\n")
-    assert site.pytest() == 1
-    assert "Last concurrent calls" not in site.text
+def test_a_test_that_passes_shows_nothing_of_its_races(shown: dict[str, str]) -> None:
+    assert "Last concurrent calls" not in shown["test_that_passes"]
 
 
-def test_the_race_of_a_fixture_that_fails_is_shown(site: Site) -> None:
-    site.write_tests("""
-        @pytest.fixture
-        def raced():
-            call_concurrently(2, os.getppid)
-            raise LookupError
-
-        def test_with_fixture(raced): ...
-    """)
-    assert site.pytest() == 1
-    assert "- Last concurrent calls -" in site.text
+def test_a_failed_test_shows_nothing_of_the_races_of_others(shown: dict[str, str]) -> None:
+    assert "Last concurrent calls" not in shown["test_after_the_race_of_another"]
 
 
-def test_nothing_of_a_race_is_kept_alive_when_its_test_is_over(site: Site) -> None:
-    site.write_tests("""
-        import gc
-        from aioconcurrent import Outcomes
+def test_nothing_of_a_race_is_kept_alive_when_its_test_is_over(shown: dict[str, str]) -> None:
+    assert "AssertionError: assert 'no race here' == ''" in shown["test_after_the_race_of_another"]
 
-        def test_race():
-            call_concurrently(1, os.getppid)
 
-        def test_nothing_is_kept():
-            gc.collect()
-            assert not [kept for kept in gc.get_objects() if isinstance(kept, Outcomes)]
-    """)
-    assert site.pytest() == 0, site.text
+def test_the_race_of_a_fixture_that_fails_is_shown(shown: dict[str, str]) -> None:
+    assert "- Last concurrent calls -" in shown["test_with_fixture"]
 
 
 def test_a_folder_for_reports_records_the_races_and_gets_a_page_of_a_failed_test(site: Site) -> None:
