@@ -1,4 +1,4 @@
-"""The command line: `python -m aioconcurrent demo`."""
+"""The command line: `python -m aioconcurrent demo`, and `aioconcurrent hunt`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from .demo.databases import DemoError, server_settings
 
 def main() -> int:
     """Run what the command line asks for and return the exit status."""
+    if sys.argv[1:2] == ["hunt"]:  # what follows is for the program that it runs
+        from .hunting.command import hunt
+
+        return hunt(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m aioconcurrent", description="Race Django functions on purpose.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     demo = commands.add_parser(
@@ -26,6 +30,9 @@ def main() -> int:
         "database made and dropped by the demo (default: SQLite in a temporary folder)",
     )
     demo.add_argument("--calls", metavar="N", type=_count, default=5, help="how many buyers (default: 5)")
+    commands.add_parser(
+        "hunt", help="find races with the tests that a project has: hunt -m pytest, or hunt manage.py test"
+    )
     given = parser.parse_args()
 
     from .demo.show import run  # Django and rich, which --help and a bad URL can do without

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import _latest
+from ._pytest import hunt
 from ._pytest.options import add_options, apply_options, check_replayed, read_options, report_folder
 from ._pytest.rounds import MARK, RoundsPlugin
 from ._pytest.sections import add_sections
@@ -26,6 +27,7 @@ _pages: pytest.StashKey[Path | None] = pytest.StashKey()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
+    hunt.add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,6 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_pages] = report_folder(config, *layers)
     config.pluginmanager.register(RoundsPlugin(*layers), "aioconcurrent rounds")
     config.pluginmanager.register(UnreadPlugin(), "aioconcurrent unread")
+    if asked := hunt.options_of(config):
+        config.pluginmanager.register(hunt.HuntPlugin(config, asked), "aioconcurrent hunt")
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

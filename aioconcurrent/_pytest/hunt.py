@@ -1,0 +1,176 @@
+"""A hunt in a run of pytest: the tests that are to run again do so before the session's fixtures end."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from _pytest.runner import runtestprotocol  # private, as for every plugin that runs a test again
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from ..hunting.hunter import Hunter
+    from ..hunting.options import HuntOptions
+
+_OUTPUT = "aioconcurrent_hunt"
+
+
+def add_options(parser: pytest.Parser) -> None:
+    group = parser.getgroup("aioconcurrent")
+    group.addoption(
+        "--aioconcurrent-hunt",
+        action="store_true",
+        help="when the tests have run, explore the requests and calls that they made for races",
+    )
+    group.addoption(
+        "--aioconcurrent-hunt-args",
+        metavar="TEXT",
+        default="",
+        help="options of the hunt, as those of `aioconcurrent hunt`: '--seconds 60 --skip *logout*'",
+    )
+
+
+def options_of(config: pytest.Config) -> HuntOptions | None:
+    """What is asked of a hunt; None if there is to be none.
+
+    Raises:
+        UsageError: The options are no good.
+    """
+    session = sys.modules.get("aioconcurrent.hunting.session")
+    asked: HuntOptions | None = getattr(session, "asked", None)
+    if asked is None and not config.getoption("aioconcurrent_hunt"):
+        return None
+    from ..hunting.options import HuntOptions
+
+    given = getattr(config, "workerinput", {}).get(_OUTPUT)
+    if given is not None:
+        return HuntOptions.of(given)
+    if asked is not None:
+        return asked
+    try:
+        return HuntOptions.of_text(config.getoption("aioconcurrent_hunt_args"))
+    except ValueError as error:
+        raise pytest.UsageError(f"--aioconcurrent-hunt-args: {error}") from None
+
+
+class HuntPlugin:
+    """The hooks of a hunt, in the process that runs the tests and in the one that tells of it."""
+
+    def __init__(self, config: pytest.Config, options: HuntOptions) -> None:
+        self._config = config
+        self._options = options
+        self._hunter: Hunter | None = None
+        self._is_over = False
+        self._passed = False
+        self._others: list[dict[str, Any]] = []
+        self._claims = ""
+        config.option.aioconcurrent_hunt = True  # workers of pytest-xdist are told by this
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Of pytest-xdist: let a worker know what is hunted, and by which folder it shares that with the others."""
+        if not self._claims:
+            self._claims = tempfile.mkdtemp(prefix="aioconcurrent-hunt-")
+        node.workerinput[_OUTPUT] = {**self._options.as_dict(), "claims": self._claims}
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        if found := getattr(node, "workeroutput", {}).get(_OUTPUT):
+            self._others.append(found)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        if session.items and not session.config.getoption("collectonly"):
+            from ..hunting.catching import catch_targets
+            from ..hunting.session import start
+
+            self._hunter = start(self._options)
+            catch_targets(self._hunter)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """Begin and end each test for the hunter; a test that runs again is one of those that `_again` begins."""
+        self._begin(item)
+        try:
+            return (yield)
+        finally:
+            self._end()
+
+    def _begin(self, item: pytest.Item) -> None:
+        self._passed = False
+        if self._hunter is not None:
+            self._hunter.begin(item.nodeid)
+
+    def _end(self) -> None:
+        if self._hunter is not None:
+            self._hunter.end(passed=self._passed)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        if call.when == "call":
+            self._passed = report.passed and not hasattr(report, "wasxfail")
+        return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        """After the last test, while the databases are still there."""
+        if nextitem is not None or self._is_over or self._hunter is None:
+            return
+        self._is_over = True
+        self._end()
+        items = {each.nodeid: each for each in item.session.items}
+        session: Any = item.session
+        session._setupstate.teardown_exact(session)  # type: ignore[arg-type]
+
+        from ..hunting.session import hunt
+
+        self._hunter.tell = self._tell
+        hunt(self._hunter, lambda test: self._again(items[test], session))
+
+    def _again(self, item: pytest.Item, session: Any) -> None:
+        self._begin(item)
+        try:
+            runtestprotocol(item, log=False, nextitem=session)
+        finally:
+            self._end()
+
+    def _tell(self, line: str) -> None:
+        reporter, capture = map(self._config.pluginmanager.get_plugin, ("terminalreporter", "capturemanager"))
+        if reporter is None:  # a worker of pytest-xdist has no terminal
+            return
+        if capture is None:
+            reporter.write_line(line)
+            return
+        with capture.global_and_fixture_disabled():
+            reporter.write_line(line)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        from ..hunting.hunter import Hunter
+        from ..hunting.session import finish, for_merging, merged
+
+        if hasattr(self._config, "workeroutput"):
+            if self._hunter is not None:
+                self._config.workeroutput[_OUTPUT] = for_merging(self._hunter)
+            return
+        if self._claims:
+            shutil.rmtree(self._claims, ignore_errors=True)
+        hunter = self._hunter or Hunter(self._options)
+        merged(hunter, self._others)
+        planned = [line for other in self._others for line in other["plan"]] if self._others else None
+        self._lines: list[str] = []
+        if not (self._is_over or self._others):
+            self._lines.append("The tests did not come to their end, so that nothing was hunted.")
+        elif finish(hunter, self._lines.append, planned) and exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        terminalreporter.section("hunt")
+        for line in self._lines:
+            terminalreporter.write_line(line)

@@ -1,0 +1,82 @@
+"""`aioconcurrent hunt`: runs a program as `python` would, and hunts when its tests have run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import runpy
+import sys
+from typing import TYPE_CHECKING
+
+from .options import HuntOptions, add_arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_USAGE = "%(prog)s [options] (-m MODULE | PROGRAM) [argument ...]"
+_EXAMPLES = """\
+examples:
+  aioconcurrent hunt -m pytest tests/
+  aioconcurrent hunt --seconds 60 manage.py test shop
+  aioconcurrent hunt --story 2
+"""
+
+
+def hunt(arguments: Sequence[str]) -> int:
+    """Run what follows the word "hunt", and return the exit status."""
+    before_module, module = _split(arguments)
+    parser = argparse.ArgumentParser(
+        prog="aioconcurrent hunt",
+        usage=_USAGE,
+        description="Run tests, then explore the requests and calls that they made for races.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(parser)
+    parser.add_argument("--story", type=int, metavar="N", help="tell race N of the last hunt in full, and stop")
+    if not module:
+        parser.add_argument("program", nargs=argparse.PARSER if "--story" not in arguments else "*")
+    given = parser.parse_args(before_module)
+    options = HuntOptions.of(given)
+    if given.story is not None:
+        return _tell_story(options, given.story)
+    from . import session
+
+    session.ask(options)
+    sys.path[0:0] = [os.getcwd()]
+    program = module or given.program
+    sys.argv[:] = program
+    if module:
+        if module[0] != "pytest":
+            _hunt_with_django(options)
+        runpy.run_module(module[0], run_name="__main__", alter_sys=True)
+    else:
+        _hunt_with_django(options)
+        sys.path[0] = os.path.dirname(os.path.abspath(program[0]))
+        runpy.run_path(program[0], run_name="__main__")
+    return 0
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What is ours, and the module with its arguments, if there is one."""
+    if "-m" not in arguments:
+        return list(arguments), []
+    place = arguments.index("-m")
+    return list(arguments[:place]), list(arguments[place + 1 :])
+
+
+def _hunt_with_django(options: HuntOptions) -> None:
+    from .runner import install
+
+    install(options)
+
+
+def _tell_story(options: HuntOptions, number: int) -> int:
+    from .telling import read_findings
+
+    found = read_findings(options)
+    if not 1 <= number <= len(found):
+        print(f"The last hunt in {options.folder} has found {len(found)} races.", file=sys.stderr)
+        return 2
+    print(found[number - 1]["story"])
+    return 0

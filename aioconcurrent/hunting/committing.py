@@ -1,0 +1,142 @@
+"""Tests in transactions keep them, and let other processes see their rows while something is explored.
+
+`TestCase` and the mark `django_db` hold the rows of a class and those of a test in
+transactions that are rolled back.  In a hunt the class's rows are committed before
+the first test, and a test's at the moment of an exploration; then the transaction
+begins anew, with its savepoints.  For Django it has never ended, so that `on_commit`
+and `select_for_update` are what they were.  Where Django would take rows back by a
+rollback, those that were committed are taken back by a copy of what was there before.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..databases.handoff import is_in_memory
+from ..databases.state import open_state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Atomics = dict[str, Any]
+
+
+class _Copy(Protocol):
+    """The rows of a database as they were."""
+
+    def restore(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class _MemoryCopy:
+    """Of a database in memory, which only its own connection sees."""
+
+    def __init__(self, connection: Any) -> None:
+        self._source = connection
+        self._copy = sqlite3.connect(":memory:", check_same_thread=False)
+        connection.connection.backup(self._copy)
+
+    def restore(self) -> None:
+        self._copy.backup(self._source.connection)
+
+    def close(self) -> None:
+        self._copy.close()
+
+
+class Committing:
+    """What is committed, by the transactions that Django believes to be open.
+
+    `install` puts it into Django's `TestCase`; `is_on` switches it.
+    """
+
+    def __init__(self) -> None:
+        self.is_on = False
+        self._copies: dict[int, list[tuple[Any, _Copy]]] = {}  # by the id of what `_enter_atomics` returned
+        self._is_installed = False
+
+    def install(self) -> None:
+        """Be told of the transactions of tests."""
+        if self._is_installed:
+            return
+        self._is_installed = True
+        from django.test import TestCase
+
+        kind: Any = TestCase
+        enter, roll_back = kind._enter_atomics.__func__, kind._rollback_atomics.__func__
+        kind._enter_atomics = classmethod(lambda cls: self._enter(cls, enter))
+        kind._rollback_atomics = classmethod(lambda cls, atomics: self._roll_back(cls, atomics, roll_back))
+
+    def _enter(self, cls: Any, enter: Callable[[Any], Atomics]) -> Atomics:
+        if not self.is_on:
+            return enter(cls)
+        from django.db import connections
+
+        copies: list[tuple[Any, _Copy]] = []
+        try:
+            for alias in cls._databases_names(include_mirrors=False):
+                connection = connections[alias]
+                connection.ensure_connection()
+                with between_transactions(connection):
+                    copies.append((connection, _copy(connection)))
+            atomics = enter(cls)
+        except BaseException:
+            _close(copies)
+            raise
+        self._copies[id(atomics)] = copies
+        return atomics
+
+    def _roll_back(self, cls: Any, atomics: Atomics, roll_back: Callable[[Any, Atomics], None]) -> None:
+        copies = self._copies.pop(id(atomics), [])
+        try:
+            roll_back(cls, atomics)
+            for connection, copy in copies:
+                with between_transactions(connection):
+                    copy.restore()
+        finally:
+            _close(copies)
+
+
+def _copy(connection: Any) -> _Copy:
+    if is_in_memory(connection.settings_dict):
+        return _MemoryCopy(connection)
+    return open_state(connection.alias, connection.settings_dict)
+
+
+def _close(copies: list[tuple[Any, _Copy]]) -> None:
+    for _, copy in copies:
+        copy.close()
+
+
+@contextmanager
+def committed() -> Iterator[None]:
+    """Let other processes see, in a block, the rows of all transactions of this thread's connections."""
+    from django.db import connections
+
+    with ExitStack() as stack:
+        for connection in connections.all(initialized_only=True):
+            stack.enter_context(between_transactions(connection))
+        yield
+
+
+@contextmanager
+def between_transactions(connection: Any) -> Iterator[None]:
+    """Commit what a connection has written, and begin its transaction anew after a block; Django never knows."""
+    if connection.connection is None or not connection.in_atomic_block:
+        yield
+        return
+    driver = connection.connection
+    driver.commit()
+    try:
+        yield
+    finally:
+        if connection.vendor == "sqlite":
+            driver.execute("BEGIN")
+        for name in filter(None, connection.savepoint_ids):
+            cursor = driver.cursor()
+            cursor.execute(f"SAVEPOINT {connection.ops.quote_name(name)}")
+            cursor.close()
+
+
+committing = Committing()

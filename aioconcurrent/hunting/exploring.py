@@ -1,0 +1,54 @@
+"""Exploring two calls in the midst of a test, which goes on as if nothing had been."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from .. import _question
+from .committing import committed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .._question import Question
+    from ..databases.handoff import View
+    from ..exploring.exploration import Exploration
+    from .options import HuntOptions
+
+
+def explored(calls: Sequence[object], options: HuntOptions) -> Exploration:
+    """Explore calls with the rows that this thread's transactions hold."""
+    from .._own_loop import run_blocking
+    from ..databases.handoff import look
+
+    view = look()
+    with committed():
+        return run_blocking(_quietly, _asked(calls, options), [_without_transactions(view)])
+
+
+def _asked(calls: Sequence[object], options: HuntOptions) -> Question:
+    return _question.question(
+        calls,
+        check=None,
+        refusals=(),
+        ignore=options.ignore,
+        max_schedules=options.schedules,
+        max_seconds=options.pair_seconds,
+    )
+
+
+def _without_transactions(view: View) -> View:
+    """The same when all that this thread has written is committed."""
+    return replace(view, in_atomic=frozenset())
+
+
+async def _quietly(question: Question, views: Sequence[View], in_caller: Any) -> Exploration:
+    """Explore, and bring nothing of what the calls did into this process: no e-mail, log record, output or call of a
+    mock."""
+    from .._explore import run_exploration
+
+    async def nothing(*_: object) -> None:
+        pass
+
+    return await run_exploration(question, views, nothing)

@@ -1,0 +1,122 @@
+"""The races that a hunt has found, and what is known of them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from .records import shape_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..exploring.exploration import Counterexample
+
+DATA, ERROR, ANSWER = "data", "error", "answer"
+_RANKS = (DATA, ERROR, ANSWER)
+_ERRORS = frozenset({"unhandled conflict", "deadlock", "endless loop"})
+_READINGS = frozenset({"non-repeatable read", "phantom", "read skew", "stale read"})  # that change no row
+_TOLD = {
+    DATA: "rows that no serial order leaves",
+    ERROR: "an error (500) that no serial order gives",
+    ANSWER: "an answer that no serial order gives",
+}
+_LINE = re.compile(r":\d+ in ")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One race; the same cause in several tests is one finding.
+
+    Attributes:
+        actions: What meets, as "POST /shop/1/buy/".
+        names: The same without values.
+        anomaly: Its name.
+        kind: `DATA`, `ERROR` or `ANSWER`: what a user would see.
+        explanation: What happened, with the values.
+        hint: What may help.
+        test: The id of the test in which it was found.
+        token: Of the order.
+        cause: The same for two findings of one cause.
+        story: The lanes, as text.
+        page: The file of its page, in the folder of the report.
+        tests: All the tests in which it was found.
+        schedules: Runs until it was found.
+        is_known: Whether the baseline has it.
+    """
+
+    actions: tuple[str, ...]
+    names: tuple[str, ...]
+    anomaly: str
+    kind: str
+    explanation: str
+    hint: str
+    test: str
+    token: str
+    cause: str
+    story: str = ""
+    page: str = ""
+    tests: tuple[str, ...] = ()
+    schedules: int = 0
+    is_known: bool = False
+
+    @property
+    def who(self) -> str:
+        """What meets, for people."""
+        one, other = self.names
+        return f"{one} twice" if one == other else f"{one} + {other}"
+
+    @property
+    def seen(self) -> str:
+        """What a user would see."""
+        return _TOLD[self.kind]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for a file or another process."""
+        return asdict(self)
+
+    @classmethod
+    def of_dict(cls, values: dict[str, Any]) -> Finding:
+        """What `as_dict` made, as it is after JSON."""
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def cause_of(found: Counterexample, names: Iterable[str]) -> str:
+    """The same for one race that is found twice, in other tests or after other lines of the code have moved."""
+    parts = [found.anomaly]
+    for step in sorted(found.marked):
+        traced = found.steps[step]
+        parts += [shape_of(traced.operation.text), _LINE.sub(" in ", traced.source or "").partition(":")[0]]
+    if not found.marked:
+        parts += sorted(names)
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=6).hexdigest()
+
+
+def kind_of(found: Counterexample) -> str:
+    """What a user would see of a race."""
+    if found.anomaly in _ERRORS:
+        return ERROR
+    return ANSWER if found.anomaly in _READINGS else DATA
+
+
+@dataclass
+class Findings:
+    """All of a hunt, each cause once, the worst first."""
+
+    by_cause: dict[str, Finding] = field(default_factory=dict)
+
+    def add(self, found: Finding) -> bool:
+        """Take one more; whether its cause is a new one."""
+        known = self.by_cause.get(found.cause)
+        tests = found.tests or (found.test,)
+        if known is None:
+            self.by_cause[found.cause] = replace(found, tests=tests)
+            return True
+        self.by_cause[found.cause] = replace(known, tests=tuple(dict.fromkeys((*known.tests, *tests))))
+        return False
+
+    def ranked(self) -> list[Finding]:
+        """Those that are not known first, then by what a user would see."""
+        return sorted(self.by_cause.values(), key=lambda each: (each.is_known, _RANKS.index(each.kind), each.who))

@@ -1,0 +1,317 @@
+"""One hunt: what the tests do is recorded first, and explored when they run again."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+
+from .._text import text_of
+from ..exploring.footprint import Catalogue
+from .committing import committing
+from .exploring import explored
+from .findings import Finding, Findings, cause_of, kind_of
+from .observer import observer
+from .records import Pair, Record, Unhunted, pairs, touches
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+    from ..exploring.exploration import Exploration
+    from ..exploring.operation import Operation
+    from .actions import Action
+    from .options import HuntOptions
+
+_UNCOUNTED = frozenset({"django_session", "django_admin_log", "django_content_type"})  # tables of nobody's races
+BUDGET = "the budget was spent"
+NO_OVERLAP = "nothing that they touch closes a cycle"
+SAME = "the same pair with the same statements was explored in another test"
+SKIPPED = "--only or --skip leaves them out"
+NOT_MET = "the test did something else when it ran again"
+
+
+@dataclass
+class Counts:
+    """Figures of a hunt.
+
+    Attributes:
+        tests: That passed and came to actions.
+        actions: That were recorded.
+        pairs: That were explored.
+        verdicts: How many of them had which.
+        exhaustive: Of those without a race, how many were explored to the end.
+        schedules: Runs in all.
+        seconds: Of exploring and running tests again.
+    """
+
+    tests: int = 0
+    actions: int = 0
+    pairs: int = 0
+    verdicts: Counter[str] = field(default_factory=Counter)
+    exhaustive: int = 0
+    schedules: int = 0
+    seconds: float = 0.0
+
+
+class Hunter:
+    """A hunt in this process.
+
+    Attributes:
+        options: What was asked.
+        findings: The races so far.
+        unhunted: Why pairs were not explored.
+        counts: Figures so far.
+        plan: The pairs that are to be explored, by the id of their test.
+        tell: Shows a line of progress.
+    """
+
+    def __init__(self, options: HuntOptions) -> None:
+        self.options = options
+        self.findings = Findings()
+        self.unhunted = Unhunted()
+        self.counts = Counts()
+        self.plan: dict[str, list[Pair]] = {}
+        self.tell: Callable[[str], None] = lambda _: None
+        self._records: list[Record] = []
+        self._here: list[Record] = []  # of the test that runs
+        self._test: str | None = None
+        self._is_again = False
+        self._met: list[Action] = []  # what the test that runs again has come to
+        self._number = 0
+        self._is_inside = False
+        self._catalogues: dict[str, Catalogue] = {}
+        self._deadline = float("inf")
+        self._told = 0
+
+    # --- the first run
+
+    def begin(self, test: str) -> None:
+        """Take note that a test begins."""
+        self._test, self._here, self._met, self._number = test, [], [], 0
+
+    def end(self, *, passed: bool) -> None:
+        """Take note that it has ended; what a test that failed has done says nothing."""
+        if self._test is None:
+            return
+        if passed and not self._is_again and self._here:
+            self._records += self._here
+            self.counts.tests += 1
+            self.counts.actions += len(self._here)
+        self._test = None
+
+    def meet(self, make: Callable[[], Action], run: Callable[[], Any]) -> Any:
+        """Do what a test asks for; before that, explore it, if that is what is to be done now."""
+        if self._test is None or self._is_inside:
+            return run()
+        with self._inside():
+            action = make()
+            if self._is_again:
+                for pair in self._due(action):
+                    self._explore(pair, action)
+                return run()
+            with observer.recording() as steps:
+                try:
+                    return run()
+                finally:
+                    self._record(action, steps)
+
+    async def ameet(self, make: Callable[[], Action], run: Callable[[], Awaitable[Any]]) -> Any:
+        """Do the same where an event loop is running."""
+        if self._test is None or self._is_inside:
+            return await run()
+        with self._inside():
+            action = make()
+            if self._is_again:
+                for pair in self._due(action):
+                    await sync_to_async(self._explore)(pair, action)  # in the thread in which the async ORM works
+                return await run()
+            with observer.recording() as steps:
+                try:
+                    return await run()
+                finally:
+                    self._record(action, steps)
+
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
+        """What an action does by other actions is its own."""
+        self._is_inside = True
+        try:
+            yield
+        finally:
+            self._is_inside = False
+
+    def _record(self, action: Action, steps: Sequence[Operation]) -> None:
+        assert self._test is not None
+        catalogue = self._catalogue(steps)
+        ignored = {*_UNCOUNTED, *(name.replace(".", "_").lower() for name in self.options.ignore)}
+        touched = touches(steps, catalogue, ignored)
+        self._here.append(Record(self._test, len(self._here), action.name, touched))
+
+    def _catalogue(self, steps: Sequence[Operation]) -> Catalogue:
+        """The tables of all databases, looked up once."""
+        if not self._catalogues and steps:
+            from django.db import connections
+
+            names: set[str] = set()
+            for connection in connections.all(initialized_only=True):
+                if connection.connection is not None:
+                    names |= {name.lower() for name in connection.introspection.table_names(include_views=False)}
+            self._catalogues[""] = Catalogue(frozenset(names))
+        return self._catalogues.get("") or Catalogue(frozenset())
+
+    # --- the plan
+
+    def prepare(self) -> list[str]:
+        """Decide what is to be explored; return the tests that have to run again, the most dangerous first."""
+        by_test: dict[str, list[Record]] = {}
+        for record in self._records:
+            by_test.setdefault(record.test, []).append(record)
+        candidates = []
+        for records in by_test.values():
+            found = list(pairs(records))
+            writing = sum(record.writes for record in records)
+            self.unhunted.add("it only reads", len(records) - writing)
+            self.unhunted.add(NO_OVERLAP, writing * (writing + 1) // 2 - len(found))
+            candidates += found
+        wanted = [pair for pair in candidates if self.options.is_wanted(pair.first.name, pair.second.name)]
+        self.unhunted.add(SKIPPED, len(candidates) - len(wanted))
+        chosen = self._each_once(wanted)
+        for pair in chosen:
+            self.plan.setdefault(pair.second.test, []).append(pair)
+        return list(self.plan)
+
+    def _each_once(self, wanted: list[Pair]) -> list[Pair]:
+        """Each pair of the same statements once; other statements of a pair come after all other pairs."""
+        wanted = sorted(wanted, key=lambda pair: (-pair.danger, not pair.is_twice))
+        chosen: dict[tuple[str, ...], Pair] = {}
+        for pair in wanted:
+            chosen.setdefault(pair.key, pair)
+        self.unhunted.add(SAME, len(wanted) - len(chosen))
+        times: Counter[tuple[str, str]] = Counter()
+        ranked = []
+        for pair in chosen.values():
+            ranked.append((times[pair.names], pair))
+            times[pair.names] += 1
+        return [pair for _, pair in sorted(ranked, key=lambda each: each[0])]
+
+    @property
+    def planned(self) -> list[Pair]:
+        """All pairs of the plan."""
+        return [pair for planned in self.plan.values() for pair in planned]
+
+    # --- the second run
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Explore, in a block, what tests that run again come to."""
+        begun = time.monotonic()
+        self._deadline = begun + self.options.seconds
+        self._is_again = committing.is_on = True
+        try:
+            yield
+        finally:
+            self._is_again = committing.is_on = False
+            self.counts.seconds += time.monotonic() - begun
+
+    def is_due(self, test: str) -> bool:
+        """Whether a test still has to run again; where time is up, what is left is counted."""
+        if time.monotonic() < self._deadline:
+            return True
+        self.unhunted.add(BUDGET, len(self.plan.get(test, ())))
+        self.plan[test] = []
+        return False
+
+    def settle(self, test: str) -> None:
+        """Count what a test that has run again did not come to."""
+        self.unhunted.add(NOT_MET, len(self.plan.get(test, ())))
+        self.plan[test] = []
+
+    def _due(self, action: Action) -> list[Pair]:
+        """The pairs of the plan that end with the action to which the test has come."""
+        assert self._test is not None
+        number, self._number = self._number, self._number + 1
+        self._met.append(action)
+        planned = self.plan.get(self._test, [])
+        due = [pair for pair in planned if pair.second.number == number and pair.second.name == action.name]
+        self.plan[self._test] = [pair for pair in planned if pair not in due]
+        return [pair for pair in due if self._claims(pair)]
+
+    def _claims(self, pair: Pair) -> bool:
+        """Whether this process is the first to explore a pair, and has time."""
+        if time.monotonic() >= self._deadline:
+            self.unhunted.add(BUDGET)
+            return False
+        if self.options.claims:
+            name = blake2b("\n".join(pair.key).encode(), digest_size=12).hexdigest()
+            try:
+                Path(self.options.claims, name).touch(exist_ok=False)
+            except FileExistsError:
+                self.unhunted.add(SAME)
+                return False
+        return True
+
+    def _explore(self, pair: Pair, action: Action) -> None:
+        first = self._met[pair.first.number]
+        if first.name != pair.first.name:
+            self.unhunted.add(NOT_MET)
+            return
+        try:
+            found = explored([first.call, action.call], self.options)
+        except Exception as error:
+            self._note_failure(pair, error)
+        else:
+            self._note(pair, (first, action), found)
+
+    def _note_failure(self, pair: Pair, error: Exception) -> None:
+        reason = f"{type(error).__name__}: {text_of(error)}".splitlines()[0][:200]
+        self.unhunted.add(reason)
+        self._progress(pair, f"not explored: {reason}")
+
+    def _note(self, pair: Pair, actions: tuple[Action, Action], found: Exploration) -> None:
+        self.counts.pairs += 1
+        self.counts.verdicts[found.verdict] += 1
+        self.counts.exhaustive += found.exhaustive
+        self.counts.schedules += found.schedules_run
+        example = found.counterexample
+        if example is None:
+            self._progress(pair, f"{found.verdict} ({found.schedules_run})")
+            return
+        example = replace(example, calls=tuple(action.text for action in actions))
+        finding = Finding(
+            actions=example.calls,
+            names=pair.names,
+            anomaly=example.anomaly,
+            kind=kind_of(example),
+            explanation=example.explanation,
+            hint=example.hint,
+            test=pair.second.test,
+            token=example.token,
+            cause=cause_of(example, pair.names),
+            story=str(example),
+            schedules=found.schedules_run,
+        )
+        is_new = self.findings.add(finding)
+        if is_new:
+            self._write_page(replace(found, counterexample=example, calls=example.calls), finding)
+        self._progress(pair, f"race: {finding.anomaly}{'' if is_new else ', again'}")
+
+    def _write_page(self, found: Exploration, finding: Finding) -> None:
+        from ..report.page import write_page
+        from ..report.story import Story
+
+        story = Story.of_exploration(found, f"{finding.who} in {finding.test}")
+        note = f"Found by a hunt in {finding.test}; the order is {finding.token}."
+        told = replace(story, token="", notes=(*story.notes, note))
+        page = write_page(told, Path(self.options.folder, "pages"))
+        self.findings.by_cause[finding.cause] = replace(self.findings.by_cause[finding.cause], page=page.name)
+
+    def _progress(self, pair: Pair, what: str) -> None:
+        self._told += 1
+        races = len(self.findings.by_cause)
+        self.tell(f"[{self._told}] {pair}: {what}; {races} race{'' if races == 1 else 's'} so far")

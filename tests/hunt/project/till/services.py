@@ -1,0 +1,42 @@
+"""Each of these has a safe twin."""
+
+from django.db import transaction
+from django.db.models import F, Max
+
+from .models import Account, Invoice, Redeemed, RedeemedOnce, Series
+
+
+def withdraw(account_id, amount):
+    account = Account.objects.get(pk=account_id)
+    if account.balance < amount:
+        return False
+    account.balance -= amount
+    account.save()
+    return True
+
+
+def withdraw_safely(account_id, amount):
+    rich = Account.objects.filter(pk=account_id, balance__gte=amount)
+    return bool(rich.update(balance=F("balance") - amount))
+
+
+def redeem(code):
+    if Redeemed.objects.filter(code=code).exists():
+        return False
+    Redeemed.objects.create(code=code)
+    return True
+
+
+def redeem_once(code):
+    return RedeemedOnce.objects.get_or_create(code=code)[1]
+
+
+def write_invoice():
+    last = Invoice.objects.aggregate(last=Max("number"))["last"] or 0
+    Invoice.objects.create(number=last + 1)
+
+
+def write_invoice_in_series(series_id):
+    with transaction.atomic():
+        Series.objects.filter(pk=series_id).update(last=F("last") + 1)
+        Invoice.objects.create(number=Series.objects.get(pk=series_id).last)

@@ -1,0 +1,14 @@
+from django.urls import path
+
+from . import views
+
+urlpatterns = [
+    path("accounts/<int:account_id>/", views.show),
+    path("accounts/<int:account_id>/withdraw/", views.withdraw),
+    path("accounts/<int:account_id>/withdraw-safely/", views.withdraw_safely),
+    path("accounts/<int:account_id>/awithdraw/", views.awithdraw),
+    path("codes/<str:code>/redeem/", views.redeem),
+    path("codes/<str:code>/redeem-once/", views.redeem_once),
+    path("invoices/", views.write_invoice),
+    path("invoices/<int:series_id>/", views.write_invoice_in_series),
+]
