@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest.runner import runtestprotocol  # private, as for every plugin that runs a test again
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
     from ..hunting.hunter import Hunter
     from ..hunting.options import HuntOptions
@@ -57,6 +58,18 @@ def options_of(config: pytest.Config) -> HuntOptions | None:
         raise pytest.UsageError(f"--aioconcurrent-hunt-args: {error}") from None
 
 
+@contextmanager
+def _keeping_session(session: Any) -> Iterator[None]:
+    """Let the last test end no more than its own fixtures, in a block: tests run again with those of the session."""
+    state = session._setupstate
+    end = state.teardown_exact
+    state.teardown_exact = lambda nextitem: end(session if nextitem is None else nextitem)
+    try:
+        yield
+    finally:
+        del state.teardown_exact
+
+
 class HuntPlugin:
     """The hooks of a hunt, in the process that runs the tests and in the one that tells of it."""
 
@@ -90,14 +103,40 @@ class HuntPlugin:
             self._hunter = start(self._options)
             catch_targets(self._hunter)
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        """Begin and end each test for the hunter; a test that runs again is one of those that `_again` begins."""
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, object, object]:
+        """Begin and end each test for the hunter, and hunt after the last one."""
+        session: Any = item.session
         self._begin(item)
         try:
-            return (yield)
+            if nextitem is not None or self._hunter is None:
+                return (yield)
+            with _keeping_session(session):
+                done = yield
         finally:
             self._end()
+        if not (session.shouldfail or session.shouldstop):
+            self._hunt(session)
+        self._end_session(item, session)
+        return done
+
+    def _hunt(self, session: Any) -> None:
+        from ..hunting.session import hunt
+
+        assert self._hunter is not None
+        self._is_over = True
+        self._hunter.tell = self._tell
+        items = {each.nodeid: each for each in session.items}
+        hunt(self._hunter, lambda test: self._again(items[test], session))
+
+    def _end_session(self, item: pytest.Item, session: Any) -> None:
+        """End the fixtures of the session; an error of theirs is one of the last test, as without a hunt."""
+        call = pytest.CallInfo.from_call(lambda: session._setupstate.teardown_exact(None), when="teardown")
+        report = item.ihook.pytest_runtest_makereport(item=item, call=call)
+        if report.failed:
+            item.ihook.pytest_runtest_logreport(report=report)
 
     def _begin(self, item: pytest.Item) -> None:
         self._passed = False
@@ -116,22 +155,6 @@ class HuntPlugin:
         if call.when == "call":
             self._passed = report.passed and not hasattr(report, "wasxfail")
         return report
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
-        """After the last test, while the databases are still there."""
-        if nextitem is not None or self._is_over or self._hunter is None:
-            return
-        self._is_over = True
-        self._end()
-        items = {each.nodeid: each for each in item.session.items}
-        session: Any = item.session
-        session._setupstate.teardown_exact(session)  # type: ignore[arg-type]
-
-        from ..hunting.session import hunt
-
-        self._hunter.tell = self._tell
-        hunt(self._hunter, lambda test: self._again(items[test], session))
 
     def _again(self, item: pytest.Item, session: Any) -> None:
         self._begin(item)

@@ -132,7 +132,7 @@ async def asend(method: str, path: str, sent: Sent) -> int:
     from django.test import AsyncClient
     from django.test.client import FakePayload
 
-    client = AsyncClient(enforce_csrf_checks=sent.checks_csrf)
+    client: Any = AsyncClient(enforce_csrf_checks=sent.checks_csrf)
     client.defaults.update(sent.defaults)
     client.cookies.load(sent.cookies)
     response = await client.request(**sent.environ, headers=list(sent.headers), _body_file=FakePayload(sent.body))
@@ -191,6 +191,6 @@ def run_command(command: Any, args: tuple[Any, ...], options: Mapping[str, Any])
 def of_function(target: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Action:
     """A named function or method, with the arguments as they are now."""
     # pickled at once: what is done with them afterwards must not show
-    args, kwargs = pickle.loads(pickle.dumps((args, dict(kwargs))))  # noqa: S301 - our own bytes
+    args, kwargs = pickle.loads(pickle.dumps((args, dict(kwargs))))
     name = target.partition(":")[2]
     return Action(target, f"{name}()", target, args, kwargs)

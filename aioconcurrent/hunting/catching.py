@@ -51,12 +51,15 @@ def _catch_requests(hunter: Hunter) -> None:
     @functools.wraps(request)
     def caught(self: Any, **environ: Any) -> Any:
         body = _read(environ, "wsgi.input", FakePayload)
-        return hunter.meet(partial(actions.of_request, self, environ, body), partial(request, self, **environ))
+        make = partial(actions.of_request, self, environ, body)
+        return hunter.meet(make, partial(request, self, **environ))
 
     @functools.wraps(arequest)
     async def acaught(self: Any, **scope: Any) -> Any:
         body = _read(scope, "_body_file", FakePayload)
-        return await hunter.ameet(partial(actions.of_async_request, self, scope, body), partial(arequest, self, **scope))
+        return await hunter.ameet(
+            partial(actions.of_async_request, self, scope, body), partial(arequest, self, **scope)
+        )
 
     Client.request, AsyncClient.request = caught, acaught  # type: ignore[method-assign]
 
@@ -77,6 +80,8 @@ def _catch_commands(hunter: Hunter) -> None:
 
     @functools.wraps(call_command)
     def caught(command_name: Any, *args: Any, **options: Any) -> Any:
+        if management.get_commands().get(command_name) == "django.core":  # they set up what tests run on
+            return call_command(command_name, *args, **options)
         make = partial(actions.of_command, command_name, args, options)
         return hunter.meet(make, partial(call_command, command_name, *args, **options))
 

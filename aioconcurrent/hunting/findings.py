@@ -80,7 +80,8 @@ class Finding:
     @classmethod
     def of_dict(cls, values: dict[str, Any]) -> Finding:
         """What `as_dict` made, as it is after JSON."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        given: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in values.items()}
+        return cls(**given)
 
 
 def cause_of(found: Counterexample, names: Iterable[str]) -> str:

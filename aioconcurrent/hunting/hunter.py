@@ -82,8 +82,8 @@ class Hunter:
         self._here: list[Record] = []  # of the test that runs
         self._test: str | None = None
         self._is_again = False
-        self._met: list[Action] = []  # what the test that runs again has come to
-        self._number = 0
+        self._met: dict[tuple[str, int], Action] = {}  # what the test that runs again has come to
+        self._seen: Counter[str] = Counter()  # how often the test has come to actions of each name
         self._is_inside = False
         self._catalogues: dict[str, Catalogue] = {}
         self._deadline = float("inf")
@@ -93,7 +93,7 @@ class Hunter:
 
     def begin(self, test: str) -> None:
         """Take note that a test begins."""
-        self._test, self._here, self._met, self._number = test, [], [], 0
+        self._test, self._here, self._met, self._seen = test, [], {}, Counter()
 
     def end(self, *, passed: bool) -> None:
         """Take note that it has ended; what a test that failed has done says nothing."""
@@ -151,7 +151,13 @@ class Hunter:
         catalogue = self._catalogue(steps)
         ignored = {*_UNCOUNTED, *(name.replace(".", "_").lower() for name in self.options.ignore)}
         touched = touches(steps, catalogue, ignored)
-        self._here.append(Record(self._test, len(self._here), action.name, touched))
+        self._here.append(Record(self._test, self._numbered(action), action.name, touched))
+
+    def _numbered(self, action: Action) -> int:
+        """Which of its name an action is: what fixtures of a wider scope do comes in one of the two runs alone."""
+        number = self._seen[action.name]
+        self._seen[action.name] += 1
+        return number
 
     def _catalogue(self, steps: Sequence[Operation]) -> Catalogue:
         """The tables of all databases, looked up once."""
@@ -235,8 +241,8 @@ class Hunter:
     def _due(self, action: Action) -> list[Pair]:
         """The pairs of the plan that end with the action to which the test has come."""
         assert self._test is not None
-        number, self._number = self._number, self._number + 1
-        self._met.append(action)
+        number = self._numbered(action)
+        self._met[action.name, number] = action
         planned = self.plan.get(self._test, [])
         due = [pair for pair in planned if pair.second.number == number and pair.second.name == action.name]
         self.plan[self._test] = [pair for pair in planned if pair not in due]
@@ -257,8 +263,8 @@ class Hunter:
         return True
 
     def _explore(self, pair: Pair, action: Action) -> None:
-        first = self._met[pair.first.number]
-        if first.name != pair.first.name:
+        first = self._met.get((pair.first.name, pair.first.number))
+        if first is None:
             self.unhunted.add(NOT_MET)
             return
         try:

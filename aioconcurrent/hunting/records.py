@@ -54,7 +54,7 @@ class Record:
 
     Attributes:
         test: The id of the test.
-        number: Which of the test's actions it is, counted from 0.
+        number: Which of the test's actions of this name it is, counted from 0.
         name: Of the action, without values, as "POST shop/<int:pk>/buy/".
         touches: Of its statements, in order.
     """

@@ -29,7 +29,7 @@ def install(options: HuntOptions) -> None:
 
     @functools.wraps(run_suite)
     def run_and_hunt(self: Any, suite: Any, **kwargs: Any) -> Any:
-        from django.test.runner import iter_test_cases
+        from django.test.utils import iter_test_cases
 
         tests = {test.id(): (type(test), test._testMethodName) for test in iter_test_cases(suite)}
         hunter = self.aioconcurrent_hunter = start(options)

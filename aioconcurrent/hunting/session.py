@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import telling
-from .catching import catch, catch_targets
+from .catching import catch
 from .committing import committing
 from .findings import Finding
 from .hunter import Hunter

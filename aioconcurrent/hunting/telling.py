@@ -40,10 +40,9 @@ def summary(hunter: Hunter) -> list[str]:
     """What was done, and what was not."""
     counts = hunter.counts
     races = len(hunter.findings.by_cause)
-    lines = [
-        f"{races} race{'' if races == 1 else 's'} in {counts.pairs} pairs of {counts.actions} actions of {counts.tests} "
-        f"tests; {counts.schedules} schedules in {counts.seconds:.0f} s"
-    ]
+    found = f"{races} race{'' if races == 1 else 's'} in {counts.pairs} pairs"
+    where = f"of {counts.actions} actions of {counts.tests} tests"
+    lines = [f"{found} {where}; {counts.schedules} schedules in {counts.seconds:.0f} s"]
     told = [f"{number} {verdict}" for verdict, number in sorted(counts.verdicts.items())]
     if told:
         lines.append(f"verdicts: {', '.join(told)}; {counts.exhaustive} of those without a race are exhaustive")
@@ -76,11 +75,11 @@ def known_causes(path: Path) -> frozenset[str]:
 def write_baseline(path: Path, found: Iterable[Finding], kept: Collection[str] = ()) -> None:
     """Write a baseline that knows these races."""
     parts = ["# Races that are known, by the cause that a hunt tells. A race that is mended can be taken out.\n"]
-    for each in found:
-        parts.append(
-            f"[[race]]\ncause = {json.dumps(each.cause)}\n"
-            f"what = {json.dumps(f'{each.anomaly}: {each.who}', ensure_ascii=False)}\n"
-        )
+    parts += [
+        f"[[race]]\ncause = {json.dumps(each.cause)}\n"
+        f"what = {json.dumps(f'{each.anomaly}: {each.who}', ensure_ascii=False)}\n"
+        for each in found
+    ]
     parts += [f"[[race]]\ncause = {json.dumps(cause)}\n" for cause in sorted(kept)]
     path.write_text("\n".join(parts), "utf-8")
 
@@ -151,7 +150,7 @@ def _index(hunter: Hunter, found: list[Finding]) -> str:
             'content="width=device-width, initial-scale=1"><title>Races</title><style>{}</style></head><body><main>'
             "<h1>Races</h1><table><thead><tr><th>#</th><th>Race</th><th>What a user would see</th><th>Test, order</th>"
             "</tr></thead><tbody>{}</tbody></table><ul>{}</ul></main></body></html>\n",
-            mark_safe(_STYLE),  # noqa: S308 - our own
+            mark_safe(_STYLE),
             rows,
             done,
         )
@@ -164,7 +163,9 @@ def write_junit(path: Path, hunter: Hunter, found: list[Finding]) -> None:
     suite = ET.Element("testsuite", name="aioconcurrent hunt", tests=str(len(found)), failures=str(len(failing)))
     suite.set("time", f"{hunter.counts.seconds:.1f}")
     for each in found:
-        case = ET.SubElement(suite, "testcase", classname=printable(each.test), name=printable(f"{each.anomaly}: {each.who}"))
+        case = ET.SubElement(
+            suite, "testcase", classname=printable(each.test), name=printable(f"{each.anomaly}: {each.who}")
+        )
         if each.is_known:
             ET.SubElement(case, "skipped", message="in the baseline")
         else:
