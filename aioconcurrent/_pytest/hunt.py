@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -41,17 +40,12 @@ def options_of(config: pytest.Config) -> HuntOptions | None:
     Raises:
         UsageError: The options are no good.
     """
-    session = sys.modules.get("aioconcurrent.hunting.session")
-    asked: HuntOptions | None = getattr(session, "asked", None)
-    if asked is None and not config.getoption("aioconcurrent_hunt"):
+    if not config.getoption("aioconcurrent_hunt"):
         return None
     from ..hunting.options import HuntOptions
 
-    given = getattr(config, "workerinput", {}).get(_OUTPUT)
-    if given is not None:
+    if (given := getattr(config, "workerinput", {}).get(_OUTPUT)) is not None:
         return HuntOptions.of(given)
-    if asked is not None:
-        return asked
     try:
         return HuntOptions.of_text(config.getoption("aioconcurrent_hunt_args"))
     except ValueError as error:
@@ -81,7 +75,6 @@ class HuntPlugin:
         self._passed = False
         self._others: list[dict[str, Any]] = []
         self._claims = ""
-        config.option.aioconcurrent_hunt = True  # workers of pytest-xdist are told by this
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import runpy
+import shlex
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -40,21 +42,28 @@ def hunt(arguments: Sequence[str]) -> int:
     options = HuntOptions.of(given)
     if given.story is not None:
         return _tell_story(options, given.story)
-    from . import session
+    if module[:1] == ["pytest"]:
+        return _become_pytest(before_module, module[1:])
+    from .runner import install
 
-    session.ask(options)
-    sys.path[0:0] = [os.getcwd()]
-    program = module or given.program
-    sys.argv[:] = program
+    install(options)
+    sys.argv[:] = module or given.program
     if module:
-        if module[0] != "pytest":
-            _hunt_with_django(options)
+        sys.path.insert(0, os.getcwd())
         runpy.run_module(module[0], run_name="__main__", alter_sys=True)
     else:
-        _hunt_with_django(options)
-        sys.path[0] = os.path.dirname(os.path.abspath(program[0]))
-        runpy.run_path(program[0], run_name="__main__")
+        sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
+        runpy.run_path(sys.argv[0], run_name="__main__")
     return 0
+
+
+def _become_pytest(ours: Sequence[str], theirs: Sequence[str]) -> int:
+    """Let pytest begin as without us: it warns of plugins that were there before it."""
+    options = ["--aioconcurrent-hunt", f"--aioconcurrent-hunt-args={shlex.join(ours)}"]
+    command = [sys.executable, "-m", "pytest", *options, *theirs]
+    if os.name != "nt":  # where exec would not take the place of this process
+        os.execv(sys.executable, command)
+    return subprocess.run(command, check=False).returncode
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -63,12 +72,6 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         return list(arguments), []
     place = arguments.index("-m")
     return list(arguments[:place]), list(arguments[place + 1 :])
-
-
-def _hunt_with_django(options: HuntOptions) -> None:
-    from .runner import install
-
-    install(options)
 
 
 def _tell_story(options: HuntOptions, number: int) -> int:

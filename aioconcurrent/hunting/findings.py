@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 DATA, ERROR, ANSWER = "data", "error", "answer"
 _RANKS = (DATA, ERROR, ANSWER)
 _ERRORS = frozenset({"unhandled conflict", "deadlock", "endless loop"})
-_READINGS = frozenset({"non-repeatable read", "phantom", "read skew", "stale read"})  # that change no row
+_READINGS = frozenset({"non-repeatable read", "phantom", "read skew"})  # that change no row
+_WROTE = re.compile(r"\b(?:wrote|inserted|deleted)\b")
 _TOLD = {
     DATA: "rows that no serial order leaves",
     ERROR: "an error (500) that no serial order gives",
@@ -99,7 +100,8 @@ def kind_of(found: Counterexample) -> str:
     """What a user would see of a race."""
     if found.anomaly in _ERRORS:
         return ERROR
-    return ANSWER if found.anomaly in _READINGS else DATA
+    is_read = found.anomaly == "stale read" and not _WROTE.search(found.explanation)
+    return ANSWER if is_read or found.anomaly in _READINGS else DATA
 
 
 @dataclass

@@ -54,13 +54,12 @@ class HuntOptions:
         """From what was parsed, or what `as_dict` made."""
         values = vars(given) if isinstance(given, argparse.Namespace) else given
         names = {each.name for each in fields(cls)}
-        return cls(
-            **{
-                name: tuple(value) if isinstance(value, list | tuple) else value
-                for name, value in values.items()
-                if name in names and value is not None
-            }
-        )
+        kept: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list | tuple) else value
+            for name, value in values.items()
+            if name in names and value is not None
+        }
+        return cls(**kept)
 
     @classmethod
     def of_text(cls, text: str) -> HuntOptions:

@@ -11,6 +11,8 @@ from .catching import catch_targets
 from .session import finish, hunt, start
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .hunter import Hunter
     from .options import HuntOptions
 
@@ -29,9 +31,7 @@ def install(options: HuntOptions) -> None:
 
     @functools.wraps(run_suite)
     def run_and_hunt(self: Any, suite: Any, **kwargs: Any) -> Any:
-        from django.test.utils import iter_test_cases
-
-        tests = {test.id(): (type(test), test._testMethodName) for test in iter_test_cases(suite)}
+        tests = {test.id(): (type(test), test._testMethodName) for test in _tests_of(suite)}
         hunter = self.aioconcurrent_hunter = start(options)
         catch_targets(hunter)
         _watch(hunter)
@@ -48,6 +48,15 @@ def install(options: HuntOptions) -> None:
         return failed + int(hunter is not None and finish(hunter, _write))
 
     kind.build_suite, kind.run_suite, kind.suite_result = build_in_one_process, run_and_hunt, count_races
+
+
+def _tests_of(suite: Any) -> Iterator[Any]:
+    """The tests of a suite, which forgets them while it runs."""
+    for each in suite:
+        if isinstance(each, unittest.TestCase):
+            yield each
+        else:
+            yield from _tests_of(each)
 
 
 def _write(line: str) -> None:

@@ -12,18 +12,11 @@ from .committing import committing
 from .findings import Finding
 from .hunter import Hunter
 from .observer import observer
-from .options import HuntOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-asked: HuntOptions | None = None  # by the command line, before a runner of tests began
-
-
-def ask(options: HuntOptions) -> None:
-    """Let the runner of tests that is about to begin in this process hunt."""
-    global asked
-    asked = options
+    from .options import HuntOptions
 
 
 def start(options: HuntOptions) -> Hunter:

@@ -1,0 +1,132 @@
+"""Hunts of a small project with three races and three safe twins, on every database."""
+
+from __future__ import annotations
+
+import os
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from tests.hunt.runs import HUNT, PYTEST, RACES, Hunted, copied, run
+
+SERVERS = ("postgresql", "mysql")
+
+
+def database_of(name: str, folder: Path) -> dict[str, Any] | None:
+    """The settings of a database of the project's own."""
+    if name == "memory":
+        return None
+    if name == "file":
+        return {"ENGINE": "django.db.backends.sqlite3", "NAME": "till", "TEST": {"NAME": str(folder / "test_till")}}
+    known: dict[str, Any] = settings.DATABASES[name]
+    kept: dict[str, Any] = {
+        key: known[key] for key in ("ENGINE", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS") if key in known
+    }
+    return {**kept, "NAME": f"till_{os.getpid()}"}
+
+
+@pytest.fixture(scope="module", params=["memory", "file", *SERVERS])
+def hunted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Hunted:
+    """A run of Django's own runner, with one test more that fails in every hunt that leaves anything."""
+    if request.param in SERVERS and request.param not in settings.DATABASES:
+        pytest.skip(f"no {request.param}")
+    folder = copied(tmp_path_factory.mktemp("hunt"))
+    database = database_of(request.param, folder)
+    return run(folder, *HUNT, "--junit", "junit.xml", "manage.py", "test", "till", database=database)
+
+
+def test_the_three_races_are_told_and_none_of_their_safe_twins(hunted: Hunted) -> None:
+    assert hunted.told == RACES, hunted.printed
+
+
+def test_the_tests_pass_as_they_do_without_a_hunt(hunted: Hunted) -> None:
+    assert "\nRan 8 tests in" in hunted.printed
+    assert "\nOK\n" in hunted.printed
+
+
+def test_no_process_outlives_the_hunt(hunted: Hunted) -> None:
+    assert not hunted.left
+
+
+def test_a_race_makes_the_run_fail(hunted: Hunted) -> None:
+    assert hunted.status == 1, hunted.printed
+
+
+def test_every_test_that_ran_again_found_the_rows_that_it_needs(hunted: Hunted) -> None:
+    assert set(hunted.report["not_explored"]) == {"it only reads"}, hunted.printed
+    assert hunted.report["pairs"] == 6
+
+
+def test_machines_can_read_what_was_found(hunted: Hunted) -> None:
+    found = {(race["anomaly"], race["kind"]) for race in hunted.report["races"]}
+    assert found == {("lost update", "data"), ("double insert", "data")}
+    suite = ET.parse(hunted.folder / "junit.xml").getroot()
+    assert suite.get("failures") == "3"
+
+
+def test_each_race_has_a_page_to_which_the_index_leads(hunted: Hunted) -> None:
+    report = hunted.folder / ".aioconcurrent"
+    index = (report / "index.html").read_text()
+    for race in hunted.report["races"]:
+        assert f'href="pages/{race["page"]}"' in index
+        assert race["token"] in index
+        assert "<title>race: " in (report / "pages" / race["page"]).read_text()
+
+
+@pytest.fixture(scope="module")
+def with_pytest(tmp_path_factory: pytest.TempPathFactory) -> Hunted:
+    """A run of pytest-django, which accepts what it finds."""
+    return run(copied(tmp_path_factory.mktemp("hunt")), *HUNT, "--accept", *PYTEST, "with_pytest.py", "-v")
+
+
+def test_a_hunt_with_pytest_tells_the_same(with_pytest: Hunted) -> None:
+    assert with_pytest.told == RACES, with_pytest.printed
+
+
+def test_the_tests_of_pytest_pass_as_they_do_without_a_hunt(with_pytest: Hunted) -> None:
+    assert "9 passed" in with_pytest.printed
+    assert with_pytest.status == 0, with_pytest.printed
+
+
+def test_one_cause_in_several_tests_is_one_race(with_pytest: Hunted) -> None:
+    assert with_pytest.report["not_explored"] == {
+        "it only reads": 1,
+        "the same pair with the same statements was explored in another test": 1,
+    }
+
+
+def test_what_a_baseline_knows_does_not_fail_a_run_of_several_processes(with_pytest: Hunted) -> None:
+    again = run(with_pytest.folder, *HUNT, *PYTEST, "with_pytest.py", "-n", "2")
+    assert {who.removesuffix("  (known)") for _, who in again.told} == {who for _, who in RACES}, again.printed
+    assert all(race["is_known"] for race in again.report["races"])
+    assert again.status == 0, again.printed
+
+
+def test_the_story_of_a_race_is_told_on_demand(with_pytest: Hunted) -> None:
+    told = run(with_pytest.folder, *HUNT, "--story", "1")
+    assert with_pytest.report["races"][0]["explanation"] in told.printed
+    assert "│ A: POST /" in told.printed
+
+
+def test_a_list_says_what_would_be_hunted_and_explores_nothing(tmp_path: Path) -> None:
+    listed = run(copied(tmp_path), *HUNT, "--list", "--only", "redeem", *PYTEST, "with_pytest.py")
+    names = [line.partition("  (")[0] for line in listed.printed.splitlines() if line.startswith("POST ")]
+    assert names == ["POST /codes/<str:code>/redeem/ twice", "POST /codes/<str:code>/redeem-once/ twice"]
+    assert listed.status == 0
+
+
+def test_the_option_of_pytest_hunts_as_the_command_does(tmp_path: Path) -> None:
+    text = "--only withdraw/ --fail-on never"
+    options = ("--aioconcurrent-hunt", "--aioconcurrent-hunt-args", text)
+    found = run(copied(tmp_path), *PYTEST, "with_pytest.py", *options)
+    assert found.told == {("lost update", "POST /accounts/<int:account_id>/withdraw/ twice")}, found.printed
+    assert found.status == 0
+
+
+def test_options_that_there_are_not_are_named_before_any_test_runs(tmp_path: Path) -> None:
+    found = run(copied(tmp_path), *PYTEST, "with_pytest.py", "--aioconcurrent-hunt", "--aioconcurrent-hunt-args=--all")
+    assert "--aioconcurrent-hunt-args: unknown: --all" in found.printed
+    assert found.status == 4
