@@ -22,10 +22,8 @@ def database_of(name: str, folder: Path) -> dict[str, Any] | None:
     if name == "file":
         return {"ENGINE": "django.db.backends.sqlite3", "NAME": "till", "TEST": {"NAME": str(folder / "test_till")}}
     known: dict[str, Any] = settings.DATABASES[name]
-    kept: dict[str, Any] = {
-        key: known[key] for key in ("ENGINE", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS") if key in known
-    }
-    return {**kept, "NAME": f"till_{os.getpid()}"}
+    names = {"ENGINE", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS"} & known.keys()
+    return {**{each: known[each] for each in names}, "NAME": f"till_{os.getpid()}"}
 
 
 @pytest.fixture(scope="module", params=["memory", "file", *SERVERS])
