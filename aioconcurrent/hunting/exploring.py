@@ -11,9 +11,9 @@ from .committing import committed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .._exploration import Exploration
     from .._question import Question
     from ..databases.handoff import View
-    from ..exploring.exploration import Exploration
     from .options import HuntOptions
 
 

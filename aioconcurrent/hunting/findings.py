@@ -12,7 +12,7 @@ from .records import shape_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..exploring.exploration import Counterexample
+    from .._exploration import Counterexample
 
 DATA, ERROR, ANSWER = "data", "error", "answer"
 _RANKS = (DATA, ERROR, ANSWER)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import sync_to_async
 
 from .._text import text_of
-from ..exploring.footprint import Catalogue
+from ..databases.schema import Catalogue
 from .committing import committing
 from .exploring import explored
 from .findings import Finding, Findings, cause_of, kind_of
@@ -23,8 +23,8 @@ from .records import Pair, Record, Unhunted, pairs, touches
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
-    from ..exploring.exploration import Exploration
-    from ..exploring.operation import Operation
+    from .._exploration import Exploration
+    from .._trace import Operation
     from .actions import Action
     from .options import HuntOptions
 
@@ -308,10 +308,10 @@ class Hunter:
         self._progress(pair, f"race: {finding.anomaly}{'' if is_new else ', again'}")
 
     def _write_page(self, found: Exploration, finding: Finding) -> None:
+        from .._exploration import story_of_exploration
         from ..report.page import write_page
-        from ..report.story import Story
 
-        story = Story.of_exploration(found, f"{finding.who} in {finding.test}")
+        story = story_of_exploration(found, f"{finding.who} in {finding.test}")
         note = f"Found by a hunt in {finding.test}; the order is {finding.token}."
         told = replace(story, token="", notes=(*story.notes, note))
         page = write_page(told, Path(self.options.folder, "pages"))

@@ -11,8 +11,8 @@ from ..databases.passage import Passage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from .._trace import Kind, Operation
     from ..databases.passage import Tell
-    from ..exploring.operation import Kind, Operation
 
 _MOST = 2000  # statements of one action
 

@@ -18,8 +18,8 @@ from ..exploring.footprint import footprint
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from ..exploring.footprint import Catalogue
-    from ..exploring.operation import Operation
+    from .._trace import Operation
+    from ..databases.schema import Catalogue
 
 _STATEMENTS = frozenset({"sql", "many", "fetch", "callproc"})
 _LISTS = re.compile(r"\((?:%s|\?|NULL)(?:,\s*(?:%s|\?|NULL))+\)")
@@ -138,6 +138,7 @@ def touches(operations: Iterable[Operation], catalogue: Catalogue, ignored: Coll
         writes = frozenset(map(_named, touched.writes)) - frozenset(ignored)
         if reads or writes:
             inserts = text[:6].upper() == "INSERT" and " SELECT " not in text.upper()
+            reads -= writes if inserts else frozenset()
             found.append(Touch(text, reads, writes, inserts, bool(touched.locks | touched.shares), touched.moment))
     return tuple(found)
 
