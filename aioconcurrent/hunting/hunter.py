@@ -85,7 +85,7 @@ class Hunter:
         self._met: dict[tuple[str, int], Action] = {}  # what the test that runs again has come to
         self._seen: Counter[str] = Counter()  # how often the test has come to actions of each name
         self._is_inside = False
-        self._catalogues: dict[str, Catalogue] = {}
+        self._catalogue_of_all = Catalogue(frozenset())
         self._deadline = float("inf")
         self._told = 0
 
@@ -135,7 +135,7 @@ class Hunter:
                 try:
                     return await run()
                 finally:
-                    self._record(action, steps)
+                    await sync_to_async(self._record)(action, steps)
 
     @contextmanager
     def _inside(self) -> Iterator[None]:
@@ -160,16 +160,16 @@ class Hunter:
         return number
 
     def _catalogue(self, steps: Sequence[Operation]) -> Catalogue:
-        """The tables of all databases, looked up once."""
-        if not self._catalogues and steps:
+        """The tables of all databases that are open, looked up once."""
+        if not self._catalogue_of_all.tables and steps:
             from django.db import connections
 
             names: set[str] = set()
             for connection in connections.all(initialized_only=True):
                 if connection.connection is not None:
-                    names |= {name.lower() for name in connection.introspection.table_names(include_views=False)}
-            self._catalogues[""] = Catalogue(frozenset(names))
-        return self._catalogues.get("") or Catalogue(frozenset())
+                    names |= {name.lower() for name in connection.introspection.table_names()}
+            self._catalogue_of_all = Catalogue(frozenset(names), uniques=_keys_of_models())
+        return self._catalogue_of_all
 
     # --- the plan
 
@@ -321,3 +321,14 @@ class Hunter:
         self._told += 1
         races = len(self.findings.by_cause)
         self.tell(f"[{self._told}] {pair}: {what}; {races} race{'' if races == 1 else 's'} so far")
+
+
+def _keys_of_models() -> dict[str, frozenset[frozenset[str]]]:
+    """The primary and unique keys of one column, by table, as the models have them."""
+    from django.apps import apps
+
+    found: dict[str, frozenset[frozenset[str]]] = {}
+    for model in apps.get_models(include_auto_created=True):
+        fields = [each for each in model._meta.local_concrete_fields if each.primary_key or each.unique]
+        found[model._meta.db_table.lower()] = frozenset(frozenset({str(each.column).lower()}) for each in fields)
+    return found

@@ -1,4 +1,5 @@
 from django.urls import path
+from rest_framework.decorators import api_view
 
 from . import views
 
@@ -7,6 +8,7 @@ urlpatterns = [
     path("accounts/<int:account_id>/withdraw/", views.withdraw),
     path("accounts/<int:account_id>/withdraw-safely/", views.withdraw_safely),
     path("accounts/<int:account_id>/awithdraw/", views.awithdraw),
+    path("own/", api_view(["POST"])(views.withdraw_own)),
     path("codes/<str:code>/redeem/", views.redeem),
     path("codes/<str:code>/redeem-once/", views.redeem_once),
     path("invoices/", views.write_invoice),
