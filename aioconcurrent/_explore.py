@@ -26,10 +26,10 @@ from .doubles.journey import Doubles
 from .engine.fork import BootFailedError
 from .engine.loaded import findable
 from .exceptions import RealDatabaseError, UncommittedDataError, WrappedError
+from .exploring.controller import staging
 from .exploring.databases import ExploredDatabases
 from .exploring.explorer import Explorer, Limits, Referee
 from .exploring.oracle import broken_rule
-from .exploring.stage import staging
 from .report.progress import reporting
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
-"""One run of the calls, stepped: exactly one of them runs at a time, as far as its next operation.
+"""Runs of the calls, stepped: exactly one of them runs at a time, as far as its next operation.
 
-The controller lets a call go and waits until all stand still again: each waits
+A stage makes one run after the other, each in fresh wrappers, those of the next one
+made ready while one runs.  The controller of a run lets a call go and waits until all stand still again: each waits
 at its gate, in the database, or has ended.  That a statement waits is the
 database's own word (`databases/probes.py`); no clock takes part in any decision,
 except for giving up.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
@@ -22,14 +24,18 @@ from .. import _pickling
 from .._trace import ROWS_KEPT, START, Operation, Step
 from ..databases.files import describe_process, lock_holders
 from ..databases.gate import Busy, Cancelled, Done, Ended, Unsplittable, Want
+from ..engine.launch import serving
 from ..engine.race import Attendance
 from .schedule import Serial
 from .standings import Decision, request
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import AsyncIterator, Collection, Sequence
 
-    from ..engine.launch import Wrapper
+    from anyio.abc import TaskGroup
+
+    from ..engine.launch import Launcher, Wrapper
+    from ..engine.race import Report
     from .databases import ExploredDatabases
 
 _GLANCE = 0.001  # seconds that a statement may take before the database is asked whether it waits
@@ -49,24 +55,46 @@ class Chooser(Protocol):
         """Return a call that is ready, or None to end the run."""
 
 
-class RunGivenUpError(Exception):
-    """The run cannot be seen to its end; the argument says why."""
+@dataclass
+class Attempt:
+    """What came of a run that was tried.
+
+    Attributes:
+        reports: One per call; each is final when its process has ended, see `Stage.see_gone`.
+        prelude: What made the calls ready.
+        steps: What was done, in the order in which it was let go.
+        problem: Why the run was given up before its end; empty if it was not.
+        is_endless: Whether it would have gone on for ever: the calls that could go on did the same again and again.
+        dead: The call whose process ended before the call did, if one did while it stood still.
+        unknown: The `Operation.database` that has to be opened before the run can be made.
+        outdated: The run has to be made again with what is known of its statements now.
+        unshared: Which caches the calls used that no other process sees, a sentence each.
+        unseen: What could not be seen of the run, a sentence each; with any, "no race" is not exhaustive.
+    """
+
+    reports: Sequence[Report]
+    prelude: list[Step] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    problem: str = ""
+    is_endless: bool = False
+    dead: int | None = None
+    unknown: str = ""
+    outdated: bool = False
+    unshared: set[str] = field(default_factory=set)
+    unseen: set[str] = field(default_factory=set)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it came to its end."""
+        return not (self.problem or self.is_endless or self.unknown or self.outdated or self.dead is not None)
 
 
-class EndlessError(Exception):
-    """The calls do the same for ever, and nobody is left who could end that."""
+class _LeftError(Exception):
+    """The run is left before its end; `why` are the attributes of the attempt that say so."""
 
-
-class CallDiedError(Exception):
-    """The process of a call has ended while it stood still; the argument is the call's number."""
-
-
-class UnknownDatabaseError(Exception):
-    """A call is about to use a database for the first time; the argument is its `Operation.database`."""
-
-
-class OutdatedRunError(Exception):
-    """The run would have been another, had been known what is known of its statements now."""
+    def __init__(self, **why: object) -> None:
+        super().__init__(why)
+        self.why = why
 
 
 class _State(Enum):
@@ -80,8 +108,8 @@ class _State(Enum):
 
 
 @dataclass
-class Player:
-    """One call as the controller sees it."""
+class _Process:
+    """One call, and how its process stands."""
 
     number: int
     attendance: Attendance
@@ -117,189 +145,231 @@ def ends_sessions(operation: Operation) -> bool:
 
 
 class Controller:
-    """Steps the calls of one run.
+    """Steps the calls of one run, each in a wrapper of its own.
 
     Args:
         databases: Whose probes tell who waits; calls report that themselves where there is none.
         limit: Seconds for one step.
+
+    Attributes:
+        attempt: What came of the run.
+        has_gone: Set when no process of it is alive any more.
     """
 
-    def __init__(self, databases: ExploredDatabases, limit: float) -> None:
+    def __init__(self, databases: ExploredDatabases, limit: float, wrappers: Sequence[Wrapper]) -> None:
         self._databases = databases
         self._probes = databases.probes
         self._limit = limit
-        self._players: list[Player] = []
-        self._news: deque[tuple[Player, object]] = deque()
+        self._processes = [self._attended(number, wrapper) for number, wrapper in enumerate(wrappers)]
+        self._news: deque[tuple[_Process, object]] = deque()
         self._wake = anyio.Event()
         self._dirty = False  # something ended since those who wait were last looked at
         self._failed: set[int] = set()
         self._freed: list[int] = []  # the indexes of steps that waited and have ended since the last decision
-        self._current: Player | None = None
-        self.prelude: list[Step] = []  # what made the calls ready
-        self.trace: list[Step] = []
-        self.unshared: set[str] = set()  # which caches the calls used that no other process sees, a sentence each
-        self.unseen: set[str] = set()  # what could not be seen of the run, a sentence each
+        self._current: _Process | None = None
+        self._left = len(wrappers)
+        self.attempt = Attempt([process.attendance.report for process in self._processes])
+        self.has_gone = anyio.Event()
 
-    def attend(self, number: int, wrapper: Wrapper) -> Attendance:
-        """Take charge of a wrapper; whoever calls this runs the attendance."""
-        player: Player
+    @property
+    def _steps(self) -> list[Step]:
+        return self.attempt.steps
 
+    def _attended(self, number: int, wrapper: Wrapper) -> _Process:
         def hear(message: bytes | None) -> None:
-            self._news.append((player, None if message is None else _pickling.loads(message)))
+            self._news.append((process, None if message is None else _pickling.loads(message)))
             self._wake.set()
 
-        player = Player(number, Attendance(wrapper, hear))
-        self._players.append(player)
-        return player.attendance
+        process = _Process(number, Attendance(wrapper, hear))
+        return process
 
-    async def run(self, chooser: Chooser, calls: Collection[int], limit: int = STEPS) -> None:
+    def begin(self, group: TaskGroup, tasks: Sequence[bytes], start_up: float) -> None:
+        """Have the wrappers come to the barrier, in tasks of the group."""
+        for process, task in zip(self._processes, tasks, strict=True):
+            process.attendance.report.limit = start_up
+            group.start_soon(process.attendance.drain)
+            group.start_soon(self._attend, process.attendance, task)
+
+    async def _attend(self, attendance: Attendance, task: bytes) -> None:
+        try:
+            await attendance.run(task)
+        finally:
+            self._left -= 1
+            if not self._left:
+                self.has_gone.set()
+
+    async def arrive(self, seconds: float) -> None:
+        """Wait so long until all wrappers are at the barrier."""
+        with anyio.move_on_after(seconds):
+            for process in self._processes:
+                await process.attendance.arrived.wait()
+
+    async def dismiss(self) -> None:
+        """Let the wrappers end without a run."""
+        for process in self._processes:
+            await process.attendance.dismiss()
+
+    def give_up(self) -> None:
+        """End the wrappers, whatever they are doing."""
+        for process in self._processes:
+            process.attendance.give_up()
+
+    async def run(self, chooser: Chooser, calls: Collection[int], limit: int) -> None:
         """Have these calls get ready one after the other, and step them to their ends; the others are not made.
 
         Args:
             limit: How many steps they may take.
 
         Raises:
-            RunGivenUpError: They do not come to their ends.
-            EndlessError: They go round in a loop.
-            CallDiedError: The process of one ends before its call does.
-            UnknownDatabaseError: One would use a database whose rows nobody could put back.
-            OutdatedRunError: A statement that was to be split cannot be.
             StateError: What a statement is about to change could not be put back.
         """
+        try:
+            await self._get_all_ready(chooser, calls)
+            await self._step(chooser, limit)
+        except _LeftError as left:
+            self.attempt = replace(self.attempt, **left.why)  # type: ignore[arg-type]  # each as the attempt has it
+
+    async def _get_all_ready(self, chooser: Chooser, calls: Collection[int]) -> None:
         self._databases.begin_run()
         draw = chooser.draw if isinstance(chooser, Serial) else 0
-        for player in self._players:
-            if player.state is not _State.ENDED:
-                await self._get_ready(player, draw, is_made=player.number in calls)
-            player.step = player.read = None
-        self.prelude, self.trace = self.trace, []
+        for process in self._processes:
+            if process.state is not _State.ENDED:
+                await self._get_ready(process, draw, is_made=process.number in calls)
+            process.step = process.read = None
+        self.attempt.prelude, self.attempt.steps = self.attempt.steps, []
         self._failed, self._freed = set(), []
+
+    async def _step(self, chooser: Chooser, limit: int) -> None:
         for _ in range(limit):
             while self._in(_State.BLOCKED) and not self._in(_State.WAITING):
                 await self._unblock()
             await self._take_news()
             decision = self._decision()
-            worker = chooser.choose(decision)
-            if worker is None:
+            call = chooser.choose(decision)
+            if call is None:
                 return
-            await self._let_go(self._players[worker], frozenset(decision.ready))
+            await self._let_go(self._processes[call], frozenset(decision.ready))
         if self._goes_round():
-            raise EndlessError
-        raise RunGivenUpError(UNENDED)
+            raise _LeftError(is_endless=True)
+        raise _LeftError(problem=UNENDED)
 
     def _goes_round(self) -> bool:
         """Whether all who could go on did so for long, and only asked for what they had asked for before."""
-        recent = [(step.call, request(step.operation)) for step in self.trace[len(self.trace) // 2 :]]
+        recent = [(step.call, request(step.operation)) for step in self._steps[len(self._steps) // 2 :]]
         before, after = set(recent[: len(recent) // 2]), set(recent[len(recent) // 2 :])
-        return before == after and {player.number for player in self._in(_State.WAITING)} <= {call for call, _ in after}
+        return before == after and {process.number for process in self._in(_State.WAITING)} <= {
+            call for call, _ in after
+        }
 
-    async def _get_ready(self, player: Player, draw: int, *, is_made: bool) -> None:
+    async def _get_ready(self, process: _Process, draw: int, *, is_made: bool) -> None:
         """Let a call do what comes before it, or end where it is not made."""
-        player.state = _State.RUNNING
+        process.state = _State.RUNNING
         if is_made:
-            await player.attendance.release(time.monotonic(), timeout=float("inf"), draw=draw)
+            await process.attendance.release(time.monotonic(), timeout=float("inf"), draw=draw)
         else:
-            await player.attendance.dismiss()
-        await self._settle(player)
-        while player.state is not _State.ENDED and player.operation != START:
-            if player.state is _State.BLOCKED:
+            await process.attendance.dismiss()
+        await self._settle(process)
+        while process.state is not _State.ENDED and process.operation != START:
+            if process.state is _State.BLOCKED:
                 await self._unblock()
             else:
-                await self._let_go(player)
+                await self._let_go(process)
 
     def _decision(self) -> Decision:
-        ready = {player.number: player.operation for player in self._in(_State.WAITING)}
-        blocked = frozenset(player.number for player in self._in(_State.BLOCKED))
+        ready = {process.number: process.operation for process in self._in(_State.WAITING)}
+        blocked = frozenset(process.number for process in self._in(_State.BLOCKED))
         failed, self._failed = frozenset(self._failed), set()
         freed, self._freed = self._freed, []
-        got = [step for step in freed if not self.trace[step].error]  # the victim of a deadlock has overtaken nobody
+        got = [step for step in freed if not self._steps[step].error]  # the victim of a deadlock has overtaken nobody
         pairs = [(other, step) for step in got for other in self._ahead(step)]
-        overtook = {self.trace[step].call for other, step in pairs if self._waits(other, freed)}
+        overtook = {self._steps[step].call for other, step in pairs if self._waits(other, freed)}
         if any(other in freed and not self._keeps(other) and not self._keeps(step) for other, step in pairs):
-            self.unseen.add("which of two statements that waited for one lock came first")
+            self.attempt.unseen.add("which of two statements that waited for one lock came first")
         return Decision(ready, blocked, failed, frozenset(overtook))
 
     def _ahead(self, step: int) -> list[int]:
         """The steps behind which PostgreSQL had this one wait, and that waited themselves."""
-        if self.trace[step].operation.vendor != "postgresql":
+        if self._steps[step].operation.vendor != "postgresql":
             return []
-        others = [self._players[call].step for call in self.trace[step].waited_for]
-        return [other for other in others if other is not None and other < step and self.trace[other].waited_for]
+        others = [self._processes[call].step for call in self._steps[step].waited_for]
+        return [other for other in others if other is not None and other < step and self._steps[other].waited_for]
 
     def _waits(self, step: int, freed: Sequence[int]) -> bool:
         """Whether a step waits still, or was set free and holds what nobody could have got after it."""
-        if self._players[self.trace[step].call].state is _State.BLOCKED:
+        if self._processes[self._steps[step].call].state is _State.BLOCKED:
             return True
-        return step in freed and self._keeps(step) and bool(self.trace[step].rowcount) and not self.trace[step].error
+        return step in freed and self._keeps(step) and bool(self._steps[step].rowcount) and not self._steps[step].error
 
     def _keeps(self, step: int) -> bool:
         """Whether a step leaves locked what it has found."""
-        operation = self.trace[step].operation
+        operation = self._steps[step].operation
         return operation.in_transaction or operation.split
 
-    def _in(self, *states: _State) -> list[Player]:
-        return [player for player in self._players if player.state in states]
+    def _in(self, *states: _State) -> list[_Process]:
+        return [process for process in self._processes if process.state in states]
 
-    async def _let_go(self, player: Player, enabled: frozenset[int] = frozenset()) -> None:
-        assert player.want is not None
-        if not self._databases.knows(player.operation):
-            raise UnknownDatabaseError(player.operation.database)
-        self._current = player
-        if player.operation == START:
-            player.state = _State.RUNNING
-            await self._answer(player, "go")
-            await self._settle(player)
+    async def _let_go(self, process: _Process, enabled: frozenset[int] = frozenset()) -> None:
+        assert process.want is not None
+        if not self._databases.knows(process.operation):
+            raise _LeftError(unknown=process.operation.database)
+        self._current = process
+        if process.operation == START:
+            process.state = _State.RUNNING
+            await self._answer(process, "go")
+            await self._settle(process)
             return
-        keep = self._databases.foresee(player.operation)
+        keep = self._databases.foresee(process.operation)
         if keep is not None:
             await anyio.to_thread.run_sync(keep)
-        self._databases.caches.note(player.operation)
-        player.step, player.waited, player.is_cancelled = len(self.trace), False, False
-        if not (player.operation.split and player.operation.kind == "commit"):  # its rows are read after its COMMIT
-            player.read = player.step
-        self.trace.append(Step(player.number, player.operation, player.want.source, enabled=enabled))
-        player.state = _State.GRANTED
-        await self._answer(player, self._databases.moments.manner(player.operation, self._databases.catalogue))
-        await self._settle(player)
+        self._databases.caches.note(process.operation)
+        process.step, process.waited, process.is_cancelled = len(self._steps), False, False
+        if not (process.operation.split and process.operation.kind == "commit"):  # its rows are read after its COMMIT
+            process.read = process.step
+        self._steps.append(Step(process.number, process.operation, process.want.source, enabled=enabled))
+        process.state = _State.GRANTED
+        await self._answer(process, self._databases.moments.manner(process.operation, self._databases.catalogue))
+        await self._settle(process)
 
     async def _unblock(self) -> None:
         """Nobody can go on: the longest waiter gets the error that its time limit would have brought."""
-        first = min(self._in(_State.BLOCKED), key=lambda player: player.step or 0)
+        first = min(self._in(_State.BLOCKED), key=lambda process: process.step or 0)
         if first.operation.database in self._probes:
             await self._wait_out(first)
             return
-        outsiders = lock_holders(first.operation.database) - {player.attendance.pid for player in self._players}
+        outsiders = lock_holders(first.operation.database) - {process.attendance.pid for process in self._processes}
         if outsiders:
-            raise RunGivenUpError(_describe_busy(first, outsiders))
+            raise _LeftError(problem=_describe_busy(first, outsiders))
         first.state, self._current = _State.GRANTED, first
         await self._answer(first, "fail")
         await self._settle(first)
 
-    async def _wait_out(self, first: Player) -> None:
+    async def _wait_out(self, first: _Process) -> None:
         """Give the server a moment to see that a lock is free, or to tell whose it is."""
         deadline = time.monotonic() + _OUTSIDER
-        blocked = [player for player in self._in(_State.BLOCKED) if player.operation.database in self._probes]
+        blocked = [process for process in self._in(_State.BLOCKED) if process.operation.database in self._probes]
         while time.monotonic() < deadline:
             await self._take_news()
             waiting = self._waiting(blocked)
-            freed = [player for player in blocked if player.number not in waiting or player.state is not _State.BLOCKED]
+            freed = [
+                process for process in blocked if process.number not in waiting or process.state is not _State.BLOCKED
+            ]
             if freed:
-                for player in freed:
-                    if player.state is _State.BLOCKED:
-                        player.state = _State.GRANTED
+                for process in freed:
+                    if process.state is _State.BLOCKED:
+                        process.state = _State.GRANTED
                 await self._settle(first)
                 return
-            for player in blocked:
-                outsiders = waiting[player.number] - self._by_session(player.operation.database).keys()
+            for process in blocked:
+                outsiders = waiting[process.number] - self._by_session(process.operation.database).keys()
                 if outsiders:
-                    raise RunGivenUpError(self._describe_outsider(player, min(outsiders)))
+                    raise _LeftError(problem=self._describe_outsider(process, min(outsiders)))
             await anyio.sleep(_GLANCE)
-        raise RunGivenUpError("all calls wait in the database, and it does not call that a deadlock")
+        raise _LeftError(problem="all calls wait in the database, and it does not call that a deadlock")
 
-    async def _answer(self, player: Player, word: str) -> None:
-        await player.attendance.answer(_pickling.dumps(word))
+    async def _answer(self, process: _Process, word: str) -> None:
+        await process.attendance.answer(_pickling.dumps(word))
 
-    async def _settle(self, stepped: Player) -> None:
+    async def _settle(self, stepped: _Process) -> None:
         """Wait until no call runs and no statement is under way."""
         begun = time.monotonic()
         while True:
@@ -311,13 +381,13 @@ class Controller:
                     return
                 continue
             if time.monotonic() - begun > self._limit:
-                raise RunGivenUpError(self._describe_stuck())
+                raise _LeftError(problem=self._describe_stuck())
             await self._listen(self._patience(begun))
             await self._probe(begun)
 
     def _patience(self, begun: float) -> float:
         """How long to listen: until a database can be asked, and the longer the longer nothing has come of that."""
-        if not any(player.operation.database in self._probes for player in self._in(_State.GRANTED)):
+        if not any(process.operation.database in self._probes for process in self._in(_State.GRANTED)):
             return self._limit
         return max(_GLANCE, (time.monotonic() - begun) / 4)
 
@@ -329,69 +399,69 @@ class Controller:
 
     async def _take_news(self) -> None:
         while self._news:
-            player, message = self._news.popleft()
+            process, message = self._news.popleft()
             match message:
                 case Want():
-                    self._note_rows(player, message.columns, message.rows)
+                    self._note_rows(process, message.columns, message.rows)
                     named = self._databases.named(message.operation)
                     if self._databases.moments.is_free(named, self._databases.catalogue):
-                        await self._answer(player, "free")
+                        await self._answer(process, "free")
                         continue
                     operation = self._databases.moments.split(named, self._databases.catalogue)
-                    player.want, player.state = replace(message, operation=operation), _State.WAITING
-                    player.note_session()
+                    process.want, process.state = replace(message, operation=operation), _State.WAITING
+                    process.note_session()
                 case Ended():
-                    self._note_rows(player, message.columns, message.rows)
-                    self.unshared |= set(message.unshared)
-                    self.unseen |= set(message.unseen)
-                    await self._answer(player, "ok")
+                    self._note_rows(process, message.columns, message.rows)
+                    self.attempt.unshared |= set(message.unshared)
+                    self.attempt.unseen |= set(message.unseen)
+                    await self._answer(process, "ok")
                 case Busy():
-                    player.state, player.waited = _State.BLOCKED, True
+                    process.state, process.waited = _State.BLOCKED, True
                 case Unsplittable():
-                    self._databases.moments.keep_whole(player.operation)
-                    raise OutdatedRunError
+                    self._databases.moments.keep_whole(process.operation)
+                    raise _LeftError(outdated=True)
                 case Cancelled():
-                    await self._answer(player, "deadlock" if player.is_cancelled else "raise")
+                    await self._answer(process, "deadlock" if process.is_cancelled else "raise")
                 case Done():
-                    self._note_end(player, message)
+                    self._note_end(process, message)
                 case None:
-                    if player.state not in (_State.IDLE, _State.RUNNING):
-                        raise CallDiedError(player.number)
-                    player.state, self._dirty = _State.ENDED, True
-                    player.closed |= player.sessions
+                    if process.state not in (_State.IDLE, _State.RUNNING):
+                        raise _LeftError(dead=process.number)
+                    process.state, self._dirty = _State.ENDED, True
+                    process.closed |= process.sessions
 
-    def _note_rows(self, player: Player, columns: tuple[str, ...], rows: tuple[tuple[object, ...], ...]) -> None:
-        if player.read is not None and rows:
-            step = self.trace[player.read]
+    def _note_rows(self, process: _Process, columns: tuple[str, ...], rows: tuple[tuple[object, ...], ...]) -> None:
+        if process.read is not None and rows:
+            step = self._steps[process.read]
             before = step.rows if step.columns == columns else ()  # of the same query, fetched bit by bit
-            self.trace[player.read] = replace(step, columns=columns, rows=(*before, *rows)[:ROWS_KEPT])
+            self._steps[process.read] = replace(step, columns=columns, rows=(*before, *rows)[:ROWS_KEPT])
 
-    def _note_end(self, player: Player, done: Done) -> None:
-        assert player.step is not None
-        if done.lost and not any(ends_sessions(step.operation) for step in self.trace):
-            raise RunGivenUpError(SEVERED.format(player.number + 1))
+    def _note_end(self, process: _Process, done: Done) -> None:
+        assert process.step is not None
+        if done.lost and not any(ends_sessions(step.operation) for step in self._steps):
+            raise _LeftError(problem=SEVERED.format(process.number + 1))
         step = replace(
-            self.trace[player.step],
+            self._steps[process.step],
             rowcount=done.rowcount,
             error=done.error,
             columns=done.columns,
             rows=done.rows,
         )
-        if player.waited:
-            self._freed.append(player.step)
-        if player.waited and self._current is not None and self._current is not player:
+        if process.waited:
+            self._freed.append(process.step)
+        if process.waited and self._current is not None and self._current is not process:
             releaser = frozenset({self._current.number})
             step = replace(step, waited_for=step.waited_for or releaser, resumed_after=self._current.step)
-        self.trace[player.step] = step
+        self._steps[process.step] = step
         if done.error is not None:
-            self._failed.add(player.number)
-        if player.operation.kind == "close" and player.session is not None:
-            player.closed.add(player.session)
-        player.state, self._dirty = _State.HELD, True
+            self._failed.add(process.number)
+        if process.operation.kind == "close" and process.session is not None:
+            process.closed.add(process.session)
+        process.state, self._dirty = _State.HELD, True
 
-    async def _acknowledge(self, stepped: Player) -> bool:
+    async def _acknowledge(self, stepped: _Process) -> bool:
         """Let one call go on to its next operation, the stepped one first; False if there is none to let go on."""
-        held = sorted(self._in(_State.HELD), key=lambda player: (player is not stepped, player.number))
+        held = sorted(self._in(_State.HELD), key=lambda process: (process is not stepped, process.number))
         if held:
             held[0].state = _State.RUNNING
             await self._answer(held[0], "ok")
@@ -401,17 +471,17 @@ class Controller:
         """Ask for those who waited whether they still do; True if one does not, or tries again."""
         self._dirty = False
         waiting = await self._waiting_for_the_living()
-        freed = [player for player in self._in(_State.BLOCKED) if player.number not in waiting]
-        for player in freed:
-            player.state = _State.GRANTED
-            if player.operation.database not in self._probes:
-                await self._answer(player, "retry")
-                await self._until_answered(player)
+        freed = [process for process in self._in(_State.BLOCKED) if process.number not in waiting]
+        for process in freed:
+            process.state = _State.GRANTED
+            if process.operation.database not in self._probes:
+                await self._answer(process, "retry")
+                await self._until_answered(process)
         return bool(freed)
 
     async def _waiting_for_the_living(self) -> dict[int, frozenset[int]]:
         """Those who wait; a session that was closed holds its locks until the server has taken note of that."""
-        closed = {session for player in self._players for _, session in player.closed}
+        closed = {session for process in self._processes for _, session in process.closed}
         deadline = time.monotonic() + self._limit
         while True:
             waiting = self._waiting(self._in(_State.BLOCKED))
@@ -419,86 +489,184 @@ class Controller:
                 return waiting
             await anyio.sleep(_GLANCE)
 
-    async def _until_answered(self, player: Player) -> None:
-        while player.state is _State.GRANTED:
+    async def _until_answered(self, process: _Process) -> None:
+        while process.state is _State.GRANTED:
             await self._listen(self._limit)
             await self._take_news()
 
     async def _probe(self, begun: float) -> None:
         """Find out which of the statements under way wait, and see to deadlocks and outsiders."""
         await self._take_news()
-        granted = [player for player in self._in(_State.GRANTED) if player.operation.database in self._probes]
+        granted = [process for process in self._in(_State.GRANTED) if process.operation.database in self._probes]
         if not granted:
             return
         waiting = self._waiting(granted)
-        for player in granted:
-            if player.number in waiting:
-                await self._block(player, waiting[player.number], begun)
+        for process in granted:
+            if process.number in waiting:
+                await self._block(process, waiting[process.number], begun)
 
-    def _waiting(self, players: Sequence[Player]) -> dict[int, frozenset[int]]:
-        """Those of the players that the database says wait, and the sessions that they wait for."""
+    def _waiting(self, processes: Sequence[_Process]) -> dict[int, frozenset[int]]:
+        """Those of the processes that the database says wait, and the sessions that they wait for."""
         found: dict[int, frozenset[int]] = {}
         for database, probe in self._probes.items():
             asked = {
-                player.want.session: player.number
-                for player in players
-                if player.want is not None and player.want.session is not None and player.operation.database == database
+                process.want.session: process.number
+                for process in processes
+                if process.want is not None
+                and process.want.session is not None
+                and process.operation.database == database
             }
             if asked:
                 found |= {asked[session]: blockers for session, blockers in probe.waiting(asked).items()}
         return found
 
-    async def _block(self, player: Player, blockers: frozenset[int], begun: float) -> None:
-        ours = self._by_session(player.operation.database)
+    async def _block(self, process: _Process, blockers: frozenset[int], begun: float) -> None:
+        ours = self._by_session(process.operation.database)
         outsiders = blockers - ours.keys()
         if outsiders:
             if time.monotonic() - begun > _OUTSIDER:
-                raise RunGivenUpError(self._describe_outsider(player, min(outsiders)))
+                raise _LeftError(problem=self._describe_outsider(process, min(outsiders)))
             return
-        player.state, player.waited = _State.BLOCKED, True
-        assert player.step is not None
-        if self._probes[player.operation.database].names_holders:
+        process.state, process.waited = _State.BLOCKED, True
+        assert process.step is not None
+        if self._probes[process.operation.database].names_holders:
             others = frozenset(ours[session] for session in blockers)
-            self.trace[player.step] = replace(self.trace[player.step], waited_for=others)
-        if self._is_cycle(player):
-            probe = self._probes[player.operation.database]
-            assert player.want is not None
-            assert player.want.session is not None
-            player.state, player.is_cancelled = _State.GRANTED, True
-            probe.cancel(player.want.session)
+            self._steps[process.step] = replace(self._steps[process.step], waited_for=others)
+        if self._is_cycle(process):
+            probe = self._probes[process.operation.database]
+            assert process.want is not None
+            assert process.want.session is not None
+            process.state, process.is_cancelled = _State.GRANTED, True
+            probe.cancel(process.want.session)
 
     def _by_session(self, database: str) -> dict[int, int]:
         sessions: dict[int, int] = {}
-        for player in self._players:
-            for name, session in player.sessions:
+        for process in self._processes:
+            for name, session in process.sessions:
                 if name == database:
-                    sessions[session] = player.number
+                    sessions[session] = process.number
         return sessions
 
-    def _is_cycle(self, player: Player) -> bool:
-        """Whether a player waits for itself; PostgreSQL would find out after a second, and choose by chance."""
-        if player.operation.vendor != "postgresql":
+    def _is_cycle(self, process: _Process) -> bool:
+        """Whether a process waits for itself; PostgreSQL would find out after a second, and choose by chance."""
+        if process.operation.vendor != "postgresql":
             return False
-        reached, left = set(), [player.number]
+        reached, left = set(), [process.number]
         while left:
-            step = self._players[left.pop()].step
-            for other in self.trace[step].waited_for if step is not None else ():
-                if other not in reached and self._players[other].state is _State.BLOCKED:
+            step = self._processes[left.pop()].step
+            for other in self._steps[step].waited_for if step is not None else ():
+                if other not in reached and self._processes[other].state is _State.BLOCKED:
                     reached.add(other)
                     left.append(other)
-        return player.number in reached
+        return process.number in reached
 
-    def _describe_outsider(self, player: Player, session: int) -> str:
-        who = self._probes[player.operation.database].describe(session)
-        return f"call {player.number + 1} waits for a lock that no other call holds, but {who}"
+    def _describe_outsider(self, process: _Process, session: int) -> str:
+        who = self._probes[process.operation.database].describe(session)
+        return f"call {process.number + 1} waits for a lock that no other call holds, but {who}"
 
     def _describe_stuck(self) -> str:
-        player = self._in(_State.RUNNING, _State.GRANTED)[0]
-        where = f" at {player.want.source}" if player.want is not None and player.want.source else ""
-        doing = "its statement did not end" if player.state is _State.GRANTED else "it asked for nothing"
-        return f"call {player.number + 1} was let go{where}, and {doing} for {self._limit:g} s"
+        process = self._in(_State.RUNNING, _State.GRANTED)[0]
+        where = f" at {process.want.source}" if process.want is not None and process.want.source else ""
+        doing = "its statement did not end" if process.state is _State.GRANTED else "it asked for nothing"
+        return f"call {process.number + 1} was let go{where}, and {doing} for {self._limit:g} s"
 
 
-def _describe_busy(player: Player, outsiders: Collection[int]) -> str:
+def _describe_busy(process: _Process, outsiders: Collection[int]) -> str:
     who = " and ".join(describe_process(pid) for pid in sorted(outsiders))
-    return f"call {player.number + 1} waits for a lock of the database file that no other call holds, but {who}"
+    return f"call {process.number + 1} waits for a lock of the database file that no other call holds, but {who}"
+
+
+class Stage:
+    """Runs the same calls again and again, each time in fresh wrappers.
+
+    Args:
+        tasks: One pickled `Task` per call.
+        databases: That they may change.
+        start_up: How long wrappers may take until all are ready, in seconds.
+        limit: How long one step may take, in seconds.
+    """
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        tasks: Sequence[bytes],
+        databases: ExploredDatabases,
+        *,
+        start_up: float,
+        limit: float,
+        group: TaskGroup,
+    ) -> None:
+        self._launcher = launcher
+        self._tasks = tasks
+        self._databases = databases
+        self._start_up = start_up
+        self._limit = limit
+        self._group = group
+        self._next: Controller | None = None
+        self._last: Controller | None = None
+
+    async def perform(self, chooser: Chooser, calls: Collection[int], deadline: float, limit: int = STEPS) -> Attempt:
+        """Run these calls in the order that the chooser says.
+
+        Args:
+            deadline: When to give the run up, in seconds of `anyio.current_time`.
+            limit: How many steps it may have.
+        """
+        controller = self._last = self._next or await self._prepare()
+        begun = time.monotonic()
+        await controller.arrive(self._start_up)
+        self._next = await self._prepare()
+        with anyio.move_on_at(deadline) as scope:
+            await controller.run(chooser, calls, limit)
+        attempt = controller.attempt
+        if scope.cancelled_caught:
+            seconds = time.monotonic() - begun
+            attempt.problem = f"the time was over in the middle of a run that had taken {seconds:.1f} s"
+        if not attempt.is_whole:
+            controller.give_up()
+            await controller.has_gone.wait()
+        return attempt
+
+    async def see_gone(self) -> None:
+        """Wait until the processes of the last run have ended and its reports are final."""
+        if self._last is not None:
+            await self._last.has_gone.wait()
+
+    async def _prepare(self) -> Controller:
+        wrappers = await self._launcher.launch(len(self._tasks))
+        controller = Controller(self._databases, self._limit, wrappers)
+        controller.begin(self._group, self._tasks, self._start_up)
+        return controller
+
+    @property
+    def reports(self) -> list[Report]:
+        """Those of the last run, and of the wrappers that were made ready for one more."""
+        return [report for each in (self._last, self._next) if each is not None for report in each.attempt.reports]
+
+    async def aclose(self, *, in_order: bool) -> None:
+        """See the wrappers gone that are still there: those of a run that was left, and those nobody will need.
+
+        Args:
+            in_order: Whether the latter may take the time that they need to be dismissed.
+        """
+        for controller in filter(None, (self._last, None if in_order else self._next)):
+            controller.give_up()
+        if self._next is not None and in_order:
+            await self._next.arrive(self._start_up)
+            await self._next.dismiss()
+        for controller in filter(None, (self._last, self._next)):
+            await controller.has_gone.wait()
+
+
+@asynccontextmanager
+async def staging(
+    launcher: Launcher, tasks: Sequence[bytes], databases: ExploredDatabases, *, start_up: float, limit: float
+) -> AsyncIterator[Stage]:
+    """Have a stage; when the block is left, no process of it is alive."""
+    async with serving() as group:
+        stage = Stage(launcher, tasks, databases, start_up=start_up, limit=limit, group=group)
+        try:
+            yield stage
+        except BaseException:
+            group.cancel_scope.cancel()
+            raise

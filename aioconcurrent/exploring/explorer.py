@@ -33,11 +33,10 @@ if TYPE_CHECKING:
     from ..databases.schema import Catalogue
     from ..databases.state import Advance, Row
     from ..engine.race import Report
-    from .controller import Chooser
+    from .controller import Attempt, Chooser, Stage
     from .databases import ExploredDatabases
     from .evidence import Order, Violation
     from .facts import Numbers
-    from .stage import Performance, Stage
     from .walk import Walk
 
 _PROBLEMS = 3  # runs that may be given up before nothing more is tried
@@ -349,7 +348,7 @@ class Explorer:
         return found
 
     async def _told(self, found: _Finding) -> Counterexample:
-        await self.stage.close_curtain()
+        await self.stage.see_gone()
         seen, calls = found.seen, found.calls
         self.shown = list(seen.reports)
         secrets = Secrets(seen.ending.steps, self.hidden)
@@ -441,76 +440,76 @@ class Explorer:
         """
         self._check_limits()
         self._is_clean = False
-        performance = await self.stage.perform(chooser, made, self._deadline, limit)
-        if performance.unknown or performance.outdated:
-            await self.end_sessions(performance.reports)
+        attempt = await self.stage.perform(chooser, made, self._deadline, limit)
+        if attempt.unknown or attempt.outdated:
+            await self.end_sessions(attempt.reports)
             await self._in_thread(self.databases.restore)
-            raise _AgainError(*filter(None, [performance.unknown]))
+            raise _AgainError(*filter(None, [attempt.unknown]))
         self._made += 1
-        self._notes |= dict.fromkeys(sorted(performance.unshared))
+        self._notes |= dict.fromkeys(sorted(attempt.unshared))
         self.progress(self._made)
-        steps = [(step.call, step.operation) for step in performance.steps]
+        steps = [(step.call, step.operation) for step in attempt.steps]
         self._met = self._met or overlap(steps, self.databases.catalogue)
-        self._unseen |= performance.unseen
+        self._unseen |= attempt.unseen
         self._unseen |= self.databases.moments.unseen_between(steps, self.databases.catalogue)
-        for step in performance.steps:
+        for step in attempt.steps:
             self._unseen |= self.databases.moments.unseen(step.operation, self.databases.catalogue)
-        operations = [step.operation for step in (*performance.prelude, *performance.steps)]
+        operations = [step.operation for step in (*attempt.prelude, *attempt.steps)]
         if self._made == 1:  # SQLite puts all tables back with any of them, so that nothing would show at the end
             await self._in_thread(self.databases.look_behind, operations)
         touched = self.databases.touched(operations)
         seen = None
         try:
-            seen = await self._look(performance, touched, made, among or made, ask_rule=ask_rule)
+            seen = await self._look(attempt, touched, made, among or made, ask_rule=ask_rule)
         finally:
             # what a run that was given up waited for may keep from being written what is as it was
             await self._in_thread(self.databases.restore, touched if seen or self._strange else None)
             self._is_clean = True
         self._notes |= dict.fromkeys(self.databases.remarks)
-        if self.databases.moments.learn((step.operation for step in performance.steps), self.databases.catalogue):
+        if self.databases.moments.learn((step.operation for step in attempt.steps), self.databases.catalogue):
             raise _AgainError
         return seen
 
     async def _look(
         self,
-        performance: Performance,
+        attempt: Attempt,
         touched: Collection[str],
         calls: Collection[int],
         among: Sequence[int],
         *,
         ask_rule: bool,
     ) -> Seen | None:
-        if any(performance.reports[number].result is None for number in calls):
-            await self.stage.close_curtain()
-            await self.end_sessions(performance.reports)
-        problem = performance.problem or self._death(performance, calls) or _severed(performance, calls)
+        if any(attempt.reports[number].result is None for number in calls):
+            await self.stage.see_gone()
+            await self.end_sessions(attempt.reports)
+        problem = attempt.problem or self._death(attempt, calls) or _severed(attempt, calls)
         if problem:
             self._problems.append(problem)
             return None
-        rule = self.referee.rule if ask_rule and not performance.is_endless else None
+        rule = self.referee.rule if ask_rule and not attempt.is_endless else None
         if rule is not None:
-            await self.stage.close_curtain()
+            await self.stage.see_gone()
         if not self.shown:
-            self.shown = list(performance.reports)
-        outcomes: Sequence[object] = (made := self._outcomes(performance, calls))
+            self.shown = list(attempt.reports)
+        outcomes: Sequence[object] = (made := self._outcomes(attempt, calls))
         self.refused |= {type(each.error) for each in made.errors if isinstance(each.error, self.referee.refusals)}
         tables = await self._in_thread(self.databases.rows, touched)
-        if not performance.unseen and await self._adopt_strange(performance, tables):
+        if not attempt.unseen and await self._adopt_strange(attempt, tables):
             return None
         advances = () if self._is_tuned else await self._in_thread(self.databases.advances)
         broken = await rule(made) if rule is not None else None
-        steps = performance.steps
-        if performance.is_endless:
+        steps = attempt.steps
+        if attempt.is_endless:
             steps = steps[: before_repeating([(step.call, request(step.operation)) for step in steps])]
             outcomes = [
-                outcome if performance.reports[number].result or number not in calls else ENDLESS
+                outcome if attempt.reports[number].result or number not in calls else ENDLESS
                 for number, outcome in enumerate(outcomes)
             ]
-        return Seen(Run(tuple(outcomes), tables, tuple(steps)), among, performance.reports, advances, broken)
+        return Seen(Run(tuple(outcomes), tables, tuple(steps)), among, attempt.reports, advances, broken)
 
-    async def _adopt_strange(self, performance: Performance, rows: Mapping[str, Sequence[Row]]) -> bool:
+    async def _adopt_strange(self, attempt: Attempt, rows: Mapping[str, Sequence[Row]]) -> bool:
         """Leave in place what somebody else has written during a run; whether there is such."""
-        databases, steps = self.databases, [*performance.prelude, *performance.steps]
+        databases, steps = self.databases, [*attempt.prelude, *attempt.steps]
         strange = foreign_rows(
             rows, databases.start, databases.keys, steps, lambda step: databases.touched([step.operation])
         )
@@ -525,18 +524,18 @@ class Explorer:
         )
         return True
 
-    def _death(self, performance: Performance, calls: Collection[int]) -> str:
+    def _death(self, attempt: Attempt, calls: Collection[int]) -> str:
         """Why a process gave no result; empty if all did, or were not let."""
-        if performance.is_endless:
+        if attempt.is_endless:
             return ""
-        silent = [number for number in calls if performance.reports[number].result is None]
-        dead = silent[:1] if performance.dead is None else [performance.dead]
+        silent = [number for number in calls if attempt.reports[number].result is None]
+        dead = silent[:1] if attempt.dead is None else [attempt.dead]
         return "".join(
-            f"{call_name(number)} has no outcome: {self._outcomes(performance, calls)[number]}" for number in dead
+            f"{call_name(number)} has no outcome: {self._outcomes(attempt, calls)[number]}" for number in dead
         )
 
-    def _outcomes(self, performance: Performance, calls: Collection[int]) -> Outcomes:
-        return self.referee.outcomes_of(performance.reports, calls)
+    def _outcomes(self, attempt: Attempt, calls: Collection[int]) -> Outcomes:
+        return self.referee.outcomes_of(attempt.reports, calls)
 
     def _check_limits(self) -> None:
         if self._strange:
@@ -605,11 +604,11 @@ class Explorer:
         return sorted([*self._unseen, *self.databases.unseen, *widened])
 
 
-def _severed(performance: Performance, calls: Collection[int]) -> str:
+def _severed(attempt: Attempt, calls: Collection[int]) -> str:
     """Which of the calls the server has ended the session of; empty if none, or if the calls do that themselves."""
-    if any(ends_sessions(step.operation) for step in performance.steps):
+    if any(ends_sessions(step.operation) for step in attempt.steps):
         return ""
-    cut = [number for number in calls if (result := performance.reports[number].result) and result.is_severed]
+    cut = [number for number in calls if (result := attempt.reports[number].result) and result.is_severed]
     return SEVERED.format(cut[0] + 1) if cut else ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import anyio
@@ -18,7 +19,7 @@ from aioconcurrent.databases import handoff, memory
 from aioconcurrent.engine.race import Report
 from aioconcurrent.engine.surroundings import Surroundings
 from aioconcurrent.engine.world import Context
-from aioconcurrent.exploring.controller import Controller
+from aioconcurrent.exploring.controller import staging
 from aioconcurrent.exploring.databases import ExploredDatabases
 from aioconcurrent.exploring.standings import Decision
 
@@ -82,19 +83,15 @@ async def _step(calls: Sequence[_calls.Call], chooser: _InOrder, database: str) 
                 await anyio.to_thread.run_sync(
                     databases.open, handoff.database_identity(project.databases.settings()[database])
                 )
-            controller = Controller(databases, LIMIT)
-            async with launching(context, project.key, options, len(tasks)) as (launcher, _):
-                wrappers = await launcher.launch(len(tasks))
-                attendances = [controller.attend(number, wrapper) for number, wrapper in enumerate(wrappers)]
-                async with anyio.create_task_group() as group:
-                    for attendance, task in zip(attendances, tasks, strict=True):
-                        group.start_soon(attendance.drain)
-                        group.start_soon(attendance.run, task)
-                    for attendance in attendances:
-                        await attendance.arrived.wait()
-                    await controller.run(chooser, range(len(tasks)))
-    outcomes = [_outcome(attendance.report) for attendance in attendances]
-    return Stepped(outcomes, controller.trace, controller.unshared)
+            async with (
+                launching(context, project.key, options, len(tasks)) as (launcher, start_up),
+                staging(launcher, tasks, databases, start_up=start_up, limit=LIMIT) as stage,
+            ):
+                attempt = await stage.perform(chooser, range(len(tasks)), deadline=inf)
+                await stage.see_gone()
+                await stage.aclose(in_order=True)
+    assert attempt.is_whole, attempt
+    return Stepped([_outcome(report) for report in attempt.reports], attempt.steps, attempt.unshared)
 
 
 def _outcome(report: Report) -> Any:
