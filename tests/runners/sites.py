@@ -10,6 +10,8 @@ from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
+from django.db import connections
+
 from tests.faults import calls
 from tests.faults.processes import MARK, left_of, marked
 
@@ -83,6 +85,13 @@ class Site:
         database = database or sqlite
         self.write("site_settings.py", SETTINGS.format(database=database))
         self.write("pyproject.toml", '[tool.pytest]\nDJANGO_SETTINGS_MODULE = "site_settings"\nstrict = true\n')
+
+    @classmethod
+    def on_database(cls, folder: Path, alias: str) -> Self:
+        """A project on a database that is like one of ours."""
+        settings: dict[str, Any] = {**connections[alias].settings_dict, "TEST": {}}
+        settings["NAME"] = f"{settings['NAME'].removeprefix('test_')}_plugin"
+        return cls(folder, settings)
 
     def __enter__(self) -> Self:
         return self

@@ -4,7 +4,6 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from tests.project.databases import on
 from tests.runners.sites import Site, only
 
 pytest_plugins = ["pytester"]
@@ -201,38 +200,6 @@ def test_rounds_on_the_command_line_are_for_all_tests_that_race_and_no_others(si
     assert site.pytest("-v", "--aioconcurrent-rounds=3") == 0, site.text
     assert "test_race[True] PASSED (3 rounds)" in site.text
     assert "test_race[False] PASSED  " in site.text
-
-
-RACES = """
-@pytest.mark.race(rounds=3)
-@on_database
-def test_of_pytest():
-    check()
-
-@pytest.mark.race(rounds=3)
-class TestOfDjango(TransactionTestCase):
-    def test_of_django(self):
-        check()
-
-    async def test_of_django_in_coroutine(self):
-        from aioconcurrent import call_concurrently
-        await Counter.objects.acreate(name="clicks")
-        await call_concurrently(2, increment_atomically, (await Counter.objects.aget()).pk)
-        assert (await Counter.objects.aget()).value == 2
-
-def check():
-    Counter.objects.create(name="clicks")
-    call_concurrently(2, increment_atomically, Counter.objects.get().pk)
-    assert Counter.objects.get().value == 2
-"""
-
-
-@pytest.mark.parametrize("database", on("file", "postgresql"))
-@pytest.mark.parametrize("options", [(), ("-n", "2"), ("--reuse-db",)], ids=["alone", "xdist", "reuse-db"])
-def test_every_round_begins_with_an_empty_database(options: tuple[str, ...], site_anywhere: Site) -> None:
-    site_anywhere.write_tests(RACES)
-    assert site_anywhere.pytest("-v", *options, plugins=("xdist",)) == 0, site_anywhere.text
-    assert site_anywhere.text.count("PASSED") == 3
 
 
 @pytest.mark.parametrize("plugin", ["anyio", "asyncio"])

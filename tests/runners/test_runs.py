@@ -1,8 +1,11 @@
 """Runs of pytest, ended in every way: one template serves a whole run, and none is left."""
 
 import os
+import re
 import signal
 import time
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -31,6 +34,28 @@ def test_race(number):
 def test_without_database(number):
     note()
 """
+IN_ROUNDS = """
+@pytest.mark.race(rounds=3)
+@on_database
+def test_of_pytest():
+    check()
+
+@pytest.mark.race(rounds=3)
+class TestOfDjango(TransactionTestCase):
+    def test_of_django(self):
+        check()
+
+    async def test_of_django_in_coroutine(self):
+        from aioconcurrent import call_concurrently
+        await Counter.objects.acreate(name="clicks")
+        await call_concurrently(2, increment_atomically, (await Counter.objects.aget()).pk)
+        assert (await Counter.objects.aget()).value == 2
+
+def check():
+    Counter.objects.create(name="clicks")
+    call_concurrently(2, increment_atomically, Counter.objects.get().pk)
+    assert Counter.objects.get().value == 2
+"""
 RUNS: dict[str, tuple[list[str], list[str]]] = {
     "alone": ([], []),
     "others": (["randomly", "timeout", "anyio", "cacheprovider"], ["--timeout=100", "--reuse-db"]),
@@ -38,16 +63,49 @@ RUNS: dict[str, tuple[list[str], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("database", on("file", "postgresql"))
-@pytest.mark.parametrize("run", RUNS)
-def test_one_template_serves_a_process_for_the_whole_run(run: str, site_anywhere: Site) -> None:
-    site_anywhere.write_tests(NOTES)
+ON_DATABASES: list[Any] = on("file", "postgresql")
+
+
+@dataclass
+class WholeRun:
+    """A run of all tests of a project, with some plugins: what it printed, and which template each process had."""
+
+    plugins: list[str]
+    text: str
+    templates: list[list[str]]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((*each.values, run), id=f"{each.id}-{run}", marks=each.marks)
+        for each in ON_DATABASES
+        for run in RUNS
+    ],
+)
+def whole_run(
+    request: pytest.FixtureRequest, django_db_setup: None, tmp_path_factory: pytest.TempPathFactory
+) -> WholeRun:
+    alias, run = request.param
     plugins, options = RUNS[run]
-    assert site_anywhere.pytest(*options, plugins=plugins) == 0, site_anywhere.text
-    notes = [line.split() for line in (site_anywhere.folder / "templates").read_text().splitlines()]
-    assert len(notes) == 6
-    testers = {tester for tester, _ in notes}
-    assert len(testers) == len({template for _, template in notes}) == (2 if "xdist" in plugins else 1)
+    with Site.on_database(tmp_path_factory.mktemp(run), alias) as site:
+        site.write_tests(NOTES)
+        site.write_tests(IN_ROUNDS, "test_rounds.py")
+        assert site.pytest("-v", *options, plugins=plugins) == 0, site.text
+    templates = [line.split() for line in (site.folder / "templates").read_text().splitlines()]
+    return WholeRun(plugins, site.text, templates)
+
+
+def test_one_template_serves_a_process_for_the_whole_run(whole_run: WholeRun) -> None:
+    assert len(whole_run.templates) == 6
+    testers = {tester for tester, _ in whole_run.templates}
+    served = 2 if "xdist" in whole_run.plugins else 1
+    assert len(testers) == len({template for _, template in whole_run.templates}) == served
+
+
+def test_every_round_begins_with_an_empty_database(whole_run: WholeRun) -> None:
+    in_rounds = re.findall(r"PASSED.*test_rounds|test_rounds.*PASSED", whole_run.text)
+    assert len(in_rounds) == 3
 
 
 PROGRAM = """
