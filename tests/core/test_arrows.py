@@ -18,7 +18,7 @@ MODULES = {
 # From the ground to the top; each knows only what stands before it.
 FLOORS = (
     "_text", "_trace", "sql", "doubles", "engine", "databases", "report", "_outcomes", "_exploration", "exploring",
-    "_explore", "_api", "sync", "pytest_plugin",
+    "_race", "_explore", "hunting", "_api", "sync", "_pytest", "pytest_plugin",
 )  # fmt: skip
 APART = {("report", "engine"), ("report", "databases"), ("exploring", "report")}
 
