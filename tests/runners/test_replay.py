@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from dataclasses import dataclass
 
 import pytest
 
@@ -55,27 +56,39 @@ def test_the_environment_replays_under_any_runner(site: Site) -> None:
     assert "lost update: A read value=0 in shop_counter id=" in site.text
 
 
-def test_lanes_stand_in_the_report_once(site: Site) -> None:
-    site.write_tests(
-        EXPLORES.format(other="increment", asserts="assert not found.counterexample").replace("test_no", "test_none")
-        + RACES
-    )
-    assert site.pytest() == 1
-    first, second = site.text.split("= FAILURES =")[1].split("_ test_no_update_is_lost")
+@dataclass
+class Reported:
+    """What a run shows of each test that fails, and the pages that it has written."""
+
+    sections: list[str]
+    pages: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
+    """A run of two tests with the same counterexample, of which the first asserts by itself."""
+    with Site(tmp_path_factory.mktemp("replay")) as site:
+        by_itself = EXPLORES.format(other="increment", asserts="assert not found.counterexample")
+        site.write_tests(by_itself.replace("test_no", "test_none") + RACES)
+        assert site.pytest("-o", "aioconcurrent_report=pages") == 1
+        pages = {str(page): page.read_text() for page in (site.folder / "pages").iterdir()}
+    return Reported(site.text.split("= FAILURES =")[1].split("_ test_no_update_is_lost"), pages)
+
+
+def test_lanes_stand_in_the_report_once(reported: Reported) -> None:
+    first, second = reported.sections
     for shown, section in ((first, True), (second, False)):
         assert shown.count("B: increment(pk=") == 1
         assert ("- Last exploration -" in shown) is section
         assert "- Replay -" in shown
 
 
-def test_a_folder_for_reports_gets_a_page_of_each_counterexample(site: Site) -> None:
-    site.write_tests(RACES)
-    assert site.pytest("-o", "aioconcurrent_report=pages") == 1
-    [page] = (site.folder / "pages").iterdir()
-    assert f"{page}\n" in site.text.split("- Page -")[1]
-    text = page.read_text()
-    assert "lost update" in text
-    assert "--aioconcurrent-replay" in text
+def test_a_folder_for_reports_gets_a_page_of_each_counterexample(reported: Reported) -> None:
+    assert len(reported.pages) == 2
+    for place, text in reported.pages.items():
+        assert [f"{place}\n" in shown.split("- Page -")[1] for shown in reported.sections].count(True) == 1
+        assert "lost update" in text
+        assert "--aioconcurrent-replay" in text
 
 
 def test_a_replay_of_more_than_one_test_is_refused(pytester: pytest.Pytester) -> None:
