@@ -123,7 +123,8 @@ def _deadlock(steps: Sequence[Step]) -> Anomaly | None:
     victim = victims[0]
     cycle = _cycle(steps, steps[victim].call)
     waits = [
-        f"{call_name(steps[index].call)} waited for {_calls(steps[index].waited_for)} in step {index + 1}"
+        f"{call_name(steps[index].call)} waited for "
+        f"{' and '.join(call_name(call) for call in sorted(steps[index].waited_for))} in step {index + 1}"
         for index in cycle
     ]
     story = " while ".join(waits) or f"two calls waited for each other in step {victim + 1}"
@@ -141,10 +142,6 @@ def _cycle(steps: Sequence[Step], call: int) -> list[int]:
         onward = steps[waits[at]].waited_for
         at = next((each for each in sorted(onward) if each in waits), min(onward))
     return sorted(path)
-
-
-def _calls(calls: frozenset[int]) -> str:
-    return " and ".join(call_name(call) for call in sorted(calls))
 
 
 def _conflict(steps: Sequence[Step], violation: Violation, found: Finding | None) -> Anomaly:
@@ -335,12 +332,12 @@ def _condition_in_write(found: Finding) -> str:
         )
     if isinstance(new, Computed) and (change := _stepped(new)):
         sign, amount = change
-        allowed = f"{column}__gte={amount}" if sign == "-" else f"{column}={_shown(row[column])}"
+        allowed = f"{column}__gte={amount}" if sign == "-" else f"{column}={show(row[column])}"
         new_text = f"F({column!r}) {sign} {amount}"
     else:
-        allowed = f"{column}__isnull=True" if row[column] is None else f"{column}={_shown(row[column])}"
+        allowed = f"{column}__isnull=True" if row[column] is None else f"{column}={show(row[column])}"
         is_told = _can_be_compared(new) and new is not ... and not column.endswith("_id")
-        new_text = _shown(new) if is_told else "..."
+        new_text = show(new) if is_told else "..."
     return (
         f"Put the condition into the write, as in filter(pk=..., {allowed}).update({column}={new_text}), before "
         "anything else is done, and go on only if the number of rows that it returns is 1; or read the row with "
@@ -359,11 +356,6 @@ def _can_be_compared(value: object) -> bool:
     if as_time(value) is not None or isinstance(value, Computed | bytes):
         return False
     return len(show(value)) <= _LONGEST_CONDITION and not str(value).startswith(("{", "[", "Json"))
-
-
-def _shown(value: object) -> str:
-    number = as_number(value)
-    return str(number) if isinstance(value, Decimal) and number is not None else show(value)
 
 
 def _double_insert(found: Finding) -> str:
@@ -386,19 +378,17 @@ def _double_insert(found: Finding) -> str:
 
 
 def _phantom(found: Finding) -> str:
-    parent = _parent(found.read)
+    parents = (
+        f"{column}={show(next(iter(allowed)))}"
+        for column, allowed in found.read.where.items()
+        if column.endswith("_id") and len(allowed) == 1 and None not in allowed
+    )
+    parent = next(parents, "")
     which = f"the row that they belong to ({parent})" if parent else "a row that stands for them all"
     return (
         f"Rows that are not there yet cannot be locked: lock {which} with {_lock(found)}, before looking; or declare a "
         f"constraint that says what must hold{_serializable(found)}."
     )
-
-
-def _parent(read: Access) -> str:
-    for column, allowed in read.where.items():
-        if column.endswith("_id") and len(allowed) == 1 and None not in allowed:
-            return f"{column}={show(next(iter(allowed)))}"
-    return ""
 
 
 def _write_skew(found: Finding) -> str:
