@@ -75,6 +75,7 @@ class HuntPlugin:
         self._passed = False
         self._others: list[dict[str, Any]] = []
         self._claims = ""
+        self._lines: list[str] = []
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -180,7 +181,6 @@ class HuntPlugin:
         hunter = self._hunter or Hunter(self._options)
         merged(hunter, self._others)
         planned = [line for other in self._others for line in other["plan"]] if self._others else None
-        self._lines: list[str] = []
         if not (self._is_over or self._others):
             self._lines.append("The tests did not come to their end, so that nothing was hunted.")
         elif finish(hunter, self._lines.append, planned) and exitstatus == pytest.ExitCode.OK:

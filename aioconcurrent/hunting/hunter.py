@@ -110,7 +110,9 @@ class Hunter:
         if self._test is None or self._is_inside:
             return run()
         with self._inside():
-            action = make()
+            action = self._made(make)
+            if action is None:
+                return run()
             if self._is_again:
                 for pair in self._due(action):
                     self._explore(pair, action)
@@ -126,7 +128,9 @@ class Hunter:
         if self._test is None or self._is_inside:
             return await run()
         with self._inside():
-            action = make()
+            action = self._made(make)
+            if action is None:
+                return await run()
             if self._is_again:
                 for pair in self._due(action):
                     await sync_to_async(self._explore)(pair, action)  # in the thread in which the async ORM works
@@ -146,11 +150,22 @@ class Hunter:
         finally:
             self._is_inside = False
 
+    def _made(self, make: Callable[[], Action]) -> Action | None:
+        """The action, if it can be done again: whatever keeps it from that is no fault of the test."""
+        try:
+            return make()
+        except Exception as error:
+            self.unhunted.add(_told(error))
+            return None
+
     def _record(self, action: Action, steps: Sequence[Operation]) -> None:
         assert self._test is not None
-        catalogue = self._catalogue(steps)
         ignored = {*_UNCOUNTED, *(name.replace(".", "_").lower() for name in self.options.ignore)}
-        touched = touches(steps, catalogue, ignored)
+        try:
+            touched = touches(steps, self._catalogue(steps), ignored)
+        except Exception as error:  # of a statement that nobody can read, or a connection that is gone
+            self.unhunted.add(_told(error))
+            return
         self._here.append(Record(self._test, self._numbered(action), action.name, touched))
 
     def _numbered(self, action: Action) -> int:
@@ -275,7 +290,7 @@ class Hunter:
             self._note(pair, (first, action), found)
 
     def _note_failure(self, pair: Pair, error: Exception) -> None:
-        reason = f"{type(error).__name__}: {text_of(error)}".splitlines()[0][:200]
+        reason = _told(error)
         self.unhunted.add(reason)
         self._progress(pair, f"not explored: {reason}")
 
@@ -285,6 +300,8 @@ class Hunter:
         self.counts.exhaustive += found.exhaustive
         self.counts.schedules += found.schedules_run
         example = found.counterexample
+        if found.verdict == "inconclusive":
+            self.unhunted.add(f"inconclusive: {found.reason.partition(';')[0].partition(':')[0]}")
         if example is None:
             self._progress(pair, f"{found.verdict} ({found.schedules_run})")
             return
@@ -321,6 +338,10 @@ class Hunter:
         self._told += 1
         races = len(self.findings.by_cause)
         self.tell(f"[{self._told}] {pair}: {what}; {races} race{'' if races == 1 else 's'} so far")
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {text_of(error)}".splitlines()[0][:200]
 
 
 def _keys_of_models() -> dict[str, frozenset[frozenset[str]]]:

@@ -153,8 +153,12 @@ def test_whatever_a_test_asks_for_is_hunted(more: Hunted, anomaly: str, who: str
 
 
 def test_what_is_called_in_a_savepoint_of_the_test_leaves_the_test_as_it_was(more: Hunted) -> None:
-    assert "5 passed, 1 xfailed" in more.printed
+    assert "6 passed, 1 xfailed" in more.printed
     assert "the test did something else when it ran again" not in more.report["not_explored"]
+
+
+def test_what_cannot_be_done_again_is_counted_and_fails_no_test(more: Hunted) -> None:
+    assert more.report["not_explored"]["TypeError: cannot pickle 'generator' object"] == 1
 
 
 def test_a_test_that_fails_is_not_hunted(more: Hunted) -> None:

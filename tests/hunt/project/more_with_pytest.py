@@ -9,7 +9,7 @@ from django.db import transaction
 from django.test import AsyncClient, TestCase
 from rest_framework.test import APIClient
 from till.models import Account, Redeemed
-from till.services import redeem, redeem_once
+from till.services import redeem, redeem_each, redeem_once
 
 
 class Asynchronous(TestCase):
@@ -59,3 +59,8 @@ def test_two_actions_meet(client):
     client.post(f"/accounts/{account.pk}/withdraw/", {"amount": 20})
     account.refresh_from_db()
     assert account.balance == 70
+
+
+@pytest.mark.django_db
+def test_what_is_given_cannot_travel():
+    assert redeem_each(code for code in ["SPRING", "SUMMER"]) == 2

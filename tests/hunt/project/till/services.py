@@ -31,6 +31,10 @@ def redeem_once(code):
     return RedeemedOnce.objects.get_or_create(code=code)[1]
 
 
+def redeem_each(codes):
+    return sum(map(redeem, codes))
+
+
 def write_invoice():
     last = Invoice.objects.aggregate(last=Max("number"))["last"] or 0
     Invoice.objects.create(number=last + 1)
