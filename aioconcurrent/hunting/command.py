@@ -8,6 +8,7 @@ import runpy
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .options import HuntOptions, add_arguments
@@ -21,6 +22,7 @@ examples:
   aioconcurrent hunt -m pytest tests/
   aioconcurrent hunt --seconds 60 manage.py test shop
   aioconcurrent hunt --story 2
+  aioconcurrent hunt --write-test 2
 """
 
 
@@ -36,12 +38,14 @@ def hunt(arguments: Sequence[str]) -> int:
     )
     add_arguments(parser)
     parser.add_argument("--story", type=int, metavar="N", help="tell race N of the last hunt in full, and stop")
+    parser.add_argument("--write-test", type=int, metavar="N", help="write a test of race N of the last hunt, and stop")
+    is_about_last = any(each.partition("=")[0] in ("--story", "--write-test") for each in before_module)
     if not module:
-        parser.add_argument("program", nargs=argparse.PARSER if "--story" not in arguments else "*")
+        parser.add_argument("program", nargs="*" if is_about_last else argparse.PARSER)
     given = parser.parse_args(before_module)
     options = HuntOptions.of(given)
-    if given.story is not None:
-        return _tell_story(options, given.story)
+    if is_about_last:
+        return _tell_last(options, given.story, given.write_test)
     if module[:1] == ["pytest"]:
         return _become_pytest(before_module, module[1:])
     from .runner import install
@@ -74,12 +78,19 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return list(arguments[:place]), list(arguments[place + 1 :])
 
 
-def _tell_story(options: HuntOptions, number: int) -> int:
+def _tell_last(options: HuntOptions, story: int | None, written: int | None) -> int:
     from .telling import read_findings
 
     found = read_findings(options)
-    if not 1 <= number <= len(found):
-        print(f"The last hunt in {options.folder} has found {len(found)} races.", file=sys.stderr)
-        return 2
-    print(found[number - 1]["story"])
+    for number in filter(None, (story, written)):
+        if not 1 <= number <= len(found):
+            count = f"{len(found)} race{'' if len(found) == 1 else 's'}"
+            print(f"The last hunt in {options.folder} has found {count}.", file=sys.stderr)
+            return 2
+    if story:
+        print(found[story - 1]["story"])
+    if written:
+        path = Path(f"test_race_{written}.py")
+        path.write_text(found[written - 1]["ready"], "utf-8")
+        print(path)
     return 0

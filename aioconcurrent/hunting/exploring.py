@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ..databases.handoff import View
     from .options import HuntOptions
 
+_UNCOMPARED = {"django.contrib.sessions": "sessions.Session", "django.contrib.admin": "admin.LogEntry"}
+
 
 def explored(calls: Sequence[object], options: HuntOptions) -> Exploration:
     """Explore calls with the rows that this thread's transactions hold."""
@@ -32,10 +34,22 @@ def _asked(calls: Sequence[object], options: HuntOptions) -> Question:
         calls,
         check=None,
         refusals=(),
-        ignore=options.ignore,
+        ignore=uncompared(options),
         max_schedules=options.schedules,
         max_seconds=options.pair_seconds,
     )
+
+
+def uncompared(options: HuntOptions) -> tuple[str, ...]:
+    """Models and fields in which a difference wastes the time of whoever reads of it, and those that were named."""
+    from django.apps import apps
+    from django.conf import settings
+
+    usual = [name for app, name in _UNCOMPARED.items() if apps.is_installed(app)]
+    if apps.is_installed("django.contrib.auth"):
+        user: Any = apps.get_model(settings.AUTH_USER_MODEL)
+        usual += [f"{user._meta.label}.last_login" for each in user._meta.concrete_fields if each.name == "last_login"]
+    return (*usual, *options.ignore)
 
 
 def _without_transactions(view: View) -> View:

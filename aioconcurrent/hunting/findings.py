@@ -46,6 +46,7 @@ class Finding:
         tests: All the tests in which it was found.
         schedules: Runs until it was found.
         is_known: Whether the baseline has it.
+        ready: The text of a test that reproduces it, or why there is none.
     """
 
     actions: tuple[str, ...]
@@ -62,6 +63,7 @@ class Finding:
     tests: tuple[str, ...] = ()
     schedules: int = 0
     is_known: bool = False
+    ready: str = ""
 
     @property
     def who(self) -> str:

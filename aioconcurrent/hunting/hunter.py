@@ -15,10 +15,11 @@ from asgiref.sync import sync_to_async
 from .._text import text_of
 from ..databases.schema import Catalogue
 from .committing import committing
-from .exploring import explored
+from .exploring import explored, uncompared
 from .findings import Finding, Findings, cause_of, kind_of
 from .observer import observer
 from .records import Pair, Record, Unhunted, pairs, touches
+from .writing import ready_test
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -209,7 +210,7 @@ class Hunter:
 
     def _each_once(self, wanted: list[Pair]) -> list[Pair]:
         """Each pair of the same statements once; other statements of a pair come after all other pairs."""
-        wanted = sorted(wanted, key=lambda pair: (-pair.danger, not pair.is_twice))
+        wanted = sorted(wanted, key=lambda pair: (pair.is_said_to_read, -pair.danger, not pair.is_twice))
         chosen: dict[tuple[str, ...], Pair] = {}
         for pair in wanted:
             chosen.setdefault(pair.key, pair)
@@ -321,6 +322,7 @@ class Hunter:
         )
         is_new = self.findings.add(finding)
         if is_new:
+            self._write_test(finding, actions)
             self._write_page(replace(found, counterexample=example, calls=example.calls), finding)
         self._progress(pair, f"race: {finding.anomaly}{'' if is_new else ', again'}")
 
@@ -333,6 +335,13 @@ class Hunter:
         told = replace(story, token="", notes=(*story.notes, note))
         page = write_page(told, Path(self.options.folder, "pages"))
         self.findings.by_cause[finding.cause] = replace(self.findings.by_cause[finding.cause], page=page.name)
+
+    def _write_test(self, finding: Finding, actions: tuple[Action, Action]) -> None:
+        try:
+            text = ready_test(finding, actions, uncompared(self.options))
+        except Exception as error:
+            text = f"# No test could be written: {_told(error)}\n"
+        self.findings.by_cause[finding.cause] = replace(self.findings.by_cause[finding.cause], ready=text)
 
     def _progress(self, pair: Pair, what: str) -> None:
         self._told += 1

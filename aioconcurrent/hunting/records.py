@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..databases.schema import Catalogue
 
 _STATEMENTS = frozenset({"sql", "many", "fetch", "callproc"})
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _LISTS = re.compile(r"\((?:%s|\?|NULL)(?:,\s*(?:%s|\?|NULL))+\)")
 _SPACES = re.compile(r"\s+")
 
@@ -94,6 +95,11 @@ class Pair:
     def is_twice(self) -> bool:
         """Whether it is one action that comes twice."""
         return self.first is self.second
+
+    @property
+    def is_said_to_read(self) -> bool:
+        """Whether one of them is a request of a method that is not meant to change anything."""
+        return any(name.partition(" ")[0] in _SAFE_METHODS for name in self.names)
 
     @property
     def names(self) -> tuple[str, str]:

@@ -110,6 +110,23 @@ def test_the_story_of_a_race_is_told_on_demand(with_pytest: Hunted) -> None:
     assert "│ A: POST /" in told.printed
 
 
+def test_a_ready_test_fails_with_the_race_and_passes_when_it_is_mended(with_pytest: Hunted) -> None:
+    races = with_pytest.report["races"]
+    number = 1 + next(index for index, race in enumerate(races) if "redeem" in race["names"][0])
+    written = run(with_pytest.folder, *HUNT, "--write-test", str(number)).printed.strip()
+    failing = run(with_pytest.folder, *PYTEST, written)
+    assert "RaceFound: race" in failing.printed, failing.printed
+    assert "1 failed" in failing.printed
+    services = with_pytest.folder / "till" / "services.py"
+    broken = services.read_text()
+    services.write_text(broken.replace("def redeem(code):", "def redeem(code):\n    return redeem_once(code)\n"))
+    try:
+        mended = run(with_pytest.folder, *PYTEST, written)
+    finally:
+        services.write_text(broken)
+    assert "1 passed" in mended.printed, mended.printed
+
+
 def test_a_list_says_what_would_be_hunted_and_explores_nothing(tmp_path: Path) -> None:
     listed = run(copied(tmp_path), *HUNT, "--list", "--only", "redeem", *PYTEST, "with_pytest.py")
     names = [line.partition("  (")[0] for line in listed.printed.splitlines() if line.startswith("POST ")]
