@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 DATA, ERROR, ANSWER = "data", "error", "answer"
 _RANKS = (DATA, ERROR, ANSWER)
 _ERRORS = frozenset({"unhandled conflict", "deadlock", "endless loop"})
-_READINGS = frozenset({"non-repeatable read", "phantom", "read skew"})  # that change no row
-_WROTE = re.compile(r"\b(?:wrote|inserted|deleted)\b")
+_READINGS = frozenset({"non-repeatable read", "phantom", "read skew", "stale read"})  # if only one call has written
+_CHANGES = re.compile(r"\s*\(?\s*(?:INSERT|UPDATE|DELETE|REPLACE|MERGE)\b", re.IGNORECASE)
 _TOLD = {
     DATA: "rows that no serial order leaves",
     ERROR: "an error (500) that no serial order gives",
@@ -102,8 +102,12 @@ def kind_of(found: Counterexample) -> str:
     """What a user would see of a race."""
     if found.anomaly in _ERRORS:
         return ERROR
-    is_read = found.anomaly == "stale read" and not _WROTE.search(found.explanation)
-    return ANSWER if is_read or found.anomaly in _READINGS else DATA
+    writers = {step.call for step in found.steps if step.rowcount and _changes(step.operation.text)}
+    return ANSWER if found.anomaly in _READINGS and len(writers) < 2 else DATA
+
+
+def _changes(sql: str) -> bool:
+    return bool(_CHANGES.match(sql)) and "django_session" not in sql
 
 
 @dataclass

@@ -35,7 +35,7 @@ class HuntOptions:
 
     seconds: float = 300
     schedules: int = 60
-    pair_seconds: float = 20
+    pair_seconds: float = 30
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     target: tuple[str, ...] = ()
