@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass, field
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
+from .. import _pickling
 from .._calls import MODULES, READY
 from ..http import request
 
@@ -191,6 +191,6 @@ def run_command(command: Any, args: tuple[Any, ...], options: Mapping[str, Any])
 def of_function(target: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Action:
     """A named function or method, with the arguments as they are now."""
     # pickled at once: what is done with them afterwards must not show
-    args, kwargs = pickle.loads(pickle.dumps((args, dict(kwargs))))
+    args, kwargs = _pickling.loads(_pickling.dumps((args, dict(kwargs)), f"An argument of {target}"))
     name = target.partition(":")[2]
     return Action(target, f"{name}()", target, args, kwargs)

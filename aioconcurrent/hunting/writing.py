@@ -100,7 +100,7 @@ def _rows() -> str:
 
 
 def _call(action: Action) -> str:
-    function = _NAMES.get(action.function) if callable(action.function) else repr(action.function)  # type: ignore[call-overload]
+    function = repr(action.function) if isinstance(action.function, str) else _NAMES.get(action.function)
     return f"{function},\n{_source(list(action.args))},\n{_source(dict(action.kwargs))},"
 
 

@@ -175,7 +175,7 @@ def test_what_is_called_in_a_savepoint_of_the_test_leaves_the_test_as_it_was(mor
 
 
 def test_what_cannot_be_done_again_is_counted_and_fails_no_test(more: Hunted) -> None:
-    assert more.report["not_explored"]["TypeError: cannot pickle 'generator' object"] == 1
+    assert [count for reason, count in more.report["not_explored"].items() if "redeem_each" in reason] == [1]
 
 
 def test_a_test_that_fails_is_not_hunted(more: Hunted) -> None:
