@@ -83,7 +83,6 @@ class _Finding:
     """A run that goes wrong."""
 
     schedule: Schedule
-    calls: tuple[int, ...]  # that were made
     seen: Seen
     violation: Violation
 
@@ -139,7 +138,7 @@ class Explorer:
     def _forget(self) -> None:
         self._is_tuned = self.referee.rule is not None  # the counters of keys are where they are to be
         self._numbers: list[Numbers] = []  # that they give
-        self._accepted: list[tuple[Judge, Run]] = []  # endings that were no race
+        self._accepted: list[Seen] = []  # runs that were no race
         self._judges: dict[tuple[int, ...], Judge] = {}  # by the calls that they judge
         self._asked: set[object] = set()  # which orders of which of many calls were run alone
         self._uncompared = False  # an ending was not compared with all serial orders
@@ -248,7 +247,7 @@ class Explorer:
         is_many = len(self._all) > FEW and seen.broken is None
         if is_many:
             if judge.clears(seen):
-                self._accept(judge, seen.ending)
+                self._accept(seen)
                 return None
             found = await self._find_among(seen, 2)
             if found is not None or await judge.explains(seen):
@@ -257,7 +256,7 @@ class Explorer:
                 found = await self._find_among(seen, size)
                 if found is not None:
                     return found
-        return await self._judged(judge, Schedule.of(seen.run.steps, is_endless=seen.is_endless), seen)
+        return await self._judged(seen)
 
     async def _find_among(self, seen: Seen, size: int) -> _Finding | None:
         """Look for so many calls that go wrong without the others, in the order of a run of all of them."""
@@ -270,21 +269,22 @@ class Explorer:
             part, _ = await self._follow(Schedule(choices), calls)
             if part is None:
                 continue
-            schedule = Schedule.of(part.run.steps, calls, is_endless=part.is_endless)
-            found = await self._judged(self._judge_of(calls), schedule, part)
+            found = await self._judged(part)
             if found is not None:
                 return found
         return None
 
-    async def _judged(self, judge: Judge, schedule: Schedule, seen: Seen, *, once_more: bool = True) -> _Finding | None:
+    async def _judged(self, seen: Seen, *, once_more: bool = True) -> _Finding | None:
         try:
-            violation = await judge.judge(seen, once_more=once_more)
+            violation = await self._judge_of(seen.calls).judge(seen, once_more=once_more)
         except TooManyOrdersError:
             self._uncompared = True
             return None
         if violation is None:
-            self._accept(judge, seen.ending)
-        return None if violation is None else _Finding(schedule, judge.calls, seen, violation)
+            self._accept(seen)
+            return None
+        calls = () if seen.calls == self._all else seen.calls
+        return _Finding(Schedule.of(seen.run.steps, calls, is_endless=seen.is_endless), seen, violation)
 
     def _note_errors(self, seen: Seen) -> None:
         """Take note of what calls raise while they meet nobody: then little of them is explored."""
@@ -297,7 +297,7 @@ class Explorer:
     async def _confirm(self, first: _Finding) -> Counterexample | None:
         """See whether the order goes wrong a second time, and whether a simpler one does, too."""
         limit = len(first.seen.run.steps) + _LOOPING if first.seen.is_endless else STEPS
-        found, departed = await self._again(first.schedule, first.calls, limit)
+        found, departed = await self._again(first.schedule, first.seen.calls, limit)
         if found is None or departed:
             self._problems.append(
                 f"an order of the steps went wrong once and not when it was run again ({first.schedule.token}), "
@@ -317,8 +317,7 @@ class Explorer:
         departed = departure is not None
         if seen is None:
             return None, departed
-        again = Schedule.of(seen.run.steps, schedule.calls, is_endless=seen.is_endless)
-        return await self._judged(self._judge_of(calls), again, seen, once_more=False), departed
+        return await self._judged(seen, once_more=False), departed
 
     async def _follow(
         self, schedule: Schedule, calls: tuple[int, ...], limit: int = STEPS
@@ -340,7 +339,7 @@ class Explorer:
                 continue
             tried.add(choices)
             left -= 1
-            simpler, _ = await self._again(replace(found.schedule, choices=choices, marks=""), found.calls)
+            simpler, _ = await self._again(replace(found.schedule, choices=choices, marks=""), found.seen.calls)
             if simpler is None or simpler.seen.effort >= found.seen.effort:
                 continue
             found = simpler
@@ -349,7 +348,7 @@ class Explorer:
 
     async def _told(self, found: _Finding) -> Counterexample:
         await self.stage.see_gone()
-        seen, calls = found.seen, found.calls
+        seen, calls = found.seen, found.seen.calls
         self.shown = list(seen.reports)
         secrets = Secrets(seen.ending.steps, self.hidden)
         run = secrets.run(seen.ending)
@@ -382,7 +381,7 @@ class Explorer:
         if calls == self._all:
             found = await self._find(seen)
         else:
-            found = await self._judged(self._judge_of(calls), schedule, seen)
+            found = await self._judged(seen)
         if found is None:
             if self._uncompared:
                 raise _StopError(self._too_many)
@@ -395,14 +394,14 @@ class Explorer:
         self._numbers = await self._in_thread(self.databases.move_counters, advances)
         return self._numbers
 
-    def _accept(self, judge: Judge, ending: Run) -> None:
+    def _accept(self, seen: Seen) -> None:
         if self.referee.rule is None:
-            self._accepted.append((judge, ending))
+            self._accepted.append(seen)
 
     async def _doubt(self) -> None:
         """See of the endings that were no race whether what cannot be compared would have decided otherwise."""
-        for judge, ending in self._accepted:
-            self._unseen |= await judge.doubts(ending, self._writers(ending))
+        for seen in self._accepted:
+            self._unseen |= await self._judge_of(seen.calls).doubts(seen.ending, self._writers(seen.ending))
 
     def _writers(self, ending: Run) -> dict[str, set[int]]:
         """The calls that may have changed a table."""
@@ -475,7 +474,7 @@ class Explorer:
         attempt: Attempt,
         touched: Collection[str],
         calls: Collection[int],
-        among: Sequence[int],
+        among: tuple[int, ...],
         *,
         ask_rule: bool,
     ) -> Seen | None:

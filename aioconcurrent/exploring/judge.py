@@ -38,7 +38,7 @@ class Seen:
     """
 
     run: Run
-    calls: Sequence[int]
+    calls: tuple[int, ...]
     reports: Sequence[Report]
     advances: Sequence[Advance] = ()
     broken: Violation | None = None
