@@ -484,6 +484,8 @@ class Explorer:
         problem = attempt.problem or self._death(attempt, calls) or _severed(attempt, calls)
         if problem:
             self._problems.append(problem)
+            # Each statement that may have come through is among the steps, so that this tells what others wrote.
+            await self._adopt_strange(attempt, await self._in_thread(self.databases.rows, touched))
             return None
         rule = self.referee.rule if ask_rule and not attempt.is_endless else None
         if rule is not None:

@@ -210,7 +210,16 @@ def insert_while_others_do(pk: int, using: str, folder: Path) -> None:
     _let_others_write(folder)
 
 
+def write_where_others_have_locked(pk: int, using: str, folder: Path) -> None:
+    _let_others_write(folder)
+    Counter.objects.using(using).filter(pk=pk).update(value=1)
+
+
+def read_value(pk: int, using: str) -> int:
+    return Counter.objects.using(using).get(pk=pk).value
+
+
 def _let_others_write(folder: Path) -> None:
     number = len(list(folder.glob("asks *"))) + 1
-    (folder / f"asks {number}").touch()
+    (folder / f"asks {number}").write_text(str(os.getpid()))
     wait_until((folder / f"written {number}").exists)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import anyio
+import psutil
 import pytest
 from django.db import connections, transaction
 
@@ -294,34 +295,66 @@ def test_rows_that_somebody_else_writes_are_told_of_and_left(
 ) -> None:
     """Somebody writes in the middle of each call, in a process that no call started."""
     counters = Counter.objects.using(database)
+    with somebody_who_writes(counters, tmp_path):
+        found = explore(*[partial(function, counter.pk, database, tmp_path)] * 2)
+    assert found.verdict == "inconclusive"
+    assert "somebody else wrote to the database meanwhile" in found.reason
+    assert "of shop_counter" in found.reason
+    assert_left(counters, tmp_path)
 
-    def write(folder: Path) -> None:
+
+@pytest.mark.parametrize("database", on("file", "postgresql", "mysql"))
+def test_rows_of_somebody_else_are_left_when_a_run_is_given_up(counter: Counter, database: str, tmp_path: Path) -> None:
+    counters = Counter.objects.using(database)
+    with somebody_who_writes(counters, tmp_path, lambda: transaction_of_somebody_else(counter)):
+        found = explore(
+            partial(misbehaviour.write_where_others_have_locked, counter.pk, database, tmp_path),
+            partial(misbehaviour.read_value, counter.pk, database),
+        )
+    assert found.verdict == "inconclusive"
+    assert "somebody else wrote to the database meanwhile" in found.reason
+    assert_left(counters, tmp_path)
+    counter.refresh_from_db()
+    assert counter.value == 0
+
+
+@contextmanager
+def somebody_who_writes(
+    counters: Any, folder: Path, locking: Callable[[], AbstractContextManager[object]] = nullcontext
+) -> Iterator[None]:
+    """In this process, whenever a call asks in that folder; what it locks then is free when that call has ended."""
+    over = folder / "over"
+
+    def write() -> None:
         for number in range(1, 100):
-            if not wait_until(lambda: (folder / f"asks {number}").exists() or (folder / "over").exists()):  # noqa: B023
-                return
-            if (folder / "over").exists():
+            ask = folder / f"asks {number}"
+            if not wait_until(lambda: ask.exists() or over.exists()) or over.exists():  # noqa: B023
                 return
             counters.create(name="of somebody else", value=number)
-            (folder / f"written {number}").touch()
+            assert wait_until(ask.read_text)
+            with locking():
+                (folder / f"written {number}").touch()
+                assert locking is nullcontext or wait_until(lambda: not psutil.pid_exists(int(ask.read_text())))  # noqa: B023
 
     def write_and_close() -> None:
         try:
-            write(tmp_path)
+            write()
         finally:
             connections.close_all()
 
     thread = threading.Thread(target=write_and_close)
     thread.start()
     try:
-        found = explore(*[partial(function, counter.pk, database, tmp_path)] * 2)
+        yield
     finally:
-        (tmp_path / "over").touch()
+        over.touch()
         thread.join()
-    written = len(list(tmp_path.glob("written *")))
-    assert found.verdict == "inconclusive"
-    assert "somebody else wrote to the database meanwhile" in found.reason
-    assert "of shop_counter" in found.reason
-    assert written
+
+
+def assert_left(counters: Any, folder: Path) -> None:
+    """All that somebody else wrote is there; take it away."""
     left = counters.filter(name="of somebody else")
-    assert sorted(left.values_list("value", flat=True)) == list(range(1, written + 1))
+    numbers = sorted(left.values_list("value", flat=True))
     left.delete()
+    assert numbers
+    assert numbers == list(range(1, len(list(folder.glob("written *"))) + 1))
