@@ -20,7 +20,6 @@ from ._outcomes import Outcomes
 from ._own_loop import on_errand
 from ._race import capture, context_of, end_sessions, launching, mentioned, outcomes_of, pack, relay, take_effect
 from ._remedies import aliases_of, can_be_measured, changed_handoff, changed_question, changes, remedy
-from ._secrets import Secrets, hidden_texts
 from .databases import memory
 from .doubles.journey import Doubles
 from .engine.fork import BootFailedError
@@ -151,11 +150,9 @@ class _Session:
                 ):
                     limits = Limits(options.max_schedules, options.max_seconds, question.preemptions)
                     referee = _referee(question, self.in_caller, self.loan, self.doubles)
-                    hidden = hidden_texts()
-                    texts = tuple(Secrets((), hidden).text(call.text) for call in calls)
                     with reporting(options.max_schedules) as progress:
                         explorer = Explorer(
-                            texts,
+                            tuple(call.text for call in calls),
                             _classes(calls),
                             stage,
                             databases,
@@ -163,7 +160,6 @@ class _Session:
                             limits,
                             end_sessions,
                             progress,
-                            hidden_texts(),
                         )
                         found = await _found(explorer, question.schedule)
             except BootFailedError as failure:

@@ -100,7 +100,7 @@ class Secrets:
         if isinstance(error, BaseException):
             return self._error(outcome, error)
         told = shown(outcome)
-        return outcome if self.text(told) == told else _Told(self.text(told))
+        return outcome if self.text(told) == told else _StandIn(self.text(told))
 
     def _error(self, outcome: Any, error: BaseException) -> Any:
         said = text_of(error)
@@ -110,7 +110,7 @@ class Secrets:
         return WrappedError(stand_in.with_traceback(error.__traceback__), getattr(outcome, "call", ""))
 
 
-class _Told:
+class _StandIn:
     """Stands for a value by its text."""
 
     def __init__(self, text: str) -> None:

@@ -12,7 +12,7 @@ import anyio
 
 from .._exploration import Counterexample, Exploration
 from .._outcomes import Outcomes
-from .._secrets import Secrets
+from .._secrets import Secrets, hidden_texts
 from .._text import text_of
 from .._trace import ENDLESS, Run, call_name
 from ..exceptions import WrappedError
@@ -102,7 +102,6 @@ class Explorer:
     Args:
         calls: The text of each.
         classes: Of each a number, the same for those that are the same function with the same arguments.
-        hidden: Texts that no story may show.
         progress: Is told how many runs were made.
     """
 
@@ -114,7 +113,6 @@ class Explorer:
     limits: Limits
     end_sessions: Callable[[Sequence[Report]], Awaitable[None]]
     progress: Callable[[int], None] = lambda _: None
-    hidden: Collection[str] = ()
     refused: set[type[BaseException]] = field(default_factory=set)  # what calls have refused by
     shown: list[Report] = field(default_factory=list)  # the reports of the run that the caller is told of
     _made: int = 0
@@ -129,6 +127,8 @@ class Explorer:
     def __post_init__(self) -> None:
         self._deadline = anyio.current_time() + self.limits.max_seconds
         self._all = tuple(range(len(self.calls)))
+        self._hidden = hidden_texts()
+        self.calls = tuple(map(Secrets((), self._hidden).text, self.calls))
         self._forget()
 
     async def _begin_anew(self) -> None:
@@ -208,7 +208,7 @@ class Explorer:
         if seen is None or run.is_disordered:
             return None
         if run.number == 1:
-            secrets = Secrets(seen.ending.steps, self.hidden)
+            secrets = Secrets(seen.ending.steps, self._hidden)
             self._answers = answers([secrets.outcome(outcome) for outcome in seen.ending.outcomes])
             self._note_errors(seen)
         if is_serial(seen.run.steps) and not seen.is_endless:
@@ -307,7 +307,7 @@ class Explorer:
         found = replace(found, schedule=first.schedule)
         if found.seen.preemptions and not found.seen.is_endless:
             found = await self._shrink(found)
-        return await self._told(found)
+        return await self._counterexample(found)
 
     async def _again(
         self, schedule: Schedule, calls: tuple[int, ...], limit: int = STEPS
@@ -346,11 +346,11 @@ class Explorer:
             candidates = shrinks(found.schedule.choices)
         return found
 
-    async def _told(self, found: _Finding) -> Counterexample:
+    async def _counterexample(self, found: _Finding) -> Counterexample:
         await self.stage.see_gone()
         seen, calls = found.seen, found.seen.calls
         self.shown = list(seen.reports)
-        secrets = Secrets(seen.ending.steps, self.hidden)
+        secrets = Secrets(seen.ending.steps, self._hidden)
         run = secrets.run(seen.ending)
         anomaly = name_anomaly(run.steps, found.violation.masked(secrets))
         outcomes = self.referee.outcomes_of(seen.reports, calls)
@@ -387,7 +387,7 @@ class Explorer:
                 raise _StopError(self._too_many)
             reason = "this order ends as a serial one does" if self.referee.rule is None else "the rule is kept"
             return Exploration("no race", f"{reason}; it was run alone", False, self._made, self.calls)
-        return self._race(await self._told(found))
+        return self._race(await self._counterexample(found))
 
     async def _move_counters(self, advances: Sequence[Advance]) -> list[Numbers]:
         self._is_tuned = True

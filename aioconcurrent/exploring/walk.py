@@ -51,10 +51,12 @@ class Divergence:
         lead = f"the code does other things when it is run again: in run {self.run}, after step {self.step}, "
         if self.expected.get(call) == self.found.get(call):
             return f"{lead}{call_name(call)} took other locks, or failed only once"
-        return f"{lead}{call_name(call)} asked for {_told(self.found.get(call))}, not {_told(self.expected.get(call))}"
+        return (
+            f"{lead}{call_name(call)} asked for {_asked(self.found.get(call))}, not {_asked(self.expected.get(call))}"
+        )
 
 
-def _told(request: Request | None) -> str:
+def _asked(request: Request | None) -> str:
     return " ".join(request).strip() if request is not None else "nothing"
 
 

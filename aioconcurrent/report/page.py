@@ -399,13 +399,13 @@ class Detail:
         if step.resumed_after is None:
             yield Edge(f"{waits}, and nothing set it free")
         else:
-            yield Edge(f"{waits} until", step.resumed_after + 1, self._told(step.resumed_after))
+            yield Edge(f"{waits} until", step.resumed_after + 1, self._whose(step.resumed_after))
 
     def _freed(self) -> Iterator[Edge]:
         for index in self.story.run.set_free.get(self.index, ()):
-            yield Edge("Set free", index + 1, self._told(index))
+            yield Edge("Set free", index + 1, self._whose(index))
 
-    def _told(self, index: int) -> str:
+    def _whose(self, index: int) -> str:
         step = self.story.run.steps[index]
         verb = operation_text(step.operation).split(" ", 1)[0]
         return f"{call_name(step.call)}'s {verb}"
