@@ -23,7 +23,7 @@ from ._remedies import aliases_of, can_be_measured, changed_handoff, changed_que
 from .databases import memory
 from .doubles.journey import Doubles
 from .engine.fork import BootFailedError
-from .engine.loaded import findable
+from .engine.surroundings import findable
 from .exceptions import RealDatabaseError, UncommittedDataError, WrappedError
 from .exploring.controller import staging
 from .exploring.databases import ExploredDatabases
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ._race import InCaller
     from .databases.handoff import Handoff, View
     from .databases.memory import Loan
-    from .engine.race import Report
+    from .engine.attendance import Report
     from .engine.wrapper import Result
     from .exploring.evidence import Violation
     from .exploring.schedule import Schedule

@@ -26,13 +26,12 @@ from .databases import handoff, memory, sessions
 from .databases.recording import recorded_steps
 from .databases.waits import Watch, with_waits
 from .doubles.journey import Doubles
+from .engine.attendance import Report, race
 from .engine.fork import BootFailedError, UnfitError, forking
-from .engine.frames import Kind
 from .engine.launch import spawning
-from .engine.loaded import findable
 from .engine.network import Access
-from .engine.race import Report, race
-from .engine.surroundings import Surroundings
+from .engine.protocol import Kind
+from .engine.surroundings import Surroundings, findable
 from .engine.wall_clock import WallClock
 from .engine.world import Context
 from .engine.wrapper import Task
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
     InCaller = Callable[..., Awaitable[Any]]
 
 _STEPPING = ("aioconcurrent.databases.gating", "aioconcurrent.engine.chance")
-_TIME_TRAVEL = "aioconcurrent.engine.time_travel"
+_TIME_TRAVEL = "aioconcurrent.engine.chance"
 _SPAWNING = 1.0  # seconds more to start up for each interpreter
 _SESSIONS = 15.0  # seconds for ending what killed wrappers left on the servers
 

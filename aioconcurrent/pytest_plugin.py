@@ -81,5 +81,5 @@ def pytest_unconfigure() -> None:
     _latest.forget()
     if options := sys.modules.get("aioconcurrent._options"):
         options.set_for_run({}, {})
-    if keeper := sys.modules.get("aioconcurrent.engine.keeper"):
+    if keeper := sys.modules.get("aioconcurrent.engine.fork"):
         keeper.close_template()

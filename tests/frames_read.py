@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from importlib import import_module
 from random import Random
 
-from aioconcurrent.engine.frames import GREETING, LARGEST, Frame, FrameReader, Kind
+from aioconcurrent.engine.protocol import GREETING, LARGEST, Frame, FrameReader, Kind
 from aioconcurrent.exceptions import ProtocolError
 
 NOISE_KEPT = 64 * 1024
@@ -92,11 +92,11 @@ def main(inputs: int, seed: int) -> None:
             check(invent(random))
         print(f"{inputs:,} inputs, seed {seed}, {time.monotonic() - begun:.0f} s: no difference")
         return
-    from aioconcurrent.engine import frames
+    from aioconcurrent.engine import protocol
 
     atheris.instrument_func(check)
-    atheris.instrument_func(frames.FrameReader.next_frame)
-    atheris.instrument_func(frames.FrameReader._greet)
+    atheris.instrument_func(protocol.FrameReader.next_frame)
+    atheris.instrument_func(protocol.FrameReader._greet)
     atheris.Setup([sys.argv[0], f"-atheris_runs={inputs}", f"-seed={seed}", "-max_len=400"], check)
     atheris.Fuzz()
 

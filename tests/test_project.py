@@ -13,7 +13,7 @@ from django.utils import timezone, translation
 from pytest_django import Settings
 
 from aioconcurrent import UnpicklableError
-from aioconcurrent.engine.keeper import close_template
+from aioconcurrent.engine.fork import close_template
 from aioconcurrent.sync import call_concurrently
 from tests.project.echoes import default_cache, is_installed, language_and_time_zone, settings_named
 from tests.project.scripts import output_of

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aioconcurrent.engine.keeper import close_template
+from aioconcurrent.engine.fork import close_template
 from aioconcurrent.sync import call_concurrently, make_concurrent_calls, override_environment
 from tests.project import noisy
 

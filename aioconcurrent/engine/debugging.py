@@ -16,10 +16,10 @@ import anyio
 
 from .. import _pickling
 from ..exceptions import NoTerminalError
-from .frames import Kind
+from .protocol import Kind
 
 if TYPE_CHECKING:
-    from .channel import Channel
+    from .protocol import Channel
 
 
 def own_terminal() -> str | None:

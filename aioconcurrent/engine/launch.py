@@ -11,7 +11,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import weakref
 from contextlib import asynccontextmanager
 from signal import Signals
 from typing import TYPE_CHECKING, Protocol
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 
 from .. import _pickling
-from .frames import Frame, Kind
+from .lifeline import Lifeline
+from .protocol import Frame, Kind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -253,35 +253,3 @@ async def serving() -> AsyncIterator[anyio.abc.TaskGroup]:
             failure = error
     if failure is not None:
         raise failure
-
-
-_lifelines: weakref.WeakSet[Lifeline] = weakref.WeakSet()
-
-
-class Lifeline:
-    """The engine's end of the pipe that `lifeline.py` tells of; there is none on Windows."""
-
-    def __init__(self) -> None:
-        self._ends = os.pipe() if sys.platform != "win32" else ()
-        _lifelines.add(self)
-
-    @property
-    def inherited(self) -> tuple[int, ...]:
-        """The descriptors for a child process to inherit."""
-        return self._ends[:1]
-
-    def close(self) -> None:
-        """Cut it: the processes at the other end are ended by the kernel."""
-        for end in self._ends:
-            os.close(end)
-        self._ends = ()
-
-
-def _cut_in_fork() -> None:
-    """A fork of this process keeps nobody alive."""
-    for lifeline in list(_lifelines):
-        lifeline.close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_cut_in_fork)

@@ -1,27 +1,87 @@
 """What calls import late, learnt from one and had ahead of the next.
 
+Only modules of libraries: importing one of the project's own may connect a signal or fill
+a registry, and a call has that from the moment on at which it imports it.
+
 A module is imported in a fork first, which is thrown away: what needs a session,
 starts a thread, opens a socket or connects a signal there is left to the calls.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import pickle
+import site
 import sys
-from functools import partial
+import sysconfig
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import threads
-from .libraries import import_ahead, try_imports
-from .wrapper import guard_descriptors
+from .surroundings import guard_descriptors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
-    from .nursery import Nursery
+    from .template import Nursery
     from .world import World
+
+
+_OURS = __name__.partition(".")[0]
+
+
+def new_libraries(known: Collection[str]) -> tuple[str, ...]:
+    """The modules of libraries that this process has imported, beside the known ones, in the order it began them."""
+    return tuple(name for name in list(sys.modules) if name not in known and _is_library(name))
+
+
+def import_ahead(names: Iterable[str]) -> None:
+    """Import what is not imported yet; what cannot be is met again by whoever needs it."""
+    for name in names:
+        if name not in sys.modules:
+            with contextlib.suppress(BaseException):
+                importlib.import_module(name)
+
+
+def try_imports(names: Iterable[str], is_fit: Callable[[], bool]) -> tuple[list[str], str | None]:
+    """Import these, in a fork that serves for this alone.
+
+    Args:
+        is_fit: Whether what was imported so far could be had ahead.
+
+    Returns:
+        What could be, as far as that goes, and the module that could not.
+    """
+    good: list[str] = []
+    for name in names:
+        if name not in sys.modules:
+            try:
+                importlib.import_module(name)
+            except BaseException:
+                return good, name
+            if not is_fit():
+                return good, name
+        good.append(name)
+    return good, None
+
+
+def _is_library(name: str) -> bool:
+    spec = getattr(sys.modules.get(name), "__spec__", None)
+    if spec is None or spec.name != name:
+        return False
+    origin = str(spec.origin)
+    return origin in ("built-in", "frozen") or name.partition(".")[0] == _OURS or origin.startswith(_places())
+
+
+@lru_cache(maxsize=1)
+def _places() -> tuple[str, ...]:
+    paths = [*(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))]
+    paths += [*site.getsitepackages(), site.getusersitepackages()]
+    return tuple(os.path.join(path, "") for path in dict.fromkeys(paths))
+
 
 _TRIALS = 20  # that find a module which is no good; a call that brings forth more is not learnt from
 _PIECE = 64 * 1024  # bytes

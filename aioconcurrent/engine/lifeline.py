@@ -10,19 +10,28 @@ loop may start processes from a thread that ends.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import select
 import signal
 import sys
+import weakref
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .. import _clock as time
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36
+_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # there is none on Windows
+_FAREWELL = 2.0  # seconds for all descendants to be gone
+
+_lifelines: weakref.WeakSet[Lifeline] = weakref.WeakSet()
 
 
 def end_with(lifeline: int) -> None:
@@ -77,6 +86,40 @@ def adopt_orphans() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
+def signal_group(pid: int, number: int = _KILL) -> None:
+    """Signal a process and its group, if it has one of its own: a new fork may not have it yet."""
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def kill_children(spared: Collection[int | None] = ()) -> None:
+    """Kill the children of this process, also those that left their group and were adopted."""
+    with contextlib.suppress(OSError):
+        for pid in map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()):
+            if pid not in spared:
+                signal_group(pid)
+
+
+def end_children() -> None:
+    """Kill the children of this process, and those that it adopts meanwhile, until there is none."""
+    deadline = time.monotonic() + _FAREWELL
+    while _has_children() and time.monotonic() < deadline:
+        kill_children()
+        time.sleep(0.001)
+
+
+def _has_children() -> bool:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
+
+
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -90,3 +133,32 @@ def _set_async(descriptor: int, *, on: bool) -> None:
 
     flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
     fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_ASYNC if on else flags & ~os.O_ASYNC)
+
+
+class Lifeline:
+    """The engine's end of the pipe; there is none on Windows."""
+
+    def __init__(self) -> None:
+        self._ends = os.pipe() if sys.platform != "win32" else ()
+        _lifelines.add(self)
+
+    @property
+    def inherited(self) -> tuple[int, ...]:
+        """The descriptors for a child process to inherit."""
+        return self._ends[:1]
+
+    def close(self) -> None:
+        """Cut it: the processes at the other end are ended by the kernel."""
+        for end in self._ends:
+            os.close(end)
+        self._ends = ()
+
+
+def _cut_in_fork() -> None:
+    """A fork of this process keeps nobody alive."""
+    for lifeline in list(_lifelines):
+        lifeline.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_cut_in_fork)

@@ -13,15 +13,12 @@ import os
 import resource
 import signal
 import sys
-from pathlib import Path
 from typing import NoReturn
 
-from .. import _clock as time
 from . import lifeline, threads
 
 KILL = signal.SIGUSR1  # asks it to kill the wrapper: it would not survive SIGKILL itself
 _HEARD = {signal.SIGCHLD, signal.SIGTERM, KILL}
-_FAREWELL = 2.0  # seconds for all descendants to be gone
 
 
 def stay_above(life: int) -> None:
@@ -54,10 +51,8 @@ def _serve(wrapper: int, life: int) -> NoReturn:
     while (status := _ended(wrapper)) is None:
         number = signal.sigwait(_HEARD)
         if number != signal.SIGCHLD:
-            _signal_group(wrapper, signal.SIGTERM if number == signal.SIGTERM else signal.SIGKILL)
-    deadline = time.monotonic() + _FAREWELL
-    while _kill_orphans() and time.monotonic() < deadline:
-        time.sleep(0.001)
+            lifeline.signal_group(wrapper, signal.SIGTERM if number == signal.SIGTERM else signal.SIGKILL)
+    lifeline.end_children()
     _end_like(status)
 
 
@@ -65,28 +60,8 @@ def _ended(wrapper: int) -> int | None:
     """The wrapper's status, when it has ended; nothing else of its group is alive then."""
     if os.waitid(os.P_PID, wrapper, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         return None
-    _signal_group(wrapper, signal.SIGKILL)  # while its process id cannot be anybody else's
+    lifeline.signal_group(wrapper)  # while its process id cannot be anybody else's
     return os.waitstatus_to_exitcode(os.waitpid(wrapper, 0)[1])
-
-
-def _kill_orphans() -> bool:
-    """Kill what was adopted; return whether there may be more to come."""
-    with contextlib.suppress(OSError):
-        for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
-            _signal_group(int(pid), signal.SIGKILL)
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        return False
-    return True
-
-
-def _signal_group(pid: int, number: int) -> None:
-    """Signal a process and its group, if it has one of its own."""
-    for send in (os.killpg, os.kill):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            send(pid, number)
 
 
 def _end_like(status: int) -> NoReturn:

@@ -19,9 +19,9 @@ def main() -> NoReturn:
 def perform() -> NoReturn:
     """The same, in the process that is to do it."""
     from .. import _pickling
-    from .channel import Channel
-    from .frames import Kind
-    from .wrapper import Wrapper, guard_descriptors
+    from .protocol import Channel, Kind
+    from .surroundings import guard_descriptors
+    from .wrapper import Wrapper
 
     channel = Channel(os.dup(0), os.dup(1))  # not inheritable, so that no grandchild holds them
     guard_descriptors(2)

@@ -10,6 +10,11 @@ It has no open connection whenever it forks, and no thread beside its own but th
 that a fork survives.  It runs project code only where it starts the project or
 imports the modules of calls.
 
+Some forks are made ahead, while nobody waits for them.  Such a spare has run nothing
+yet, and holds no connection and no stream of a race; what it needs to become a wrapper
+is sent to it.  It knows the modules that the template had when it was forked, so all
+spares are given up when the template imports more.
+
 What calls import late, each of them would import again.  So it learns from them
 what that was, tries in a fork whether importing it leaves nothing behind, and
 then has it ahead of the calls that follow.
@@ -21,7 +26,9 @@ import contextlib
 import faulthandler
 import gc
 import importlib
+import logging
 import os
+import random
 import selectors
 import signal
 import socket
@@ -29,27 +36,176 @@ import sys
 import warnings
 from collections import deque
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
-from .. import _clock as time
 from .. import _pickling
 from . import bequest, lifeline, threads
-from .frames import Frame, FrameReader, Kind
 from .learning import Learning
-from .nursery import Assignment, Nursery, flush, signal_group
+from .protocol import Channel, Frame, FrameReader, Kind
+from .surroundings import forward_logs, guard_descriptors
+from .wrapper import Wrapper
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Sequence
 
     from .surroundings import Surroundings
     from .world import Context, World
+
+
+_PIECE = 64 * 1024  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What a fork is to become.
+
+    Attributes:
+        pickled: The pickled context, for a fork that does not share it.
+        channel: The descriptor of its stream of frames.
+        output: The descriptor that it prints to.
+    """
+
+    pickled: bytes
+    context: Context
+    world: World
+    channel: int
+    output: int
+
+
+class Nursery:
+    """Makes forks of this process that become wrappers.
+
+    Args:
+        let_go: Undoes, in a fork, what makes this process the template.
+    """
+
+    def __init__(self, let_go: Callable[[], None]) -> None:
+        self._let_go = let_go
+        self._pid = os.getpid()
+        self._generators: list[random.Random] = []
+        self._spares: dict[int, socket.socket] = {}  # by process id
+        self._modules: frozenset[str] = frozenset()
+
+    @property
+    def spares(self) -> set[int]:
+        """The process ids of the spares."""
+        return set(self._spares)
+
+    def freeze(self) -> None:
+        """Settle what forks share: to be called when this process has imported something."""
+        self.discard()
+        self._modules = frozenset(sys.modules)
+        self._generators += [item for item in gc.get_objects() if _is_generator(type(item))]
+        gc.freeze()  # else the collector of each fork would copy all pages that it shares
+
+    def produce(self, assignment: Assignment) -> int:
+        """Let a spare, or else a new fork, become a wrapper, and return its process id.
+
+        Raises:
+            OSError: This process cannot be forked.
+        """
+        while self._spares:
+            pid, link = self._spares.popitem()
+            with link, contextlib.suppress(OSError):  # it was killed
+                sent = socket.send_fds(link, [assignment.pickled], [assignment.channel, assignment.output])
+                link.sendall(assignment.pickled[sent:])
+                return pid
+        return self._fork(partial(self._become, assignment))
+
+    def add_spare(self, pickled: bytes) -> None:
+        """Have one more spare.
+
+        Args:
+            pickled: The context that this process has. They rehearse with it what they will do with
+                theirs: memory that a fork touches is copied first, which costs more than the work itself.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._spares[self._fork(partial(self._wait, ours, theirs, pickled))] = ours
+
+    def start_trial(self, run: Callable[[], None]) -> int:
+        """Let a fork run this and end; return its process id.
+
+        Raises:
+            OSError: This process cannot be forked.
+        """
+        return self._fork(run)
+
+    def discard(self) -> None:
+        """End all spares; they find their link closed."""
+        for link in self._spares.values():
+            link.close()
+        self._spares.clear()
+
+    def forget(self, pid: int) -> None:
+        """Take note that a process has ended, which may be a spare."""
+        if link := self._spares.pop(pid, None):
+            link.close()
+
+    def _fork(self, become: Callable[[], None]) -> int:
+        flush()
+        threads.settle()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python 3.12 warns of any other thread, and these are known
+            pid = os.fork()
+        if pid == 0:
+            try:
+                os.setsid()
+                lifeline.die_with_parent(self._pid)
+                self._let_go()
+                for generator in self._generators:
+                    generator.seed()
+                gc.enable()
+                become()
+            finally:
+                os._exit(1)
+        return pid
+
+    def _wait(self, ours: socket.socket, theirs: socket.socket, rehearsed: bytes) -> None:
+        """Be a spare, until it is told what to become."""
+        ours.close()
+        self.discard()
+        guard_descriptors(2)
+        before: Context = _pickling.loads(rehearsed)
+        before.surroundings.apply_filters()
+        forward_logs(logging.NullHandler())
+        world: World = _pickling.loads(before.world)
+        world.rehearse()
+        pickled, descriptors, _, _ = socket.recv_fds(theirs, _PIECE, 2)
+        while piece := theirs.recv(_PIECE):
+            pickled += piece
+        theirs.close()
+        if not pickled:
+            os._exit(0)
+        context: Context = _pickling.loads(pickled)
+        context.surroundings.apply(before.surroundings)
+        self._become(Assignment(pickled, context, _pickling.loads(context.world), *descriptors))
+
+    def _become(self, assignment: Assignment) -> NoReturn:
+        self.discard()
+        guard_descriptors(assignment.output)
+        os.close(assignment.output)
+        channel = Channel(assignment.channel, assignment.channel)
+        Wrapper(channel, assignment.context, assignment.world, self._generators, self._modules).perform()
+
+
+def flush() -> None:
+    """Write out what has been printed, so that no fork prints it again."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
+def _is_generator(kind: type) -> bool:
+    # by type: isinstance() would ask a lazy object for its __class__ and so evaluate it
+    return issubclass(kind, random.Random) and not issubclass(kind, random.SystemRandom)
+
 
 _LATER = ("cloudpickle", "tblib.pickling_support")  # what many wrappers need and the first race should not wait for
 _DESCRIPTORS = 250  # in one message; the kernel's limit is 253 (unix(7), SCM_MAX_FD)
 _SPARES = 8  # at most
 _LATE = 0.5  # of its time is over when the start of a project tells where it is
-_FAREWELL = 2.0  # seconds for all descendants to be gone
 _FUNERAL = 15  # seconds for what they have left on servers
 
 
@@ -169,7 +325,7 @@ class Template:
         elif frame.kind is Kind.SIGNAL:
             index, number = _pickling.loads(frame.payload)
             if index in race.wrappers:
-                signal_group(race.wrappers[index], number)
+                lifeline.signal_group(race.wrappers[index], number)
         elif frame.kind is Kind.LEARN:
             self._learning.want(_pickling.loads(frame.payload))
             self._try_imports()
@@ -246,7 +402,7 @@ class Template:
         with contextlib.suppress(BlockingIOError):
             self._woken.recv(4096)
         while (pid := _ended_child()) is not None:
-            signal_group(pid)  # while its process id cannot be anybody else's
+            lifeline.signal_group(pid)  # while its process id cannot be anybody else's
             status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             self._nursery.forget(pid)
             for race in self._races:
@@ -254,7 +410,7 @@ class Template:
                     del race.wrappers[index]
                     race.tell(Kind.EXITED, (index, status))
         if not any(race.wrappers for race in self._races):
-            self._kill_orphans(spared={*self._nursery.spares, self._learning.pid})
+            lifeline.kill_children(spared={*self._nursery.spares, self._learning.pid})
         for race in self._races:
             race.send_news()
 
@@ -262,7 +418,7 @@ class Template:
         self._selector.unregister(race.link)
         self._races.remove(race)
         for pid in race.wrappers.values():
-            signal_group(pid)
+            lifeline.signal_group(pid)
         race.close()
         if not race.wrappers and not self._races:
             bequest.forget()
@@ -280,23 +436,12 @@ class Template:
         else:
             self._is_resting = False
 
-    def _kill_orphans(self, spared: Collection[int | None] = ()) -> None:
-        """Kill what left its wrapper's process group and was adopted when the wrapper ended."""
-        children = Path(f"/proc/self/task/{os.getpid()}/children")
-        with contextlib.suppress(OSError):
-            for pid in map(int, children.read_text().split()):
-                if pid not in spared:
-                    signal_group(pid)
-
     def _abandon(self) -> NoReturn:
         for race in self._races:
             for pid in race.wrappers.values():
-                signal_group(pid)
+                lifeline.signal_group(pid)
         self._nursery.discard()
-        deadline = time.monotonic() + _FAREWELL
-        while _has_children() and time.monotonic() < deadline:  # what a wrapper leaves is adopted when it is dead
-            self._kill_orphans()
-            time.sleep(0.001)
+        lifeline.end_children()  # what a wrapper leaves is adopted when it is dead
         signal.alarm(_FUNERAL)
         with contextlib.suppress(BaseException):
             if self._applied is not None and self._applied.world is not None:
@@ -331,15 +476,6 @@ def _import_all(modules: tuple[str, ...]) -> bool:
         with contextlib.suppress(BaseException):  # the wrapper meets it again, and reports it for its call
             importlib.import_module(module)
     return bool(new)
-
-
-def _has_children() -> bool:
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        return False
-    return True
 
 
 def _ended_child() -> int | None:

@@ -64,7 +64,7 @@ class WallClock:
         if self.offset or self.step:
             self._freeze(instant)
             return
-        from .time_travel import travel_to
+        from .chance import travel_to
 
         travel_to(instant, ticks=self.ticks)
         time.time()  # a clock that ticks begins to when it is looked at first

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import faulthandler
 import importlib
 import inspect
 import logging
@@ -30,9 +29,8 @@ from .._text import printable, text_of
 from ..doubles.journey import put_in_place, recorded
 from . import bequest
 from .debugging import Debugging
-from .frames import Kind
-from .libraries import new_libraries
-from .measuring import save_coverage
+from .learning import new_libraries
+from .protocol import Kind
 from .surroundings import forward_logs
 
 if TYPE_CHECKING:
@@ -40,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from types import TracebackType
 
-    from .channel import Channel
+    from .protocol import Channel
     from .world import Context, World
 
 _SPIN = 0.0003  # seconds before the start in which a processor of its own lets a wrapper spin instead of sleep
@@ -144,7 +142,7 @@ class Wrapper:
             self.channel.send(Kind.STARTED, _pickling.dumps(pid))
             task: Task = _pickling.loads(self.channel.expect(Kind.CALL))
             result = self._result(task)
-            save_coverage()  # before the result, after which the engine waits for the end of this process only so long
+            _save_coverage()  # before the result, after which the engine waits for the end of this process only so long
             if os.getpid() == pid:  # else the function forked, and this is a copy of it that went on
                 self.channel.send(Kind.RESULT, _pickling.dumps(result))
             status = 0
@@ -389,18 +387,6 @@ class _ForwardingHandler(logging.handlers.QueueHandler):
         self._channel.send(Kind.LOG, _pickling.dumps(fields))
 
 
-def guard_descriptors(output: int) -> None:
-    """Give the call /dev/null to read from, and `output` to print to, whatever it prints with."""
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    faulthandler.enable()
-
-
 def _open(task: Task) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     function = import_target(task.name) if task.name else None
     travelled, args, kwargs = _pickling.loads(task.pickled)
@@ -462,3 +448,12 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # the call may have closed or replaced it
             stream.flush()
+
+
+def _save_coverage() -> None:
+    """Write down what coverage.py has measured, if it runs here: `os._exit` runs none of its handlers."""
+    kind = getattr(sys.modules.get("coverage"), "Coverage", None)
+    with contextlib.suppress(Exception):  # a call is worth more than the measure of it
+        if kind is not None and (running := kind.current()) is not None:
+            running.stop()
+            running.save()

@@ -25,7 +25,7 @@ from .._trace import ROWS_KEPT, START, Operation, Step
 from ..databases.files import describe_process, lock_holders
 from ..databases.gate import Busy, Cancelled, Done, Ended, Unsplittable, Want
 from ..engine.launch import serving
-from ..engine.race import Attendance
+from ..engine.attendance import Attendance
 from .schedule import Serial
 from .standings import Decision, request
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from ..engine.launch import Launcher, Wrapper
-    from ..engine.race import Report
+    from ..engine.attendance import Report
     from .databases import ExploredDatabases
 
 _GLANCE = 0.001  # seconds that a statement may take before the database is asked whether it waits

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from ..databases.schema import Catalogue
     from ..databases.state import Advance, Row
-    from ..engine.race import Report
+    from ..engine.attendance import Report
     from .controller import Attempt, Chooser, Stage
     from .databases import ExploredDatabases
     from .evidence import Order, Violation

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .._trace import Run
     from ..databases.state import Advance
-    from ..engine.race import Report
+    from ..engine.attendance import Report
     from .evidence import Order
     from .facts import Numbers
     from .oracle import Oracle

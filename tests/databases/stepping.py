@@ -16,7 +16,7 @@ from aioconcurrent._project import uses_django
 from aioconcurrent._race import capture, launching, pack
 from aioconcurrent._trace import Step
 from aioconcurrent.databases import handoff, memory
-from aioconcurrent.engine.race import Report
+from aioconcurrent.engine.attendance import Report
 from aioconcurrent.engine.surroundings import Surroundings
 from aioconcurrent.engine.world import Context
 from aioconcurrent.exploring.controller import staging

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from aioconcurrent.engine.keeper import close_template
+from aioconcurrent.engine.fork import close_template
 from tests.faults import calls
 from tests.faults.processes import MARK, left_of, started_here
 from tests.faults.races import leaving_nothing, rest

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from aioconcurrent import call_concurrently, make_concurrent_calls, options
-from aioconcurrent.engine.keeper import close_template
+from aioconcurrent.engine.fork import close_template
 from tests.faults import calls
 from tests.faults.processes import left_of, signed_in, until
 from tests.faults.projects import Project

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from aioconcurrent import ProcessDiedError, call_concurrently, options
-from aioconcurrent.engine.keeper import close_template
-from aioconcurrent.engine.race import GRACE
+from aioconcurrent.engine.attendance import GRACE
+from aioconcurrent.engine.fork import close_template
 from tests.faults import calls
 from tests.faults.processes import left_of, signed_in, until, wait_until
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aioconcurrent import Outcomes
-from aioconcurrent.engine.keeper import close_template
+from aioconcurrent.engine.fork import close_template
 from aioconcurrent.sync import call_concurrently, options
 from tests.faults import calls
 from tests.faults.projects import Project

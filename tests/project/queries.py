@@ -11,8 +11,7 @@ from typing import NoReturn
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from aioconcurrent.engine.channel import Channel
-from aioconcurrent.engine.frames import Kind
+from aioconcurrent.engine.protocol import Channel, Kind
 from tests.project.shop.models import Counter
 
 

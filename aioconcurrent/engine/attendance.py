@@ -20,13 +20,14 @@ from .. import _clock as time
 from .. import _pickling
 from ..exceptions import ProtocolError
 from .debugging import Pauses
-from .frames import Frame, FrameReader, Kind
+from .protocol import Frame, FrameReader, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .launch import Wrapper
     from .wrapper import Result
+
 
 GRACE = 1.0  # seconds between SIGTERM and SIGKILL
 _UNENDING = 5.0  # seconds after SIGKILL; a process in an uninterruptible wait outlives it

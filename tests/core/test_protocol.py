@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioconcurrent.engine.frames import GREETING, LARGEST, Frame, FrameReader, Kind
+from aioconcurrent.engine.protocol import GREETING, LARGEST, Frame, FrameReader, Kind
 from aioconcurrent.exceptions import ProtocolError
 from tests.frames_read import check, invent
 

@@ -1,8 +1,8 @@
-"""The wire protocol between the engine and its processes, without any I/O.
+"""The wire protocol between the engine and its processes.
 
-Bytes go in and frames come out; nothing here reads, writes or unpickles.  The
-engine drives it from a task, a wrapper from a blocking loop, and the tests from
-byte strings.
+Bytes go in and frames come out; what makes frames of bytes reads, writes and unpickles
+nothing.  The engine drives it from a task, the tests from byte strings, and the processes
+that have nothing else to do from a blocking `Channel`.
 
 A frame is a kind (one byte), the length of its payload (eight bytes, big
 endian) and the payload.  A stream begins with `GREETING`; whatever an
@@ -11,7 +11,9 @@ interpreter prints before it is noise, kept for error texts.
 
 from __future__ import annotations
 
+import os
 import struct
+import threading
 from dataclasses import dataclass
 from enum import IntEnum, unique
 
@@ -112,3 +114,57 @@ class FrameReader:
         self.noise = (self.noise + bytes(self._buffer[:noise]))[-_NOISE_KEPT:]
         del self._buffer[: noise + len(GREETING) if self._greeted else noise]
         return self._greeted
+
+
+_READ = 256 * 1024  # bytes
+
+
+class Channel:
+    """Frames over two descriptors, which may be the same one."""
+
+    def __init__(self, source: int, sink: int) -> None:
+        self._source, self._sink = source, sink
+        self._reader = FrameReader(greeting=False)
+        self._writing = threading.Lock()
+        self._owner = os.getpid()
+
+    def greet(self) -> None:
+        """Begin the stream."""
+        _write(self._sink, GREETING)
+
+    def send(self, kind: Kind, payload: bytes = b"") -> None:
+        """Write one frame; from any thread, but not from a process that was forked off by the call."""
+        if os.getpid() == self._owner:
+            with self._writing:
+                _write(self._sink, Frame(kind, payload).encode())
+
+    def receive(self) -> Frame:
+        """Wait for the next frame.
+
+        Raises:
+            EOFError: The other end is gone.
+        """
+        while (frame := self._reader.next_frame()) is None:
+            data = os.read(self._source, _READ)
+            if not data:
+                raise EOFError
+            self._reader.feed(data)
+        return frame
+
+    def expect(self, kind: Kind) -> bytes:
+        """Wait for the next frame, which has to be of that kind, and return its payload.
+
+        Raises:
+            EOFError: The other end is gone.
+            ProtocolError: It is of another kind.
+        """
+        frame = self.receive()
+        if frame.kind is not kind:
+            raise ProtocolError(f"expected {kind.name}, got {frame.kind.name}")
+        return frame.payload
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
