@@ -49,7 +49,7 @@ def run_inline(calls: Sequence[Call], options: Options, backend: str = "asyncio"
 def _guarded(options: Options, blame: Callable[[bytes], None]) -> AbstractContextManager[None]:
     if options.allow_real_databases or not uses_django():
         return nullcontext()
-    from .databases.inline_guard import guarding_cursors
+    from .databases.guard import guarding_cursors
 
     return guarding_cursors(blame)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from . import _pickling
 from ._exploration import Remedy
 from .databases.handoff import database_identity
-from .databases.remedied import in_one_transaction
+from .databases.transactions import in_one_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

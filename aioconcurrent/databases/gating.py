@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _step
 from .gate import gate
 from .guard import guard
-from .patience import make_patient
+from .sessions import make_patient
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,30 +1,31 @@
-"""What a wrapper's connections may do: connect to the caller's test databases, and be closed in the end.
+"""What connections of calls may do: connect to the caller's test databases, and be closed in the end.
 
 The guard is on the class, so that connections of other threads, reconnects and
-connections that project code makes for itself are guarded too.
+connections that project code makes for itself are guarded too.  Calls that run in the
+test's own process have a guard of their own, on cursors: their connections are the caller's,
+and may be open already.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .. import _clock as time
 from .. import _pickling
 from ..exceptions import NoConnectionLeftError, NotATestDatabaseError, UncommittedDataError
-from .handoff import is_in_memory
-from .patience import make_patient
-from .session_state import enter_session, enter_tenant
-from .sessions import end_with_client, is_ended, tells_of_end
-from .slots import naming_full_servers
+from .handoff import enter_session, enter_tenant, is_in_memory, look, test_names
+from .sessions import end_with_client, is_ended, make_patient, naming_full_servers, tells_of_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
     from .handoff import Handoff
+
 
 _SERVERS = ("postgresql", "mysql")
 _PATIENCE = 2.0  # seconds for a connection of a stepped call to be had
@@ -228,3 +229,36 @@ def session_id(connection: BaseDatabaseWrapper) -> int | None:
 
 
 guard = Guard()
+
+
+@contextmanager
+def guarding_cursors(blame: Callable[[bytes], None]) -> Iterator[None]:
+    """Refuse connections and cursors of anything but test databases in the block.
+
+    Connections may be open already, for they are the caller's.
+
+    Args:
+        blame: Takes each refusal, as `dump_error` makes it: the application may keep the error to itself.
+    """
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    kind: Any = BaseDatabaseWrapper
+    allowed = test_names(look().settings)
+
+    def refusing(method: Any) -> Any:
+        def refuse_or_call(connection: Any, *args: Any, **kwargs: Any) -> Any:
+            name = str(connection.settings_dict["NAME"])
+            if name not in allowed and not is_in_memory(connection.settings_dict):
+                refusal = NotATestDatabaseError(connection.alias, name)
+                blame(_pickling.dump_error(refusal))
+                raise refusal
+            return method(connection, *args, **kwargs)
+
+        return refuse_or_call
+
+    before = kind.connect, kind._cursor
+    kind.connect, kind._cursor = map(refusing, before)
+    try:
+        yield
+    finally:
+        kind.connect, kind._cursor = before

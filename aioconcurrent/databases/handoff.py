@@ -1,23 +1,34 @@
-"""The caller's live connection settings, as a wrapper takes them over.
+"""The caller's live connections, as a wrapper takes them over.
 
 A wrapper never reads the project's own settings of the databases: what the
 caller's connections point at now - suffixes of pytest-xdist, clones of
 `--parallel`, mirrors - is what it gets.
+
+What a runner of tests keeps the test itself from connecting to holds for the calls as
+well.  pytest-django blocks every connection in a test without its mark, on Django's class;
+Django's `SimpleTestCase` does so on the connections.  What is blocked for some aliases
+only, those that are not in the `databases` of a test, is the test's own affair: its
+calls may use a mirror that it does not name.
+
+What a test has set in the session of its connection is set in those of its calls: tenant,
+schema, role, variables.  PostgreSQL tells which of its settings were set in a session.  It
+does not list those of applications (`app.tenant`), but says where they are read: in
+policies, functions and defaults, whose texts name them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .. import _context_variables, _pickling
-from .bans import forbidden
-from .session_state import session_states
+from .sessions import in_autocommit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from datetime import tzinfo
 
 
@@ -202,3 +213,134 @@ def _is_testing() -> bool:
     """Whether `setup_test_environment()` is in force, which every runner of tests calls."""
     utils = sys.modules.get("django.test.utils")
     return utils is not None and hasattr(utils._TestState, "saved_data")
+
+
+_RUNNERS = ("pytest_django.plugin", "django.test.testcases")
+
+
+def forbidden(aliases: Iterable[str], live: Collection[Any]) -> dict[str, Exception]:
+    """Return the errors with which the test may not connect at this moment, by alias.
+
+    Args:
+        aliases: All there are.
+        live: The connections of this thread.
+    """
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    everywhere = _error_of(BaseDatabaseWrapper.ensure_connection, "_blocking_wrapper")
+    if everywhere is not None:
+        return dict.fromkeys(aliases, everywhere)
+    errors = {each.alias: _error_of(vars(each).get("connect"), "_DatabaseFailure") for each in live}
+    found = {alias: error for alias, error in errors.items() if error is not None}
+    return found if found.keys() >= set(aliases) else {}
+
+
+def _error_of(method: Any, name: str) -> Exception | None:
+    """What this method does nothing but raise, if a runner has put it there under that name."""
+    kind = method if hasattr(method, "__name__") else type(method)
+    if kind.__name__ != name or kind.__module__ not in _RUNNERS:
+        return None
+    return _raised_by(method)
+
+
+def _raised_by(method: Callable[[], object]) -> Exception:
+    try:
+        method()
+    except Exception as error:
+        return error.with_traceback(None)
+    raise AssertionError(f"{method!r} lets tests connect")
+
+
+# Those that Django or this library sets by itself in each session, or that are a transaction's.
+_OWN = (
+    *("TimeZone", "client_encoding", "application_name", "client_connection_check_interval"),
+    *("transaction_isolation", "transaction_read_only", "transaction_deferrable"),
+    *("is_superuser", "session_authorization"),
+)
+_IDLE = 0  # what libpq calls a connection without a transaction
+_ASKED = f"""
+SELECT name, current_setting(name) FROM pg_settings WHERE source = 'session' AND name NOT IN {_OWN}
+UNION ALL
+SELECT name, current_setting(name, true) FROM (
+    SELECT DISTINCT lower(found[1]) AS name FROM (
+        SELECT qual AS text FROM pg_policies UNION ALL SELECT with_check FROM pg_policies
+        UNION ALL SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef
+        UNION ALL SELECT prosrc FROM pg_proc WHERE prosrc LIKE '%current_setting%' AND oid >= 16384
+    ) texts, regexp_matches(text, 'current_setting\\s*\\(\\s*''([^'']+\\.[^'']+)''', 'gi') found
+) variables WHERE current_setting(name, true) <> ''
+UNION ALL
+SELECT 'role', current_setting('role') WHERE current_setting('role') <> 'none'
+"""
+
+
+@dataclass(frozen=True)
+class SessionState:
+    """What one connection of the test keeps.
+
+    Attributes:
+        settings: Of the server's session, in the order in which they are to be set.
+        tenant: What django-tenants and its kin keep on the connection object: the tenant, and whether its
+            search path has the public schema; None for that schema itself.
+    """
+
+    settings: tuple[tuple[str, str], ...] = ()
+    tenant: tuple[Any, bool] | None = None
+
+
+def session_states(connections: list[Any]) -> dict[str, bytes]:
+    """Take note of the state of these connections, pickled and by alias, without opening any; where there is some.
+
+    Raises:
+        UnpicklableError: A tenant cannot be pickled.
+    """
+    found = {}
+    for connection in connections:
+        state = SessionState(_settings_of(connection), _tenant_of(connection))
+        if state != SessionState():
+            found[connection.alias] = _pickling.dumps(state, f"The tenant of database {connection.alias!r}")
+    return found
+
+
+def enter_tenant(connection: Any, pickled: bytes | None) -> None:
+    """Let a connection of a call be for the tenant that the test's is for."""
+    if not hasattr(connection, "set_tenant"):
+        return
+    state: SessionState = _pickling.loads(pickled) if pickled else SessionState()
+    if state.tenant is not None:
+        tenant, has_public = state.tenant
+        connection.set_tenant(tenant, has_public)
+    elif _tenant_of(connection) is not None:  # left in the process that this one was forked from
+        connection.set_schema_to_public()
+
+
+def enter_session(connection: Any, pickled: bytes) -> None:
+    """Set in a new session of a call what is set in the test's."""
+    state: SessionState = _pickling.loads(pickled)
+    if state.settings:
+        calls = ", ".join("set_config(%s, %s, false)" for _ in state.settings)
+        with in_autocommit(connection.connection), connection.connection.cursor() as cursor:
+            cursor.execute(f"SELECT {calls}", [text for pair in state.settings for text in pair])
+
+
+def _settings_of(connection: Any) -> tuple[tuple[str, str], ...]:
+    driver = connection.connection
+    if connection.vendor != "postgresql" or driver is None:
+        return ()
+    with contextlib.suppress(Exception):  # a session that is broken, or in use, has nothing to hand over
+        if driver.info.transaction_status == _IDLE:
+            with in_autocommit(driver), driver.cursor() as cursor:
+                cursor.execute(_ASKED)
+                return tuple((str(name), str(value)) for name, value in cursor.fetchall())
+    return ()
+
+
+def _tenant_of(connection: Any) -> tuple[Any, bool] | None:
+    tenant = getattr(connection, "tenant", None)
+    schema = getattr(tenant, "schema_name", None)
+    if schema is None or not hasattr(connection, "set_tenant"):
+        return None
+    from django.conf import settings
+
+    if schema == getattr(settings, "PUBLIC_SCHEMA_NAME", "public"):
+        return None
+    return tenant, bool(getattr(connection, "include_public_schema", True))

@@ -16,7 +16,7 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from .direct import connect_directly
+from .sessions import connect_directly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -9,13 +9,12 @@ transaction is opened, no snapshot is taken and `SET TRANSACTION` stays possible
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from .sessions import in_autocommit
 
 _MAY_CHANGE = re.compile(
     r"isolation|characteristics|set_config|\bset\s+transaction\b|\b(?:reset|discard|do|call)\b", re.IGNORECASE
@@ -130,17 +129,6 @@ def _forget_transaction(session: _Session) -> None:
     session.current = None
     if session.is_doubtful:
         session.usual, session.is_doubtful = None, False
-
-
-@contextmanager
-def in_autocommit(driver: Any) -> Iterator[None]:
-    """Keep the driver from sending BEGIN; none of this is a round trip."""
-    autocommit = driver.autocommit
-    driver.autocommit = True
-    try:
-        yield
-    finally:
-        driver.autocommit = autocommit
 
 
 def _shown(driver: Any, setting: str) -> str:

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _clock as time
 from .._loops import outside_loop
 from ..exceptions import ProbeNotPermittedError
-from .direct import connect_directly
-from .sessions import is_ended
+from .sessions import connect_directly, is_ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping

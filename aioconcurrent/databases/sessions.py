@@ -1,24 +1,155 @@
-"""Run, on the server, what a killed wrapper was doing there.
+"""Sessions of our own on servers, and those of calls: opened, kept from ending, and ended.
 
-A server notices that its client is gone only when it next talks to it: until
-then the statement of a killed wrapper runs on and keeps its locks, so that the
-test's own clean-up would hang.
+Connections of our own do not ask Django again once they are open: pytest-django may have
+told it to open no cursors, and in a thread with a running event loop it refuses to query
+at all.  The cursors of the driver do not know of either.
+
+A call's session stands still for as long as its turn takes, and no limit of the server's
+may end it for that.  A limit of statements, or of waits for locks, is the application's
+own, and counts as it does elsewhere.
+
+A server notices that its client is gone only when it next talks to it: until then the
+statement of a killed wrapper runs on and keeps its locks, so that the test's own clean-up
+would hang.
+
+A pooler between them, such as PgBouncer, may run each transaction of a connection in
+another session.  It gives its clients process ids of its own making, so the server's
+word is another than the driver's.  That holds in every pooling mode; which one it
+is, a client cannot find out.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import re
 import select
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .. import _clock as time
 from .._text import printable, text_of
-from .isolation import in_autocommit
-from .poolers import is_pooled
+from ..exceptions import NoConnectionLeftError, PooledSessionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping
+
+
+def connect_directly(alias: str, settings: Mapping[str, Any] | None = None) -> Any:
+    """Open a connection in autocommit; use `.connection`, the driver's, from then on.
+
+    Call it in a thread without a running event loop.  Any thread may use the result,
+    one at a time.  It is a `BaseDatabaseWrapper`, whose attributes differ by vendor.
+
+    Args:
+        alias: Of the database.
+        settings: Where to connect to, as in Django's DATABASES; by default where this thread's connection does.
+
+    Raises:
+        NoConnectionLeftError: The server has too many.
+    """
+    from django.db import connections
+    from django.db.utils import load_backend
+
+    live = copy.deepcopy(dict(connections[alias].settings_dict if settings is None else settings))
+    live["AUTOCOMMIT"] = True
+    live.get("OPTIONS", {}).pop("pool", None)  # or the next user of the pool would find our settings and tables
+    connection = load_backend(live["ENGINE"]).DatabaseWrapper(live, alias)
+    try:
+        with naming_full_servers(connection):
+            connection.connect()
+        make_patient(connection)
+    except BaseException:
+        if connection.connection is not None:  # it was made, and could not be set up
+            connection.connection.close()
+        raise
+    return connection
+
+
+_YEAR = 31_536_000  # seconds
+
+
+def make_patient(connection: Any) -> None:
+    """Let an open connection be idle, in a transaction or not, for as long as it takes; only its driver is asked."""
+    driver = connection.connection
+    if connection.vendor == "postgresql":
+        with in_autocommit(driver), driver.cursor() as cursor:
+            cursor.execute("; ".join(f"SET {name} = 0" for name in _postgresql_limits(driver.info.server_version)))
+    elif connection.vendor == "mysql":
+        kinds = ("", "readonly_", "write_") if "MariaDB" in driver.get_server_info() else ()
+        settings = [f"idle_{kind}transaction_timeout = 0" for kind in kinds]
+        with driver.cursor() as cursor:
+            cursor.execute("SET SESSION " + ", ".join([*settings, f"wait_timeout = {_YEAR}"]))
+
+
+def _postgresql_limits(version: int) -> list[str]:
+    names = ["idle_in_transaction_session_timeout"]
+    names += ["idle_session_timeout"] if version >= 140000 else []
+    return names + (["transaction_timeout"] if version >= 170000 else [])
+
+
+@contextmanager
+def in_autocommit(driver: Any) -> Iterator[None]:
+    """Keep the driver from sending BEGIN; none of this is a round trip."""
+    autocommit = driver.autocommit
+    driver.autocommit = True
+    try:
+        yield
+    finally:
+        driver.autocommit = autocommit
+
+
+_FULL_MYSQL = (1040, 1203, 1226)  # ER_CON_COUNT_ERROR, ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED
+# psycopg knows of no code where a connection fails: these are the texts of SQLSTATE 53300 in English
+_FULL_POSTGRESQL = ("too many connections for", "too many clients already", "connection slots are reserved")
+
+
+@contextmanager
+def naming_full_servers(connection: Any) -> Iterator[None]:
+    """Where a server has no connection left for the block, say so and what to do.
+
+    Raises:
+        NoConnectionLeftError: It has none.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _is_full(connection.vendor, error):
+            raise
+        raise NoConnectionLeftError(connection.alias, " ".join(text_of(error).split())) from error
+
+
+def _is_full(vendor: str, error: Exception) -> bool:
+    if vendor == "mysql":
+        return bool(error.args) and error.args[0] in _FULL_MYSQL
+    return vendor == "postgresql" and any(text in str(error) for text in _FULL_POSTGRESQL)
+
+
+_ASKING = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT CONNECTION_ID()"}
+
+
+def refuse_pooler(alias: str, connection: Any) -> None:
+    """Check an open connection.
+
+    Raises:
+        PooledSessionError: It has no session of its own.
+    """
+    if connection.vendor in _ASKING and is_pooled(connection):
+        settings: Mapping[str, Any] = connection.settings_dict
+        raise PooledSessionError(alias, f"{settings['HOST'] or 'localhost'}:{settings['PORT'] or 'default'}")
+
+
+def is_pooled(connection: Any) -> bool:
+    """Whether the server calls the session of an open connection something else than the driver does."""
+    driver = connection.connection
+    if connection.vendor == "mysql":
+        with driver.cursor() as cursor:
+            cursor.execute(_ASKING["mysql"])
+            return bool(cursor.fetchone()[0] != driver.thread_id())
+    with in_autocommit(driver), driver.cursor() as cursor:
+        cursor.execute(_ASKING["postgresql"])
+        return bool(cursor.fetchone()[0] != driver.info.backend_pid)
+
 
 _PATIENCE = 5.0  # seconds for a connection to be had, and again for sessions to be gone
 _LOOK = 500  # milliseconds between two looks of a server at its client

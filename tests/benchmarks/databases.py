@@ -19,9 +19,9 @@ django.setup()
 from django.db import connections  # noqa: E402 - needs django.setup()
 from django.test.utils import setup_databases, teardown_databases  # noqa: E402
 
-from aioconcurrent.databases.direct import connect_directly  # noqa: E402
 from aioconcurrent.databases.guard import session_id  # noqa: E402
 from aioconcurrent.databases.probes import Probe, open_probe  # noqa: E402
+from aioconcurrent.databases.sessions import connect_directly  # noqa: E402
 from aioconcurrent.databases.state import open_state  # noqa: E402
 from tests.project.shop.models import Account, Counter  # noqa: E402
 

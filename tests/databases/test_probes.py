@@ -11,9 +11,9 @@ import pytest
 from django.db import connections
 
 from aioconcurrent import ProbeNotPermittedError
-from aioconcurrent.databases.direct import connect_directly
 from aioconcurrent.databases.guard import session_id
 from aioconcurrent.databases.probes import Probe, open_probe, waiting_for_rows
+from aioconcurrent.databases.sessions import connect_directly
 from tests.databases.conftest import run
 from tests.project.databases import on
 from tests.project.ledger.models import Currency

@@ -10,8 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...exceptions import StateError, UnexplorableDatabaseError
-from ..direct import connect_directly
-from ..poolers import refuse_pooler
+from ..sessions import connect_directly, refuse_pooler
 from .base import Advance, Row, State
 
 if TYPE_CHECKING:

@@ -23,8 +23,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ...exceptions import StateError
-from ..direct import connect_directly
-from ..sessions import is_ended
+from ..sessions import connect_directly, is_ended
 from .base import PATIENCE, Advance, Row, State, as_rows
 from .mysql_schema import MysqlSchema, quote, read_schema
 from .mysql_triggers import SILENCE, Triggers

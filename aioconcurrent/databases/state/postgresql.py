@@ -18,8 +18,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from ...exceptions import StateError
-from ..direct import connect_directly
-from ..sessions import is_ended
+from ..sessions import connect_directly, is_ended
 from .base import PATIENCE, Advance, Row, State, as_rows
 from .postgresql_schema import PostgresSchema, read_schema
 from .values import load_from_postgresql
