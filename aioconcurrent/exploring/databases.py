@@ -18,8 +18,8 @@ from ..databases.identity import database_names
 from ..databases.memory import is_lent
 from ..databases.probes import open_probe
 from ..databases.schema import Catalogue, Key
-from ..databases.standby import Standby, lasting
 from ..databases.state import StateError
+from ..databases.state.standby import Standby, lasting
 from ..databases.underway import Note, noted
 from .facts import Numbers, apart
 from .footprint import footprint

@@ -9,11 +9,11 @@ from django.db import connections
 
 from aioconcurrent import StateError
 from aioconcurrent.databases.sessions import is_ended
-from aioconcurrent.databases.standby import Standby
 from aioconcurrent.databases.state import State
 from aioconcurrent.databases.state import mysql as mysql_state
 from aioconcurrent.databases.state import postgresql as postgresql_state
-from aioconcurrent.databases.state.mysql_triggers import Triggers
+from aioconcurrent.databases.state.mysql import Triggers
+from aioconcurrent.databases.state.standby import Standby
 from aioconcurrent.sync import explore
 from tests.databases.conftest import PLAIN, content, fetch, fill, run
 from tests.faults.processes import wait_until

@@ -2,7 +2,15 @@
 
 Nobody else sees them, and the server drops them when the session ends.  Rows are
 put back by DELETE and INSERT in one transaction, with `foreign_key_checks` off,
-which keeps InnoDB from checking and from cascading; triggers, see `mysql_triggers.py`.
+which keeps InnoDB from checking and from cascading.
+
+Triggers fire whatever a session does: nothing in either server switches them off, and one
+may write anywhere, refuse, or change what is inserted.  So while rows are put back each is
+replaced by one that does the same unless a variable of the session is set, as it is in
+ours.  A process that is killed in the midst leaves triggers that work; the next one to come
+gives them their own texts.  MariaDB replaces a trigger in one statement, and keeps its
+place among others.  MySQL knows no such statement: there it is dropped and made again,
+with nothing in between.
 
 InnoDB leaves deleted rows in its indexes, as marked ones, until no read view of the
 server can need them; calls that insert other rows would wait for each other at them,
@@ -24,10 +32,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...exceptions import StateError
 from ..sessions import connect_directly, is_ended
-from .base import PATIENCE, Advance, Row, State, as_rows
+from .base import PATIENCE, Advance, Row, State, as_rows, load_from_mysql
 from .mysql_schema import MysqlSchema, quote, read_schema
-from .mysql_triggers import SILENCE, Triggers
-from .values import load_from_mysql
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -36,6 +42,10 @@ if TYPE_CHECKING:
     from .schema import Table
 
     Digests = dict[str, tuple[Any, Any]]
+    from collections.abc import Callable
+
+    from .mysql_schema import Trigger
+
 
 # A zero in an AUTO_INCREMENT column stays one, and values that a strict mode would refuse today stay as they are.
 _SESSION = f"""
@@ -410,3 +420,99 @@ def _shown(column: str, kind: str) -> str:
 
 def _listed(columns: Iterable[str]) -> str:
     return ", ".join(map(quote, columns))
+
+
+SILENCE = "SET @aioconcurrent_puts_back = 1"
+_BEGIN, _END = "IF @aioconcurrent_puts_back IS NULL THEN ", "\n; END IF"
+_TRIGGERS = """
+SELECT event_object_table, event_manipulation, action_timing, trigger_name, action_statement
+FROM information_schema.triggers WHERE trigger_schema = DATABASE() ORDER BY 1, 2, 3, action_order
+"""
+# Any of them lets a user make a trigger that is somebody else's.
+_PRIVILEGES = "'SUPER', 'SET USER', 'SET_USER_ID', 'SET_ANY_DEFINER'"
+_MAY_IMPERSONATE = f"SELECT COUNT(*) FROM information_schema.user_privileges WHERE privilege_type IN ({_PRIVILEGES})"
+
+
+class Triggers:
+    """The triggers of one database.
+
+    Args:
+        ask: Runs a query and returns its rows.
+        replaces: Whether the server knows CREATE OR REPLACE TRIGGER.
+    """
+
+    def __init__(self, alias: str, ask: Callable[[str], list[Any]], *, replaces: bool) -> None:
+        self._alias = alias
+        self._ask = ask
+        self._replaces = replaces
+        self._user = ""
+        self._may_impersonate = False
+
+    def mend(self) -> None:
+        """Give those their own texts that a killed process has left guarded."""
+        found = self._ask(_TRIGGERS)
+        for number, (*moment, name, body) in enumerate(found):
+            if body.startswith(_BEGIN):
+                behind = [other[3] for other in found[number + 1 :] if list(other[:3]) == moment]
+                self._make(name, body, body.removeprefix(_BEGIN).removesuffix(_END), _before(behind))
+
+    def check(self, trigger: Trigger) -> None:
+        """See whether a trigger can be replaced.
+
+        Raises:
+            StateError: It is another user's, and ours may not make such.
+        """
+        if not self._user:
+            ((self._user,),) = self._ask("SELECT CURRENT_USER()")
+            self._may_impersonate = bool(self._ask(_MAY_IMPERSONATE)[0][0])
+        if trigger.definer != self._user and not self._may_impersonate:
+            raise StateError(
+                self._alias,
+                f"the trigger {trigger.name} is of {trigger.definer}, so that {self._user} cannot keep it from firing "
+                f"while rows are put back. GRANT SET USER ON *.* TO {self._user} (SET_USER_ID on MySQL), or make the "
+                "triggers as the user that the tests connect as.",
+            )
+
+    @contextmanager
+    def silent(self, groups: list[list[Trigger]]) -> Iterator[None]:
+        """Keep triggers from firing in this session for the length of a block.
+
+        Args:
+            groups: Those of each table, in the order in which they fire.
+        """
+        guarded: list[tuple[Trigger, str]] = []
+        try:
+            for group in groups:
+                for number, trigger in enumerate(group):
+                    behind = [other.name for other in group[number + 1 :] if other.moment == trigger.moment]
+                    place = _before(behind)
+                    guarded.append((trigger, place))
+                    self._make(trigger.name, trigger.body, f"{_BEGIN}{trigger.body}{_END}", place)
+            yield
+        finally:
+            for trigger, place in guarded:
+                self._make(trigger.name, f"{_BEGIN}{trigger.body}{_END}", trigger.body, place)
+
+    def _make(self, name: str, old: str, new: str, place: str = "") -> None:
+        """Make a trigger anew with another body, under the settings that it was first made under, as mysqldump does."""
+        _, mode, statement, charset, collation, *_ = self._ask(f"SHOW CREATE TRIGGER {quote(name)}")[0]
+        if not statement.endswith(old):  # it has the new one
+            return
+        names = "sql_mode, character_set_client, collation_connection"
+        ours = self._ask(f"SELECT @@{names.replace(', ', ', @@')}")[0]
+        begin = statement.removesuffix(old).removeprefix("CREATE ")
+        try:
+            self._settings(mode, charset, collation)
+            if not self._replaces:
+                self._ask(f"DROP TRIGGER {quote(name)}")
+            self._ask(f"CREATE {'OR REPLACE ' if self._replaces else ''}{begin}{place}{new}")
+        finally:
+            self._settings(*ours)
+
+    def _settings(self, mode: str, charset: str, collation: str) -> None:
+        self._ask(f"SET sql_mode = '{mode}', character_set_client = {charset}, collation_connection = {collation}")
+
+
+def _before(names: list[str]) -> str:
+    """The clause that gives a trigger its place before the first of these."""
+    return f"PRECEDES {quote(names[0])} " if names else ""

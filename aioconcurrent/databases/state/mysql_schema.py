@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...sql.statements import read_statement
-from .moments import MANY, moments, of_routine
-from .schema import UNKNOWN, Reference, Schema, Table
+from .schema import MANY, UNKNOWN, Reference, Schema, Table, moments, of_routine
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...exceptions import StateError
 from ..sessions import connect_directly, is_ended
-from .base import PATIENCE, Advance, Row, State, as_rows
+from .base import PATIENCE, Advance, Row, State, as_rows, load_from_postgresql
 from .postgresql_schema import PostgresSchema, read_schema
-from .values import load_from_postgresql
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .moments import of_routine
-from .schema import UNKNOWN, Reference, Schema, Table
+from .schema import UNKNOWN, Reference, Schema, Table, of_routine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from ... import _clock as time
 from ...exceptions import StateError
-from .base import PATIENCE, Advance, Row, State, as_rows
+from .base import PATIENCE, Advance, Row, State, as_rows, decoded
 from .schema import UNKNOWN, Reference, Schema, Table
-from .values import decoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

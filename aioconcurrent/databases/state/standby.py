@@ -11,15 +11,15 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .sessions import tells_of_end
-from .state import State, StateError, open_state
+from ..sessions import tells_of_end
+from . import State, StateError, open_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from .schema import Catalogue, Key
-    from .state import Advance, Row
-    from .state.base import Keys
+    from ..schema import Catalogue, Key
+    from . import Advance, Row
+    from .base import Keys
 
 T = TypeVar("T")
 
