@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from . import _clock as time
 from . import _latest
+from ._calls import cannot_be_made, misfit_met
 from ._mistakes import raise_mistakes
 from ._outcomes import CallReport, Outcomes
 from ._pickling import dump_error
 from ._project import uses_django
-from ._signatures import cannot_be_made, misfit_met
 from .engine.wrapper import finish, import_target
 from .exceptions import WrappedError
 

@@ -3,10 +3,15 @@
 `options(...)` comes before the command line of the test runner, that before the
 environment, that before the runner's configuration file, that before the Django
 setting `AIOCONCURRENT`, and that before the defaults.
+
+Functions of any kind, and the tests of a class, can be decorated with `options(...)`: each
+of their runs has them.  A generator or coroutine has them whenever it runs.  A generator
+does not have them while it waits at a `yield`: what runs meanwhile is somebody else's.
 """
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 import os
@@ -14,60 +19,216 @@ import sys
 from collections.abc import Collection
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ._calls import Target, check_target
-from ._decorating import decorated
-from ._project import uses_django
-from ._signatures import meant, naming_unknown
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from types import TracebackType
     from typing import Self
+
+    from ._calls import Target
+
+    Contexts = Callable[[], AbstractContextManager[object]]
+
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
 START_METHODS = ("fork", "spawn", "inline")
-_UNSET: Any = object()
+_UNSET: Any = ...
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
+
+
+def naming_unknown(advice: str = "") -> Callable[[F], F]:
+    """Decorate a function so that its error for a keyword that it has not says which was meant, and the advice."""
+
+    def decorate(function: F) -> F:
+        parameters = inspect.signature(function).parameters.values()
+        known = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+        shown = function.__qualname__.removesuffix(".__init__")
+
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            for name in kwargs:
+                if name not in known:
+                    text = f"{shown}() got an unexpected keyword argument {name!r}{meant(name, known)}. {advice}"
+                    raise TypeError(text.rstrip())
+            return function(*args, **kwargs)
+
+        return run  # type: ignore[return-value]
+
+    return decorate
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """Ask whether a name that is known was meant, if one is like it."""
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def _read_number(variable: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{variable} must be a number of seconds, not {text!r}.") from None
+
+
+def _read_count(variable: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{variable} must be a whole number, not {text!r}.") from None
+
+
+def _read_flag(variable: str, text: str) -> bool:
+    if text.lower() not in _TRUE + _FALSE:
+        raise ValueError(f"{variable} must be 1 or 0, not {text!r}.")
+    return text.lower() in _TRUE
+
+
+def _read_hosts(variable: str, text: str) -> bool | list[str]:
+    if text.lower() in _TRUE + _FALSE:
+        return _read_flag(variable, text)
+    return [host.strip() for host in text.split(",")]
+
+
+def _check_seconds(name: str, value: object, where: str) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{where}: {name} must be a number of seconds, not {value!r}.")
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{where}: {name} must be more than 0 seconds and finite, not {value!r}.")
+
+
+def _check_count(name: str, value: object, where: str) -> None:
+    if type(value) is not int:
+        raise TypeError(f"{where}: {name} must be a whole number, not {value!r}.")
+    if value < 1:
+        raise ValueError(f"{where}: {name} must be at least 1, not {value!r}.")
+
+
+def _check_start_method(name: str, value: object, where: str) -> None:
+    if value not in START_METHODS:
+        raise ValueError(f"{where}: {name} must be one of {', '.join(START_METHODS)}, not {value!r}.")
+    if value == "fork" and not hasattr(os, "fork"):
+        raise ValueError(f"{where}: {name} 'fork' does not exist on this system; use 'spawn'.")
+
+
+def _check_prepare(name: str, value: object, where: str) -> None:
+    if value is not None:
+        from ._calls import check_target
+
+        check_target(value, f"{where}: {name}")
+    if inspect.iscoroutinefunction(value):
+        raise TypeError(f"{where}: {name} must be a plain function, not the coroutine function {value!r}.")
+
+
+def _check_patterns(name: str, value: object, where: str) -> None:
+    if not isinstance(value, list | tuple) or not all(isinstance(part, str) for part in value):
+        raise TypeError(f"{where}: {name} must be a list of strings, not {value!r}.")
+
+
+def _check_flag(name: str, value: object, where: str) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{where}: {name} must be True or False, not {value!r}.")
+
+
+def _check_allow_network(name: str, value: object, where: str) -> None:
+    if isinstance(value, bool):
+        return
+    if isinstance(value, str) or not (isinstance(value, Collection) and all(isinstance(host, str) for host in value)):
+        raise TypeError(f"{where}: {name} must be True, False or a list of names and addresses, not {value!r}.")
+
+
+def _check_replay(name: str, value: object, where: str) -> None:
+    from .exploring.schedule import Schedule
+
+    if not isinstance(value, str):
+        raise TypeError(f"{where}: {name} must be the token of a counterexample, not {value!r}.")
+    Schedule.from_token(value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Which values an option may have.
+
+    Attributes:
+        check: Raises TypeError or ValueError for a bad value of the option of this name; the text begins with `where`.
+        read: Makes a value of the text of an environment variable, whose name it gets first.
+    """
+
+    check: Callable[[str, object, str], None]
+    read: Callable[[str, str], Any] = lambda _, text: text
+
+
+_SECONDS = _Kind(_check_seconds, _read_number)
+_COUNT = _Kind(_check_count, _read_count)
+_SWITCH = _Kind(_check_flag, _read_flag)
+_METHOD = _Kind(_check_start_method)
+_FUNCTION = _Kind(_check_prepare)
+_HOSTS = _Kind(_check_allow_network, _read_hosts)
+_PATTERNS = _Kind(_check_patterns, lambda _, text: [part.strip() for part in text.split(",")])
+_TOKEN = _Kind(_check_replay)
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """An option as runners of tests have it on their command line, and in their configuration file if `in_file`."""
+
+    metavar: str
+    kind: type[float | int | str]
+    help: str
+    in_file: bool = True
+
+
+def _row(kind: _Kind, flag: Flag | None = None) -> dict[str, Any]:
+    return {"kind": kind, "flag": flag}
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How races are run.
+    """How races are run: one row for each option, whose meaning `options` tells.
 
     Attributes:
-        timeout: How long a call may take, in seconds from the common start.
-        start_method: "fork", "spawn" or "inline".
-        prepare: What every wrapper runs before the barrier.
-        allow_real_databases: Whether calls may connect to what is no test database.
-        allow_network: Which public addresses of the network calls may reach: all, none, or these.
-        record: Whether races record what their calls do.
-        max_schedules: How many runs of the calls an exploration may make.
-        max_seconds: How long an exploration may take.
-        real_time: Whether calls that are explored have the real clock and real randomness.
-        allow_threads: Patterns of the names or modules of threads that starting the project may leave running.
-        start_timeout: How long starting the project may take, in seconds.
-        step_timeout: How long one step of an exploration may take, in seconds; None for 10 s, or `timeout`
-            if that is less.
+        step_timeout: None for 10 s, or `timeout` if that is less.
         replay: The token of the one order that explorations run; for a run of tests, not for `options`.
     """
 
-    timeout: float = 30.0
-    start_method: str = "fork" if sys.platform == "linux" else "spawn"
-    prepare: Target | None = None
-    allow_real_databases: bool = False
-    allow_network: bool | Collection[str] = False
-    record: bool = False
-    max_schedules: int = 1000
-    max_seconds: float = 60.0
-    real_time: bool = False
-    allow_threads: Sequence[str] = ()
-    start_timeout: float = 120.0
-    step_timeout: float | None = None
-    replay: str | None = None
+    timeout: float = field(
+        default=30.0,
+        metadata=_row(_SECONDS, Flag("SECONDS", float, "how long a concurrent call may take (default: 30)")),
+    )
+    start_method: str = field(
+        default="fork" if sys.platform == "linux" else "spawn",
+        metadata=_row(
+            _METHOD,
+            Flag(
+                "METHOD",
+                str,
+                "what concurrent calls run in: fork, spawn or inline (default: fork on Linux, else spawn)",
+            ),
+        ),
+    )
+    prepare: Target | None = field(default=None, metadata=_row(_FUNCTION))
+    allow_real_databases: bool = field(default=False, metadata=_row(_SWITCH))
+    allow_network: bool | Collection[str] = field(default=False, metadata=_row(_HOSTS))
+    record: bool = field(default=False, metadata=_row(_SWITCH))
+    max_schedules: int = field(default=1000, metadata=_row(_COUNT))
+    max_seconds: float = field(
+        default=60.0, metadata=_row(_SECONDS, Flag("SECONDS", float, "how long an exploration may take (default: 60)"))
+    )
+    real_time: bool = field(default=False, metadata=_row(_SWITCH))
+    allow_threads: Sequence[str] = field(default=(), metadata=_row(_PATTERNS))
+    start_timeout: float = field(default=120.0, metadata=_row(_SECONDS))
+    step_timeout: float | None = field(default=None, metadata=_row(_SECONDS))
+    replay: str | None = field(
+        default=None,
+        metadata=_row(
+            _TOKEN,
+            Flag("TOKEN", str, "run this one order in place of explorations, in the one test that is named", False),
+        ),
+    )
 
     @property
     def start_up(self) -> float:
@@ -79,6 +240,9 @@ class Options:
         """How long one step of an exploration may take, in seconds."""
         return min(self.timeout, 10.0) if self.step_timeout is None else self.step_timeout
 
+
+_OPTIONS: Mapping[str, _Kind] = {each.name: each.metadata["kind"] for each in fields(Options)}
+FLAGS: Mapping[str, Flag] = {each.name: flag for each in fields(Options) if (flag := each.metadata["flag"])}
 
 _chosen: ContextVar[Mapping[str, Any]] = ContextVar("aioconcurrent options", default={})  # noqa: B039 - never changed in place
 _of_run: list[Mapping[str, Any]] = [{}, {}]  # from the runner's configuration file and command line
@@ -142,20 +306,7 @@ class options:  # noqa: N801 - used like a function
         start_timeout: float = _UNSET,
         step_timeout: float = _UNSET,
     ) -> None:
-        given = {
-            "timeout": timeout,
-            "start_method": start_method,
-            "prepare": prepare,
-            "allow_real_databases": allow_real_databases,
-            "allow_network": allow_network,
-            "record": record,
-            "max_schedules": max_schedules,
-            "max_seconds": max_seconds,
-            "real_time": real_time,
-            "allow_threads": allow_threads,
-            "start_timeout": start_timeout,
-            "step_timeout": step_timeout,
-        }
+        given = {name: value for name, value in locals().items() if name != "self"}
         self._given = {name: value for name, value in given.items() if value is not _UNSET}
         check(self._given, "options()")
         self._outer: list[Mapping[str, Any]] = []
@@ -232,57 +383,26 @@ def _set_environment(variables: Mapping[str, str | None]) -> None:
 def _from_settings() -> dict[str, Any]:
     from django.conf import settings
 
+    from ._project import uses_django
+
     value = getattr(settings, "AIOCONCURRENT", {}) if uses_django() else {}
     if not isinstance(value, dict):
         raise TypeError(f"The setting AIOCONCURRENT must be a dict of options, not {value!r}.")
     return value
 
 
+def environment_variable(name: str) -> str:
+    """The variable of the environment that sets an option."""
+    return f"AIOCONCURRENT_{name.upper()}"
+
+
 def _from_environment() -> dict[str, Any]:
-    readers: dict[str, Callable[[str, str], Any]] = {
-        "timeout": _read_number,
-        "max_seconds": _read_number,
-        "start_timeout": _read_number,
-        "step_timeout": _read_number,
-        "allow_threads": lambda _, text: [part.strip() for part in text.split(",")],
-        "max_schedules": _read_count,
-        "allow_real_databases": _read_flag,
-        "allow_network": _read_hosts,
-        "record": _read_flag,
-        "real_time": _read_flag,
+    variables = {name: environment_variable(name) for name in _OPTIONS}
+    return {
+        name: _OPTIONS[name].read(variable, text)
+        for name, variable in variables.items()
+        if (text := os.environ.get(variable))
     }
-    given: dict[str, Any] = {}
-    for field in fields(Options):
-        variable = f"AIOCONCURRENT_{field.name.upper()}"
-        if text := os.environ.get(variable):
-            given[field.name] = readers[field.name](variable, text) if field.name in readers else text
-    return given
-
-
-def _read_number(variable: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"{variable} must be a number of seconds, not {text!r}.") from None
-
-
-def _read_count(variable: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f"{variable} must be a whole number, not {text!r}.") from None
-
-
-def _read_flag(variable: str, text: str) -> bool:
-    if text.lower() not in _TRUE + _FALSE:
-        raise ValueError(f"{variable} must be 1 or 0, not {text!r}.")
-    return text.lower() in _TRUE
-
-
-def _read_hosts(variable: str, text: str) -> bool | list[str]:
-    if text.lower() in _TRUE + _FALSE:
-        return _read_flag(variable, text)
-    return [host.strip() for host in text.split(",")]
 
 
 def check(given: Mapping[str, Any], where: str) -> None:
@@ -292,78 +412,138 @@ def check(given: Mapping[str, Any], where: str) -> None:
         TypeError: A value has the wrong type.
         ValueError: One is out of range, or there is no such option.
     """
-    names = [field.name for field in fields(Options)]
     for name, value in given.items():
-        if name not in names:
-            raise ValueError(f"{where} has no option {name!r}; there are {', '.join(names)}{meant(name, names)}.")
-        _CHECKS[name](value, where)
+        if name not in _OPTIONS:
+            raise ValueError(f"{where} has no option {name!r}; there are {', '.join(_OPTIONS)}{meant(name, _OPTIONS)}.")
+        _OPTIONS[name].check(name, value, where)
 
 
-def _check_seconds(name: str, value: object, where: str) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{where}: {name} must be a number of seconds, not {value!r}.")
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{where}: {name} must be more than 0 seconds and finite, not {value!r}.")
+# What runners of tests call around the tests of a class.
+_AROUND_TESTS = ("setUp", "tearDown", "setUpClass", "tearDownClass", "setUpTestData", "asyncSetUp", "asyncTearDown")
+_HOOKS = ("setup_method", "teardown_method", "setup_class", "teardown_class")
 
 
-def _check_max_schedules(value: object, where: str) -> None:
-    if type(value) is not int:
-        raise TypeError(f"{where}: max_schedules must be a whole number, not {value!r}.")
-    if value < 1:
-        raise ValueError(f"{where}: max_schedules must be at least 1, not {value!r}.")
+def decorated(function: F, contexts: Contexts) -> F:
+    """Return the function, or the class, with a new context around each of its runs.
+
+    Raises:
+        TypeError: It is nothing that could be decorated.
+    """
+    found: Any = function
+    if isinstance(found, type):
+        return _decorated_class(found, contexts)  # type: ignore[return-value]
+    if isinstance(found, staticmethod | classmethod):
+        return type(found)(decorated(found.__func__, contexts))  # type: ignore[return-value]
+    if type(found).__module__.startswith("_pytest."):
+        raise TypeError("@options(...) has to stand below @pytest.fixture, at the function itself.")
+    if not callable(found):
+        raise TypeError(f"@options(...) decorates functions, and classes of tests, not {found!r}.")
+    return _decorated_function(found, contexts)  # type: ignore[return-value]
 
 
-def _check_start_method(value: object, where: str) -> None:
-    if value not in START_METHODS:
-        raise ValueError(f"{where}: start_method must be one of {', '.join(START_METHODS)}, not {value!r}.")
-    if value == "fork" and not hasattr(os, "fork"):
-        raise ValueError(f"{where}: start_method 'fork' does not exist on this system; use 'spawn'.")
+def _decorated_class(tests: type, contexts: Contexts) -> type:
+    names = [name for name in dir(tests) if name.startswith("test") or name in _AROUND_TESTS + _HOOKS]
+    functions = {name: inspect.getattr_static(tests, name) for name in names}
+    own = {name: function for name, function in functions.items() if _is_of_tests(tests, name, function)}
+    if not any(name.startswith("test") for name in own):
+        raise TypeError(
+            f"@options(...) on a class is for its tests, and {tests.__qualname__} has no method whose name begins with "
+            '"test". Decorate its methods, or write `with options(...):` in them.'
+        )
+    for name, function in own.items():
+        setattr(tests, name, decorated(function, contexts))
+    return tests
 
 
-def _check_prepare(value: object, where: str) -> None:
-    if value is not None:
-        check_target(value, f"{where}: prepare")
-    if inspect.iscoroutinefunction(value):
-        raise TypeError(f"{where}: prepare must be a plain function, not the coroutine function {value!r}.")
+def _is_of_tests(tests: type, name: str, function: object) -> bool:
+    """Whether it is a method, and not one of the frameworks that the class is derived from."""
+    home = next(each for each in tests.__mro__ if name in vars(each))
+    is_foreign = home.__module__.partition(".")[0] == "unittest" or home.__module__.startswith("django.test.")
+    return isinstance(function, FunctionType | staticmethod | classmethod) and not is_foreign
 
 
-def _check_patterns(value: object, where: str) -> None:
-    if not isinstance(value, list | tuple) or not all(isinstance(part, str) for part in value):
-        raise TypeError(f"{where}: allow_threads must be a list of strings, not {value!r}.")
+def _decorated_function(function: Callable[..., Any], contexts: Contexts) -> Callable[..., Any]:
+    usual = _around_hook if getattr(function, "__name__", "") in _HOOKS else _around_function
+    around = next((around for fits, around in _KINDS if fits(function)), usual)
+    return functools.wraps(function)(around(function, contexts))
 
 
-def _check_flag(name: str, value: object, where: str) -> None:
-    if not isinstance(value, bool):
-        raise TypeError(f"{where}: {name} must be True or False, not {value!r}.")
+def _around_function(function: Callable[..., Any], contexts: Contexts) -> Callable[..., Any]:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with contexts():
+            result = function(*args, **kwargs)
+        # a decorator may hide what kind of function it is
+        around = next((around for fits, around in _RESULTS if fits(result)), None)
+        return result if around is None else around(lambda: result, contexts)()
+
+    return run
 
 
-def _check_allow_network(value: object, where: str) -> None:
-    if isinstance(value, bool):
-        return
-    if isinstance(value, str) or not (isinstance(value, Collection) and all(isinstance(host, str) for host in value)):
-        raise TypeError(f"{where}: allow_network must be True, False or a list of names and addresses, not {value!r}.")
+def _around_hook(function: Callable[..., Any], contexts: Contexts) -> Callable[..., Any]:
+    """pytest counts the arguments of these to know whether to pass the test as well."""
+
+    def run(owner: object) -> Any:
+        with contexts():
+            return function(owner)
+
+    def run_with_test(owner: object, test: object) -> Any:
+        with contexts():
+            return function(owner, test)
+
+    return run if function.__code__.co_argcount < 2 else run_with_test
 
 
-def _check_replay(value: object, where: str) -> None:
-    from .exploring.schedule import Schedule
+def _around_coroutine(function: Callable[..., Any], contexts: Contexts) -> Callable[..., Any]:
+    async def run(*args: Any, **kwargs: Any) -> Any:
+        with contexts():
+            return await function(*args, **kwargs)
 
-    if not isinstance(value, str):
-        raise TypeError(f"{where}: replay must be the token of a counterexample, not {value!r}.")
-    Schedule.from_token(value)
+    return run
 
 
-_CHECKS: Mapping[str, Callable[[object, str], None]] = {
-    "timeout": functools.partial(_check_seconds, "timeout"),
-    "max_seconds": functools.partial(_check_seconds, "max_seconds"),
-    "start_timeout": functools.partial(_check_seconds, "start_timeout"),
-    "step_timeout": functools.partial(_check_seconds, "step_timeout"),
-    "allow_threads": _check_patterns,
-    "max_schedules": _check_max_schedules,
-    "start_method": _check_start_method,
-    "prepare": _check_prepare,
-    "allow_network": _check_allow_network,
-    "allow_real_databases": functools.partial(_check_flag, "allow_real_databases"),
-    "record": functools.partial(_check_flag, "record"),
-    "real_time": functools.partial(_check_flag, "real_time"),
-    "replay": _check_replay,
-}
+def _around_generator(function: Callable[..., Any], contexts: Contexts) -> Callable[..., Any]:
+    def generate(*args: Any, **kwargs: Any) -> Any:
+        generator = function(*args, **kwargs)
+        resume, value = generator.send, None
+        while True:
+            try:
+                with contexts():
+                    item = resume(value)
+            except StopIteration as end:
+                return end.value
+            try:
+                resume, value = generator.send, (yield item)
+            except BaseException as error:
+                resume, value = generator.throw, error
+
+    return generate
+
+
+def _around_async_generator(function: Callable[..., Any], contexts: Contexts) -> Callable[..., Any]:
+    async def generate(*args: Any, **kwargs: Any) -> Any:
+        generator = function(*args, **kwargs)
+        resume, value = generator.asend, None
+        while True:
+            try:
+                with contexts():
+                    item = await resume(value)
+            except StopAsyncIteration:
+                return
+            try:
+                resume, value = generator.asend, (yield item)
+            except BaseException as error:
+                resume, value = generator.athrow, error
+
+    return generate
+
+
+_KINDS = (
+    (inspect.iscoroutinefunction, _around_coroutine),
+    (inspect.isgeneratorfunction, _around_generator),
+    (inspect.isasyncgenfunction, _around_async_generator),
+)
+_RESULTS = (
+    (inspect.iscoroutine, _around_coroutine),
+    (inspect.isgenerator, _around_generator),
+    (inspect.isasyncgen, _around_async_generator),
+)

@@ -22,11 +22,10 @@ from . import _context_variables, _outbox, _pickling
 from ._loops import current_backend
 from .databases.guard import guard
 from .databases.handoff import Handoff
-from .databases.rehearsal import rehearse_caches, rehearse_queries
 from .exceptions import UnpicklableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from django.conf import LazySettings
 
@@ -34,6 +33,12 @@ if TYPE_CHECKING:
 
 _SETTINGS_MODULE = "DJANGO_SETTINGS_MODULE"
 _DRIVERS = ("MySQLdb",)  # of those that Django imports, what another one passes for
+_CLIENTS = {
+    "django.core.cache.backends.redis.RedisCache": "redis",
+    "django.core.cache.backends.memcached.PyMemcacheCache": "pymemcache",
+    "django.core.cache.backends.memcached.PyLibMCCache": "pylibmc",
+}
+_rehearsed: set[str] = set()  # the aliases
 _booted_with: dict[str, bytes] = {}  # the settings that this process has from a `Project.base`
 
 
@@ -134,11 +139,11 @@ class Project:
             self._complete(settings)
             if self.overrides:
                 import django.test.signals  # makes overridden settings take effect; here once for all forks
-            rehearse_caches()
+            _rehearse_caches()
         self._look_for_unpicklable(settings)
         self.databases.take_over()
         if self.stepped:
-            rehearse_queries(self.databases.in_use)
+            _rehearse_queries(self.databases.in_use)
         guard.rehearse()
 
     def put_to_the_test(self) -> Callable[[], bool]:
@@ -302,6 +307,48 @@ class Project:
             translation.activate(self.language)
         if self.time_zone:
             timezone.activate(_pickling.loads(self.time_zone))
+
+
+def _rehearse_queries(aliases: Iterable[str]) -> None:
+    """Do once, for all forks of this process, what Django does at a first query.
+
+    It imports the compilers of a database's SQL, and works out what a model's fields are called
+    and how they are converted.  That takes many times as long as the query.  Connections that
+    this opens are the caller's to close.
+    """
+    from django.apps import apps
+
+    from .databases import caches, hooks  # noqa: F401 - imported for the gate of a wrapper
+
+    for alias in set(aliases) - _rehearsed:
+        _rehearsed.add(alias)
+        for model in apps.get_models():
+            with contextlib.suppress(Exception):  # the call that uses such a model meets it again
+                _build_queries(model, alias)
+
+
+def _rehearse_caches() -> None:
+    """Import what the caches of the project talk through; a backend does it at its first operation only."""
+    from django.conf import settings
+    from django.utils.module_loading import import_string
+
+    for cache in settings.CACHES.values():
+        with contextlib.suppress(Exception):  # the call that uses such a cache meets it again
+            backend = str(cache["BACKEND"])
+            import_string(backend)
+            if backend in _CLIENTS:
+                importlib.import_module(_CLIENTS[backend])
+
+
+def _build_queries(model: Any, alias: str) -> None:
+    from django.db.models import F
+    from django.db.models.sql import UpdateQuery
+
+    rows = model._base_manager.using(alias).filter(pk=F(model._meta.pk.name)).order_by("pk").query
+    update = rows.chain(UpdateQuery)
+    update.add_update_fields([(field, None, None) for field in model._meta.local_concrete_fields])
+    for query in (rows, update):
+        query.get_compiler(alias).as_sql()
 
 
 def _counts_on(settings: Mapping[str, Any]) -> bool:

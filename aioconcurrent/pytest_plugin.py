@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import _latest
+from ._options import set_for_run
 from ._pytest import hunt
 from ._pytest.options import add_options, apply_options, check_replayed, read_options, report_folder
 from ._pytest.rounds import MARK, RoundsPlugin
@@ -79,7 +80,6 @@ def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -
 def pytest_unconfigure() -> None:
     """End what the races of this run have left for the next race."""
     _latest.forget()
-    if options := sys.modules.get("aioconcurrent._options"):
-        options.set_for_run({}, {})
+    set_for_run({}, {})
     if keeper := sys.modules.get("aioconcurrent.engine.fork"):
         keeper.close_template()

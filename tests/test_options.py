@@ -1,10 +1,12 @@
 """Options: where they can be set, which one counts, and what is refused."""
 
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -12,7 +14,7 @@ from django.test import TransactionTestCase, override_settings
 
 import aioconcurrent
 from aioconcurrent import TerminatedProcessError
-from aioconcurrent._options import Options, current_options
+from aioconcurrent._options import Options, current_options, environment_variable
 from aioconcurrent.sync import call_concurrently, options, override_environment
 from tests.project import prepared
 from tests.project.echoes import echo
@@ -20,11 +22,24 @@ from tests.project.shop.models import Counter
 
 pytest_plugins = ["tests.project.start_methods"]
 
+README = Path(__file__).parents[1] / "README.md"
+
 both_start_methods = pytest.mark.usefixtures("start_method")
 
 
 def test_the_defaults() -> None:
     assert current_options() == Options(30.0, "fork", None, allow_real_databases=False)
+
+
+def test_the_table_of_the_readme_has_every_option_with_its_variable_and_its_default() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `(AIOCONCURRENT_\w+)` \| (.+?) \|", README.read_text(), re.MULTILINE)
+    told = {"start_method": "`fork` on Linux, else `spawn`", "step_timeout": "10, or `timeout` if less"}
+    named: dict[object, str] = {None: "none", (): "none", False: "off"}
+    assert {name: (variable, default) for name, variable, default in rows} == {
+        name: (environment_variable(name), told.get(name) or named.get(default) or f"{default:g}")
+        for name, default in ((each.name, each.default) for each in fields(Options))
+        if name != "replay"
+    }
 
 
 def test_options_come_before_the_environment_and_that_before_the_setting() -> None:

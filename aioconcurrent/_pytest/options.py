@@ -7,9 +7,11 @@ comes before what is written down for all.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
+
+from .._options import FLAGS, Flag, check, set_for_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,34 +19,24 @@ if TYPE_CHECKING:
 
     Layer = Mapping[str, Any]
 
-_OF_RACES: Layer = {  # what the library itself has options for: metavar, type, type in the file if any, help
-    "timeout": ("SECONDS", float, "float", "how long a concurrent call may take (default: 30)"),
-    "start_method": (
-        "METHOD",
-        str,
-        "string",
-        "what concurrent calls run in: fork, spawn or inline (default: fork on Linux, else spawn)",
-    ),
-    "max_seconds": ("SECONDS", float, "float", "how long an exploration may take (default: 60)"),
-    "replay": ("TOKEN", str, None, "run this one order in place of explorations, in the one test that is named"),
-}
-_OF_TESTS: Layer = {
-    "rounds": (
+_OF_TESTS = {
+    "rounds": Flag(
         "N",
         int,
-        "int",
         "run each test that makes concurrent calls N times, with fresh fixtures (default: as its mark `race` says)",
     ),
-    "report": ("DIR", str, "string", "write HTML pages of the races of failed tests into this folder"),
+    "report": Flag("DIR", str, "write HTML pages of the races of failed tests into this folder"),
 }
+_ALL = {**FLAGS, **_OF_TESTS}
+_TYPES_IN_FILE: Mapping[type, Literal["float", "int", "string"]] = {float: "float", int: "int", str: "string"}
 
 
 def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("aioconcurrent", "race conditions (aioconcurrent)")
-    for name, (metavar, read, ini_type, text) in {**_OF_RACES, **_OF_TESTS}.items():
-        group.addoption(_flag(name), metavar=metavar, type=read, help=text)
-        if ini_type is not None:
-            parser.addini(_key(name), text, type=ini_type, default=None)
+    for name, flag in _ALL.items():
+        group.addoption(_flag(name), metavar=flag.metavar, type=flag.kind, help=flag.help)
+        if flag.in_file:
+            parser.addini(_key(name), flag.help, type=_TYPES_IN_FILE[flag.kind], default=None)
 
 
 def read_options(config: pytest.Config) -> tuple[Layer, Layer]:
@@ -53,10 +45,9 @@ def read_options(config: pytest.Config) -> tuple[Layer, Layer]:
     Raises:
         UsageError: A value is no good.
     """
-    options = {**_OF_RACES, **_OF_TESTS}
-    in_file = [name for name, (_, _, ini_type, _) in options.items() if ini_type is not None]
+    in_file = [name for name, flag in _ALL.items() if flag.in_file]
     from_file = {name: value for name in in_file if (value := _from_file(config, name)) is not None}
-    from_command_line = {name: value for name in options if (value := config.getoption(_key(name))) is not None}
+    from_command_line = {name: value for name in _ALL if (value := config.getoption(_key(name))) is not None}
     for name, value in from_file.items():
         _check(name, value, f"The ini option {_key(name)}")
     for name, value in from_command_line.items():
@@ -84,14 +75,12 @@ def check_replayed(items: list[pytest.Item]) -> None:
 
 def apply_options(*layers: Layer) -> None:
     """Let the races of this process have the options of these layers, the last of which comes first."""
-    of_races = [{name: value for name, value in layer.items() if name in _OF_RACES} for layer in layers]
+    of_races = [{name: value for name, value in layer.items() if name in FLAGS} for layer in layers]
     for layer, given in zip(of_races, layers, strict=True):
         if "report" in given:
             layer["record"] = True  # or there is nothing to write about
     if any(of_races):
-        from .. import _options
-
-        _options.set_for_run(*of_races)
+        set_for_run(*of_races)
 
 
 def check_rounds(rounds: object, where: str) -> None:
@@ -118,11 +107,9 @@ def _from_file(config: pytest.Config, name: str) -> Any:
 def _check(name: str, value: object, where: str) -> None:
     if name == "rounds":
         check_rounds(value, where)
-    if name not in _OF_RACES:
+    if name not in FLAGS:
         return
-    from .. import _options
-
     try:
-        _options.check({name: value}, where)
+        check({name: value}, where)
     except (TypeError, ValueError) as error:
         raise pytest.UsageError(str(error)) from None

@@ -23,8 +23,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from .. import _clock as time
 from .. import _pickling
-from .._calls import READY
-from .._signatures import cannot_be_made, misfit_met
+from .._calls import READY, cannot_be_made, misfit_met
 from .._text import printable, text_of
 from ..doubles.journey import put_in_place, recorded
 from . import bequest
