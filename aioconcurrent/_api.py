@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from ._calls import Target, parsed, repeated
 from ._loops import current_backend, outside_loop
-from ._options import current_options, naming_unknown
+from ._options import current_options
 from ._project import uses_django
 from ._question import ADVICE, question
+from ._text import naming_unknown
 from ._unawaited import explaining
 from ._unread import hand_over
 

@@ -11,7 +11,6 @@ does not have them while it waits at a `yield`: what runs meanwhile is somebody 
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import os
@@ -23,8 +22,10 @@ from dataclasses import dataclass, field, fields, replace
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ._text import meant, naming_unknown
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
     from typing import Self
@@ -39,33 +40,6 @@ F = TypeVar("F", bound="Callable[..., Any]")
 START_METHODS = ("fork", "spawn", "inline")
 _UNSET: Any = ...
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
-
-
-def naming_unknown(advice: str = "") -> Callable[[F], F]:
-    """Decorate a function so that its error for a keyword that it has not says which was meant, and the advice."""
-
-    def decorate(function: F) -> F:
-        parameters = inspect.signature(function).parameters.values()
-        known = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
-        shown = function.__qualname__.removesuffix(".__init__")
-
-        @functools.wraps(function)
-        def run(*args: Any, **kwargs: Any) -> Any:
-            for name in kwargs:
-                if name not in known:
-                    text = f"{shown}() got an unexpected keyword argument {name!r}{meant(name, known)}. {advice}"
-                    raise TypeError(text.rstrip())
-            return function(*args, **kwargs)
-
-        return run  # type: ignore[return-value]
-
-    return decorate
-
-
-def meant(name: str, known: Iterable[str]) -> str:
-    """Ask whether a name that is known was meant, if one is like it."""
-    found = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {found[0]!r}?)" if found else ""
 
 
 def _read_number(variable: str, text: str) -> float:

@@ -1,6 +1,18 @@
-"""Texts that are not ours, made fit to stand in ours."""
+"""Words for people: texts that are not ours made fit to stand in ours, and which name was meant."""
 
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
 import re
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
 
 _LONGEST_VALUE = 4000
 # what steers a terminal, turns the direction of writing, ends a line unseen, or cannot be encoded
@@ -27,3 +39,30 @@ def shown(value: object, longest: int = _LONGEST_VALUE) -> str:
     except Exception as error:  # a picture of a failure must not fail for the sake of one value in it
         text = f"<{type(value).__name__} whose repr() raises {type(error).__name__}>"
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
+def naming_unknown(advice: str = "") -> Callable[[F], F]:
+    """Decorate a function so that its error for a keyword that it has not says which was meant, and the advice."""
+
+    def decorate(function: F) -> F:
+        parameters = inspect.signature(function).parameters.values()
+        known = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+        shown = function.__qualname__.removesuffix(".__init__")
+
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            for name in kwargs:
+                if name not in known:
+                    text = f"{shown}() got an unexpected keyword argument {name!r}{meant(name, known)}. {advice}"
+                    raise TypeError(text.rstrip())
+            return function(*args, **kwargs)
+
+        return run  # type: ignore[return-value]
+
+    return decorate
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """Ask whether a name that is known was meant, if one is like it."""
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {found[0]!r}?)" if found else ""

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from . import _calls, _question
 from ._exploration import Counterexample, Exploration, InconclusiveError, RaceFound, Remedy
 from ._loops import current_backend
-from ._options import current_options, naming_unknown, options, override_environment
+from ._options import current_options, options, override_environment
 from ._outcomes import CallReport, Outcomes
 from ._project import uses_django
 from ._step import step
+from ._text import naming_unknown
 from ._trace import RecordedStep
 from ._unread import hand_over
 from .exceptions import (

@@ -26,7 +26,6 @@ from .surroundings import guard_descriptors
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from .template import Nursery
     from .world import World
 
 
@@ -90,12 +89,16 @@ _PIECE = 64 * 1024  # bytes
 class Learning:
     """What the template has to import yet.
 
+    Args:
+        fork: Lets a fork of the template run something and end, and returns its process id.
+        settle: Is called when something was imported.
+
     Attributes:
         pid: The process of the trial that is under way, if one is.
     """
 
-    def __init__(self, nursery: Nursery) -> None:
-        self._nursery = nursery
+    def __init__(self, fork: Callable[[Callable[[], None]], int], settle: Callable[[], None]) -> None:
+        self._fork, self._settle = fork, settle
         self._wanted: dict[str, None] = {}  # in the order in which they are imported
         self._refused: set[str] = set()
         self._left = _TRIALS
@@ -112,7 +115,7 @@ class Learning:
             return None
         results, sink = os.pipe()
         try:
-            self.pid = self._nursery.start_trial(partial(_try, tuple(self._wanted), world, sink))
+            self.pid = self._fork(partial(_try, tuple(self._wanted), world, sink))
         except OSError:  # no more processes: the calls import for themselves
             os.close(results)
             return None
@@ -135,7 +138,7 @@ class Learning:
             return False
         with threads.quiet():
             import_ahead(good)
-        self._nursery.freeze()
+        self._settle()
         return True
 
 

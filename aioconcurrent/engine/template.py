@@ -268,7 +268,7 @@ class Template:
         self._applied: _Race | None = None
         self._nursery = Nursery(self._let_go)
         self._largest = 0  # number of wrappers of a race
-        self._learning = Learning(self._nursery)
+        self._learning = Learning(self._nursery.start_trial, self._nursery.freeze)
         self._is_resting = False  # with something left to do ahead
         self._selector = selectors.DefaultSelector()
         self._woken, self._wake = socket.socketpair()

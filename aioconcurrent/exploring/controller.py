@@ -24,8 +24,8 @@ from .. import _pickling
 from .._trace import ROWS_KEPT, START, Operation, Step
 from ..databases.files import describe_process, lock_holders
 from ..databases.gate import Busy, Cancelled, Done, Ended, Unsplittable, Want
-from ..engine.launch import serving
 from ..engine.attendance import Attendance
+from ..engine.launch import serving
 from .schedule import Serial
 from .standings import Decision, request
 
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from ..engine.launch import Launcher, Wrapper
     from ..engine.attendance import Report
+    from ..engine.launch import Launcher, Wrapper
     from .databases import ExploredDatabases
 
 _GLANCE = 0.001  # seconds that a statement may take before the database is asked whether it waits

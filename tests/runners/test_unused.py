@@ -43,6 +43,7 @@ def test_a_run_without_races_loads_nothing_that_only_races_need(tmp_path: Path) 
         "aioconcurrent._pytest.rounds",
         "aioconcurrent._pytest.sections",
         "aioconcurrent._pytest.unread",
+        "aioconcurrent._text",
         "aioconcurrent._unread",
         "aioconcurrent.pytest_plugin",
     }
