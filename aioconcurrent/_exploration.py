@@ -104,6 +104,8 @@ class Exploration:
         calls: The text of each call.
         counterexample: The order that goes wrong, if one was found.
         notes: What else the user should know.
+        preemptions: Orders with more are left out, because of a limit or because the budget was spent; None if none
+            was left out for that.
     """
 
     verdict: Verdict
@@ -113,20 +115,28 @@ class Exploration:
     calls: tuple[str, ...]
     counterexample: Counterexample | None = None
     notes: tuple[str, ...] = ()
+    preemptions: int | None = None
 
     _unread: ClassVar[Unread] = Unread()
 
-    def assert_no_race(self) -> None:
+    def assert_no_race(self, *, preemptions: int = 0) -> None:
         """Raise if there is a race, or if nothing can be said.
+
+        Code of real size has more orders than a budget allows.  When the budget ends, "no race" is said if all
+        orders with up to one preemption were run, which takes a call to be stopped once.
+
+        Args:
+            preemptions: Raise, too, unless all orders with up to so many preemptions were run.
 
         Raises:
             RaceFound: The verdict is "race".
-            InconclusiveError: The verdict is "inconclusive".
+            InconclusiveError: The verdict is "inconclusive", or holds for fewer preemptions.
         """
         __tracebackhide__ = True  # pytest shows the test, not this
         if self.verdict == "race":
             raise RaceFound(self)
-        if self.verdict == "inconclusive":
+        fewer = self.preemptions is not None and self.preemptions < preemptions
+        if self.verdict == "inconclusive" or fewer:
             raise InconclusiveError(self)
 
     def _watch(self) -> Unread:

@@ -6,6 +6,7 @@ from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
+from typing import Literal
 
 NOTHING: frozenset[str] = frozenset()
 CACHE = "cache "  # what the names of tables begin with that are none
@@ -24,6 +25,33 @@ class Key:
     columns: tuple[str, ...]
     automatic: bool = False
     references: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+
+Kind = Literal["integer", "uuid", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one table.
+
+    Attributes:
+        kinds: The columns of which two values are equal exactly if they are the same, and of what kind they are.
+        uniques: All keys, by their columns.
+        is_closed: Nothing else keeps two rows from being together in the table.
+        automatic: The column that the database numbers; rows that a run makes are not told apart by it, because
+            their numbers are others in the next run.
+        references: The columns of foreign keys, with the table and the column that each points at.
+    """
+
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    uniques: frozenset[frozenset[str]] = frozenset()
+    is_closed: bool = False
+    automatic: str = ""
+    references: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def unique_columns(self) -> frozenset[str]:
+        return frozenset().union(*self.uniques)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +73,7 @@ class Catalogue:
             inside of a statement, where it is one or more; 2 stands for any number.
         fires: The same of changes in a table, whose triggers run them.
         immediate: Tables of an engine without transactions: what is written to them all see at once, and for good.
+        keys: What tells the rows of a table apart; rows of other tables are not.
     """
 
     tables: frozenset[str]
@@ -60,6 +89,7 @@ class Catalogue:
     moments: Mapping[str, int] = field(default_factory=dict)
     fires: Mapping[str, int] = field(default_factory=dict)
     immediate: frozenset[str] = NOTHING
+    keys: Mapping[str, Keys] = field(default_factory=dict)
     children: Mapping[str, frozenset[str]] = field(init=False)  # the inverse of `parents`
 
     def __post_init__(self) -> None:
@@ -91,7 +121,18 @@ class Catalogue:
             moments=reduce(_most, (one.moments for one in catalogues), {}),
             fires=reduce(_most, (one.fires for one in catalogues), {}),
             immediate=NOTHING.union(*(one.immediate for one in catalogues)),
+            keys=_agreed(catalogues),
         )
+
+
+def _agreed(catalogues: Sequence[Catalogue]) -> dict[str, Keys]:
+    """What tells the rows of a table apart wherever there is one of its name."""
+    found: dict[str, Keys] = {}
+    for name in NOTHING.union(*(one.tables for one in catalogues)):
+        keys = [one.keys.get(name) for one in catalogues if name in one.tables]
+        if keys[0] is not None and all(each == keys[0] for each in keys):
+            found[name] = keys[0]
+    return found
 
 
 def _joined(one: Mapping[str, frozenset[str]], other: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:

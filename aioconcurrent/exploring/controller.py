@@ -26,6 +26,7 @@ from ..databases.files import describe_process, lock_holders
 from ..databases.gate import Busy, Cancelled, Done, Ended, Unsplittable, Want
 from ..engine.attendance import Attendance
 from ..engine.launch import serving
+from .dependence import Result
 from .schedule import Serial
 from .standings import Decision, request
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 _GLANCE = 0.001  # seconds that a statement may take before the database is asked whether it waits
 _OUTSIDER = 0.5  # seconds for which somebody outside the calls may hold a lock; autovacuum gives way sooner
 STEPS = 1000  # of one run
+OVERTIME = "the time was over in the middle of a run"
 UNENDED = f"the calls had not ended after {STEPS} steps; one of them may wait for another in a loop"
 
 SEVERED = "the server has ended the session of call {}, and no call asked it to"
@@ -285,7 +287,16 @@ class Controller:
         overtook = {self._steps[step].call for other, step in pairs if self._waits(other, freed)}
         if any(other in freed and not self._keeps(other) and not self._keeps(step) for other, step in pairs):
             self.attempt.unseen.add("which of two statements that waited for one lock came first")
-        return Decision(ready, blocked, failed, frozenset(overtook))
+        return Decision(ready, blocked, failed, frozenset(overtook), self._results())
+
+    def _results(self) -> dict[int, Result]:
+        found: dict[int, Result] = {}
+        for process in self._processes:
+            if process.step is None or process.state is _State.BLOCKED:
+                continue
+            read = self._steps[process.step if process.read is None else process.read]
+            found[process.number] = Result(self._steps[process.step].rowcount, read.operation, read.columns, read.rows)
+        return found
 
     def _ahead(self, step: int) -> list[int]:
         """The steps behind which PostgreSQL had this one wait, and that waited themselves."""
@@ -621,7 +632,7 @@ class Stage:
         attempt = controller.attempt
         if scope.cancelled_caught:
             seconds = time.monotonic() - begun
-            attempt.problem = f"the time was over in the middle of a run that had taken {seconds:.1f} s"
+            attempt.problem = f"{OVERTIME} that had taken {seconds:.1f} s"
         if not attempt.is_whole:
             controller.give_up()
             await controller.has_gone.wait()

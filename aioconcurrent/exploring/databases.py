@@ -22,14 +22,14 @@ from ..databases.state import StateError
 from ..databases.state.standby import Standby, lasting
 from ..databases.underway import Note, noted
 from .facts import Numbers, apart
-from .footprint import footprint
+from .footprint import blurred_by, footprint
 from .moments import Moments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from typing import Self
 
-    from .._trace import Operation
+    from .._trace import Operation, Step
     from ..databases.handoff import Handoff
     from ..databases.probes import Probe
     from ..databases.state import Advance, Row
@@ -79,6 +79,7 @@ class ExploredDatabases:
         self._databases: list[_Database] = []
         self.widened: set[str] = set()
         self.catalogue = Catalogue(frozenset())
+        self._blurred: set[str] = set()  # tables whose rows are not told apart any more
         self.keys: dict[str, Key] = {}
         self.start: dict[str, list[Row]] = {}
         self.probes: dict[str, Probe] = {}
@@ -137,7 +138,25 @@ class ExploredDatabases:
             self.probes[identity] = probe
         self.one_waiter |= "postgresql" in settings["ENGINE"]
         self.catalogue = Catalogue.merged([known.state.catalogue for known in self._databases])
+        self._tell_apart()
         self.keys |= {each.prefix + table: _within(each, key) for table, key in state.keys.items()}
+
+    def blur(self, steps: Iterable[Step], before: Iterable[Step] = ()) -> bool:
+        """No longer tell the rows of tables apart in which a run made some without telling their numbers.
+
+        Args:
+            before: What made its calls ready; numbers that are told there come too early to be noted.
+        """
+        untold = [*steps, *(replace(step, rows=()) for step in before)]
+        blurred = set[str]().union(*(blurred_by(step, self.catalogue) for step in untold))
+        if blurred:
+            self._blurred |= blurred
+            self._tell_apart()
+        return bool(blurred)
+
+    def _tell_apart(self) -> None:
+        keys = {name: keys for name, keys in self.catalogue.keys.items() if name not in self._blurred}
+        self.catalogue = replace(self.catalogue, keys=keys)
 
     def touched(self, operations: Iterable[Operation]) -> frozenset[str]:
         """The tables in which these operations may have changed rows or counters."""

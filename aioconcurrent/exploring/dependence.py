@@ -10,13 +10,15 @@ order, and each does the same in either place.
 The rules are those measured in research/stepping.md, section 7.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from .._trace import Operation
 from ..databases.schema import NOTHING
 from ..sql.statements import Control
 from .footprint import Footprint
+from .rows import Row, Thing, meet
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +27,11 @@ class Effect:
 
     local: bool = False  # nothing that any other call could notice, or notice the lack of
     everything: bool = False
-    reads: frozenset[str] = NOTHING
-    writes: frozenset[str] = NOTHING  # seen by nobody else yet, unless published too
-    published: frozenset[str] = NOTHING
-    locks: frozenset[str] = NOTHING  # asked for, taken or released
-    shares: frozenset[str] = NOTHING
+    reads: frozenset[Thing] = NOTHING
+    writes: frozenset[Thing] = NOTHING  # seen by nobody else yet, unless published too
+    published: frozenset[Thing] = NOTHING
+    locks: frozenset[Thing] = NOTHING  # asked for, taken or released
+    shares: frozenset[Thing] = NOTHING
     ends: bool = False  # a transaction that did something ended
     snapshot: bool = False  # a transaction chose the moment that its later reads see
     waits: bool = False  # a statement waits, or was ended for waiting
@@ -66,17 +68,21 @@ def dependent(one: Effect, other: Effect) -> bool:
 
 def contend(one: Effect, other: Effect) -> bool:
     """Tell whether both steps want the same lock, or one of them may want any."""
-    return bool(
-        one.everything or other.everything or one.locks & (other.locks | other.shares) or one.shares & other.locks
+    return (
+        one.everything
+        or other.everything
+        or meet(one.locks, other.locks)
+        or meet(one.locks, other.shares)
+        or meet(one.shares, other.locks)
     )
 
 
 def _interfere(one: Effect, other: Effect) -> bool:
-    if one.published & other.reads or (one.published and other.snapshot):
+    if meet(one.published, other.reads) or (one.published and other.snapshot):
         return True
     # PostgreSQL's SSI aborts by who read what before whom committed; MySQL's plain reads take locks.
     serialised = one.strict or other.strict
-    return serialised and (one.ends or bool(one.published) or bool(one.writes & other.reads))
+    return serialised and (one.ends or bool(one.published) or meet(one.writes, other.reads))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +92,9 @@ class Ledger:
     begun: bool = False  # by a BEGIN that went through the gate
     active: bool = False  # a statement ran
     viewed: bool = False  # what later reads see is settled: by a snapshot, or by SQLite's SHARED lock
-    writes: frozenset[str] = NOTHING
-    locks: frozenset[str] = NOTHING
-    shares: frozenset[str] = NOTHING
+    writes: frozenset[Thing] = NOTHING
+    locks: frozenset[Thing] = NOTHING
+    shares: frozenset[Thing] = NOTHING
     strict: bool = False
     tainted: bool = False  # ran what nobody understood: settings and session locks may outlive the transaction
 
@@ -114,16 +120,54 @@ _WEAK = frozenset({"read committed", "repeatable read"})
 
 
 @dataclass(frozen=True, slots=True)
+class Result:
+    """What a statement that has ended came to, as far as the driver tells.
+
+    Attributes:
+        operation: The statement, if it is known which rows it returned.
+    """
+
+    rowcount: int | None = None
+    operation: Operation | None = None
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[object, ...], ...] = ()
+
+
+NO_RESULT = Result()
+
+
+@dataclass(frozen=True, slots=True)
 class Act:
-    """One statement of one call, with the ledger it met."""
+    """One statement of one call, with the ledger it met.
+
+    Attributes:
+        rows: Of some tables, all rows that it can touch, provided that each of them exists.
+    """
 
     operation: Operation
     footprint: Footprint
     ledger: Ledger
     waited: bool = False
+    rows: Mapping[str, frozenset[Row]] = field(default_factory=dict)
 
-    def effect(self, status: Status) -> Effect:
+    def effect(self, status: Status, result: Result = NO_RESULT) -> Effect:
         """What the statement touched when it came to `status`."""
+        return self._with_rows(status, result)._effect(status)
+
+    def _with_rows(self, status: Status, result: Result) -> "Act":
+        """The same with rows in place of tables, where that is sound."""
+        is_found = status is Status.DONE and result.rowcount == 1
+        locks = bool(self.footprint.locks or self.footprint.shares)
+        # InnoDB locks the gap where it does not find the row; what it waits for is not known.
+        is_sound = not self._strict and (self.operation.vendor != "mysql" or not locks or is_found)
+        return self if is_sound else replace(self, rows={})
+
+    def _things(self, names: frozenset[str]) -> frozenset[Thing]:
+        if not self.rows:
+            return names
+        return frozenset(thing for name in names for thing in self.rows.get(name, (name,)))
+
+    def _effect(self, status: Status) -> Effect:
         touched, control = self.footprint, self._control()
         if touched.everything:
             return _ANYTHING
@@ -135,9 +179,9 @@ class Act:
         if self._in_file and not self._in_transaction and touched.writes and (self.waited or status is Status.WAITING):
             locks |= {self._lock(_PENDING)}  # at its COMMIT, as far as is known
         effect = Effect(
-            reads=NOTHING if self._reads_its_snapshot() else touched.reads,
-            writes=touched.writes,
-            published=touched.writes if self._publishes(status) else touched.immediate,
+            reads=NOTHING if self._reads_its_snapshot() else self._things(touched.reads),
+            writes=self._things(touched.writes),
+            published=self._things(touched.writes) if self._publishes(status) else touched.immediate,
             locks=locks,
             shares=shares,
             snapshot=self._stable and self._in_transaction and not self.ledger.viewed,
@@ -153,8 +197,11 @@ class Act:
         """Whether to wait for a lock is the same as to come when it is free: it sees nothing before it has it."""
         return self.footprint.moment and (self.ledger.viewed or not self._stable)
 
-    def after(self, status: Status) -> Ledger:
+    def after(self, status: Status, result: Result = NO_RESULT) -> Ledger:
         """The ledger once the statement has come to `status`."""
+        return self._with_rows(status, result)._after(status)
+
+    def _after(self, status: Status) -> Ledger:
         ledger, control = self.ledger, self._control()
         if self.operation.split and status is Status.FAILED:  # and rolled back
             return Ledger(tainted=ledger.tainted or self.footprint.everything)
@@ -185,7 +232,7 @@ class Act:
             ledger,
             active=True,
             viewed=ledger.viewed or views,
-            writes=ledger.writes | touched.writes,
+            writes=ledger.writes | self._things(touched.writes),
             locks=ledger.locks | locks,
             shares=ledger.shares | shares,
             strict=ledger.strict or self._strict,
@@ -202,16 +249,16 @@ class Act:
                 effect |= Effect(locks=frozenset({self._lock(_SHARED)} | ({self._lock(_PENDING)} if waited else set())))
         return effect
 
-    def _wants(self) -> tuple[frozenset[str], frozenset[str]]:
+    def _wants(self) -> tuple[frozenset[Thing], frozenset[Thing]]:
         """The locks, and those of them that several may hold, that the statement asks for."""
         touched = self.footprint
         if self._in_file:
             return self._wants_of_file()
         if self._strict and self.operation.vendor == "mysql":
-            return touched.locks, touched.shares | touched.reads
-        return touched.locks, touched.shares
+            return self._things(touched.locks), self._things(touched.shares | touched.reads)
+        return self._things(touched.locks), self._things(touched.shares)
 
-    def _wants_of_file(self) -> tuple[frozenset[str], frozenset[str]]:
+    def _wants_of_file(self) -> tuple[frozenset[Thing], frozenset[Thing]]:
         """SQLite's locks are on the file, https://sqlite.org/lockingv3.html; WAL forbids less.
 
         Whoever has no lock yet must not meet PENDING, which a COMMIT leaves while

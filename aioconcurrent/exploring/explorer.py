@@ -17,13 +17,14 @@ from .._text import text_of
 from .._trace import ENDLESS, Run, call_name
 from ..exceptions import WrappedError
 from .anomalies import name_anomaly
-from .controller import SEVERED, STEPS, UNENDED, ends_sessions
+from .controller import OVERTIME, SEVERED, STEPS, UNENDED, ends_sessions
 from .evidence import answers
 from .footprint import overlap
 from .judge import Judge, Seen, TooManyOrdersError
 from .oracle import Oracle
 from .schedule import Departure, Replay, Schedule, Serial, before_repeating, is_serial, serial_order, shrinks
 from .search import FEW, WAKINGS, Omission, Search
+
 from .standings import request
 from .strangers import foreign_rows
 
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from .facts import Numbers
     from .walk import Walk
 
+_PAIR = 2  # calls, which have two serial orders
+_ENOUGH = 1  # preemptions: all races that were found in real projects had one
+_WIDE = "tables changed in some run without any statement of the calls that says so"
 _PROBLEMS = 3  # runs that may be given up before nothing more is tried
 _SHRINKING = 20  # runs at most
 _LOOPING = 200  # steps in which a run that went round for ever shows that it does so again
@@ -95,6 +99,10 @@ class _StopError(Exception):
     """Nothing more can be learnt; the argument says why."""
 
 
+class _SpentError(_StopError):
+    """The budget, which the argument names, is spent."""
+
+
 @dataclass
 class Explorer:
     """One exploration.
@@ -142,6 +150,8 @@ class Explorer:
         self._judges: dict[tuple[int, ...], Judge] = {}  # by the calls that they judge
         self._asked: set[object] = set()  # which orders of which of many calls were run alone
         self._uncompared = False  # an ending was not compared with all serial orders
+        self._search: Search | None = None
+        self._held: Seen | None = None  # a run that is judged when the serial orders are known
 
     async def explore(self) -> Exploration:
         """Run all orders that matter, until one goes wrong."""
@@ -152,7 +162,9 @@ class Explorer:
                     if not await self._in_thread(self.databases.widen):
                         return found
                     await self._begin_anew()
-                return self._inconclusive("tables changed in some run without any statement of the calls that says so")
+                return self._inconclusive(_WIDE)
+            except _SpentError as budget:
+                return await self._so_far(str(budget))
             except _StopError as reason:
                 return self._inconclusive(str(reason))
 
@@ -161,6 +173,8 @@ class Explorer:
         async with self._leaving():
             try:
                 return await self._until_known(partial(self._replay, schedule))
+            except _SpentError as budget:
+                return self._inconclusive(f"{budget} is spent")
             except _StopError as reason:
                 return self._inconclusive(str(reason))
 
@@ -189,7 +203,7 @@ class Explorer:
                 await self._in_thread(self.databases.move_counters)
 
     async def _explore_once(self) -> Exploration:
-        search = Search(
+        search = self._search = Search(
             self.classes,
             self.databases.catalogue,
             max_preemptions=self.limits.preemptions,
@@ -199,6 +213,9 @@ class Explorer:
             counterexample = await self._try(run)
             if counterexample is not None:
                 return self._race(counterexample)
+        counterexample = await self._judge_held()
+        if counterexample is not None:
+            return self._race(counterexample)
         await self._doubt()
         return self._conclude(search)
 
@@ -212,11 +229,20 @@ class Explorer:
             self._answers = answers([secrets.outcome(outcome) for outcome in seen.ending.outcomes])
             self._note_errors(seen)
         if is_serial(seen.run.steps) and not seen.is_endless:
-            order, few = serial_order(seen.run.steps, len(self.calls)), len(self.calls) <= FEW
-            await self._judge_of(self._all).learn(order, seen, repeat=few)
+            await self._judge_of(self._all).learn(serial_order(seen.run.steps, len(self.calls)), seen)
             self._is_tuned = True
             if seen.broken is None:
-                return None
+                return await self._judge_held() if len(self.calls) == _PAIR else None
+        elif run.guessed and seen.broken is None and len(set(self.classes)) > 1:
+            self._held = seen  # the search makes the serial runs next that it is compared with
+            return None
+        return await self._judge_held() or await self._prove(seen)
+
+    async def _judge_held(self) -> Counterexample | None:
+        held, self._held = self._held, None
+        return await self._prove(held) if held is not None else None
+
+    async def _prove(self, seen: Seen) -> Counterexample | None:
         found = await self._find(seen)
         return await self._confirm(found) if found is not None else None
 
@@ -386,7 +412,8 @@ class Explorer:
             if self._uncompared:
                 raise _StopError(self._too_many)
             reason = "this order ends as a serial one does" if self.referee.rule is None else "the rule is kept"
-            return Exploration("no race", f"{reason}; it was run alone", False, self._made, self.calls)
+            told = f"{reason}; it was run alone"
+            return Exploration("no race", told, False, self._made, self.calls, preemptions=0)
         return self._race(await self._counterexample(found))
 
     async def _move_counters(self, advances: Sequence[Advance]) -> list[Numbers]:
@@ -467,6 +494,8 @@ class Explorer:
         self._notes |= dict.fromkeys(self.databases.remarks)
         if self.databases.moments.learn((step.operation for step in attempt.steps), self.databases.catalogue):
             raise _AgainError
+        if self.databases.blur(attempt.steps, before=attempt.prelude):
+            raise _AgainError
         return seen
 
     async def _look(
@@ -543,13 +572,10 @@ class Explorer:
             raise _StopError(self._problems[-1])
         if len(self._problems) >= _PROBLEMS:
             raise _StopError(self._problems[0])
-        spent = ""
         if self._made >= self.limits.max_schedules:
-            spent = f"the budget of {self.limits.max_schedules} schedules is spent; none of them goes wrong"
-        elif anyio.current_time() >= self._deadline:
-            spent = f"the budget of {self.limits.max_seconds:g} s is spent; no schedule so far goes wrong"
-        if spent:
-            raise _StopError("; ".join([spent, *self._problems[:1]]))
+            raise _SpentError(f"the budget of {self.limits.max_schedules} schedules")
+        if anyio.current_time() >= self._deadline:
+            raise _SpentError(f"the budget of {self.limits.max_seconds:g} s")
 
     async def _in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         return await anyio.to_thread.run_sync(function, *args)
@@ -564,8 +590,23 @@ class Explorer:
         reason = "; ".join(filter(None, [reason, self._answers]))
         return Exploration("inconclusive", reason, False, self._made, self.calls, None, tuple(self._notes))
 
-    def _conclude(self, search: Search) -> Exploration:
-        """The verdict when the search has come to its end and nothing went wrong."""
+    async def _so_far(self, budget: str) -> Exploration:
+        """The verdict when the budget is spent and nothing went wrong."""
+        search = self._search
+        problems = [problem for problem in self._problems if not problem.startswith(OVERTIME)]
+        if search is None or search.completed < _ENOUGH or problems:
+            return self._inconclusive(
+                "; ".join([f"{budget} is spent; no schedule so far goes wrong", *self._problems[:1]])
+            )
+        if await self._in_thread(self.databases.widen):
+            return self._inconclusive(_WIDE)
+        self._problems.clear()
+        for judge, ending in self._accepted:
+            self._unseen |= judge.oracle.doubts(ending, self._writers(ending))
+        return self._conclude(search, budget)
+
+    def _conclude(self, search: Search, budget: str = "") -> Exploration:
+        """The verdict when nothing went wrong, and the search has come to its end or to that of its budget."""
         if self._problems:
             return self._inconclusive(self._problems[0])
         if search.divergences:
@@ -574,7 +615,8 @@ class Explorer:
             return self._inconclusive(self._too_many)
         if any(judge.oracle.unsteady for judge in self._judges.values()):
             return self._inconclusive("the calls, one after another, do not end the same way twice")
-        if fatal := search.omissions - {Omission.BOUND, Omission.DISORDER}:
+        cut = {Omission.CUT} if budget else set[Omission]()  # no run was, when the bound was completed
+        if fatal := search.omissions - {Omission.BOUND, Omission.DISORDER} - cut:
             return self._inconclusive("; ".join(omission.value for omission in fatal))
         if Omission.DISORDER in search.omissions:
             self._unseen.add(Omission.DISORDER.value)
@@ -590,10 +632,17 @@ class Explorer:
         reason = f"every order that {'was run' if unseen else 'can matter'} {fate}"
         if Omission.BOUND in search.omissions:
             reason = f"no order with up to {_counted(self.limits.preemptions or 0, 'preemption')} goes wrong"
+        bound = self.limits.preemptions if Omission.BOUND in search.omissions else None
+        if budget:
+            bound = search.completed
+            reason = (
+                f"no order with up to {_counted(bound, 'preemption')} goes wrong ({search.completed_runs} orders); "
+                f"{budget} ended among those with {bound + 1}"
+            )
         if unseen:
             reason += f", but not everything could be seen: {'; '.join(unseen)}"
         exhaustive = search.exhaustive and not unseen
-        return Exploration("no race", reason, exhaustive, self._made, self.calls, None, tuple(self._notes))
+        return Exploration("no race", reason, exhaustive, self._made, self.calls, None, tuple(self._notes), bound)
 
     @property
     def _too_many(self) -> str:

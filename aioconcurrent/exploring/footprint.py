@@ -7,12 +7,14 @@ unique indexes and sequences make that unsound on some engine or other.
 """
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from .._trace import Operation
+from .._trace import Operation, Step
 from ..databases.schema import NOTHING, Catalogue
 from ..sql.statements import PURE_FUNCTIONS, SESSIONAL_FUNCTIONS, Control, Statement, read_statement
+from .rows import Number, Row, numbered, rows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,42 @@ def footprint(operation: Operation, catalogue: Catalogue) -> Footprint:
         return EVERYTHING
     with_parameters = operation.parameters is not None
     return _of_statement(operation.vendor, operation.database, operation.text, with_parameters, catalogue)
+
+
+def rows(
+    operation: Operation, catalogue: Catalogue, new: AbstractSet[Number] = frozenset()
+) -> Mapping[str, frozenset[Row]]:
+    """Of some tables, qualified, all rows that `operation` can touch, provided that each of them exists."""
+    if not catalogue.keys or operation.kind not in ("sql", "fetch"):
+        return {}
+    statement = read_statement(operation.vendor, operation.text, operation.parameters is not None)
+    touched = footprint(operation, catalogue)
+    if not statement.understood or touched.everything or touched.control is not Control.NONE or touched.immediate:
+        return {}
+    return rows_of(operation, statement, catalogue, new)
+
+
+def blurred_by(step: Step, catalogue: Catalogue) -> AbstractSet[str]:
+    """The tables in which a step may have made rows whose numbers it does not tell."""
+    operation, all_numbered = step.operation, {name for name, keys in catalogue.keys.items() if keys.automatic}
+    if step.error is not None or operation.kind not in ("sql", "many", "callproc") or not all_numbered:
+        return NOTHING
+    statement = read_statement(operation.vendor, operation.text, operation.parameters is not None)
+    touched = footprint(operation, catalogue)
+    if touched.everything:
+        is_settled = statement.verb in _SETTLED or (statement.verb == "SELECT" and touched.moment)
+        return NOTHING if is_settled else all_numbered
+    found = numbered(operation, catalogue)
+    if found is None:
+        return NOTHING
+    name, column = found
+    is_given = bool(statement.given) and all(column in dict(row) for row in statement.given)
+    is_told = operation.kind == "sql" and column in step.columns and step.rowcount == len(step.rows)
+    return NOTHING if is_given or is_told else frozenset({name})
+
+
+# Texts with these words make no rows, though what they do is not understood.
+_SETTLED = frozenset({"SET", "SHOW", "LOCK", "BEGIN", "START", "SAVEPOINT", "RELEASE", "COMMIT", "ROLLBACK"})
 
 
 def overlap(operations: Iterable[tuple[int, Operation]], catalogue: Catalogue) -> bool:

@@ -90,16 +90,12 @@ class Judge:
     _drawn: dict[Order, list[int]] = field(default_factory=dict)  # how far the calls drew, in serial orders
     _names_can_be_exchanged: bool | None = None
 
-    async def learn(self, order: Order, seen: Seen, *, repeat: bool = True) -> None:
-        """Take in a serial order; the first one is run twice, to see what does not repeat itself.
-
-        Args:
-            repeat: Whether to do so at once, and not only when an ending has to be compared.
-        """
+    async def learn(self, order: Order, seen: Seen) -> None:
+        """Take in a serial order; the first one is run twice at once if it made keys, to see which they are."""
         self.oracle.learn(order, seen.ending)
         self._drawn[order] = self._drawn_by(seen)
         self._first = self._first or (order, seen)
-        if repeat or seen.advances:
+        if seen.advances:
             await self._repeat()
 
     async def _repeat(self) -> None:
@@ -170,7 +166,11 @@ class Judge:
         if violation is None or violation.nearest is None:
             return violation
         if once_more and violation.nearest not in self._run_twice:
+            self._is_repeated = True  # what does not repeat itself shows in this order
             self.oracle.learn(violation.nearest, (await self.serially(violation.nearest)).ending)
+            violation = self.oracle.judge(seen.ending)
+        elif not self._is_repeated:
+            await self._repeat()
             violation = self.oracle.judge(seen.ending)
         return await self._judge_draws(seen, violation)
 

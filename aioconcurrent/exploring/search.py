@@ -5,6 +5,10 @@ first the serial orders, then everything one preemption away, then two, until
 nothing is left.  With more than three calls the serial orders are too many to come
 first; to begin out of turn is put off there as a preemption is.
 
+Among orders with as many preemptions those come first in which one call is stopped between
+what it read and what it writes, with another in between that does the contrary: a cycle of
+conflicts, which no serial order has.  The likeliest of them is run before the second serial order.
+
 It asks for a run only where no earlier run can predict the next step, or where it
 comes to an end that no run has come to.  Every run it asks for is therefore new: no
 two of them can be turned into each other by swapping steps whose order does not
@@ -21,6 +25,9 @@ from enum import Enum
 
 from .._trace import START
 from ..databases.schema import Catalogue
+from .dependence import Effect, contend, dependent
+from .rows import meet
+from .schedule import is_serial
 from .standings import Standing
 from .unfolding import Event, State, Unfolding
 from .walk import Divergence, Rules, Walk, eligible, spins
@@ -81,6 +88,71 @@ class _OutdatedError(Exception):
     """A step that was taken for private has proved not to be."""
 
 
+def _stopped(edge: _Edge) -> tuple[int | None, int, int, int]:
+    """Whom a step stops after how many steps, and who goes on after how many."""
+    choices = _choices(edge.node)
+    last = edge.node.last
+    return last, 0 if last is None else choices.count(last), edge.worker, choices.count(edge.worker)
+
+
+class Habits:
+    """What each call touched, in order, when it was first to run, as far as that is known."""
+
+    def __init__(self, classes: Sequence[int]) -> None:
+        self._classes = classes
+        self._effects: dict[int, list[Effect]] = {}  # by class
+
+    def learn(self, run: Walk) -> None:
+        """Take in a run; one in which a call began first tells most of it."""
+        if not run.effects or not is_serial(run.steps):
+            return
+        for call in dict.fromkeys(worker for worker, _ in run.effects):
+            known, first = self._classes[call], call == run.effects[0][0]
+            if first or known not in self._effects:
+                self._effects[known] = [effect for worker, effect in run.effects if worker == call]
+
+    def guess(self) -> list[int]:
+        """The likeliest order to go wrong: one call stopped once, and another made in between; empty if none is."""
+        calls = range(len(self._classes))
+        best = max(
+            (
+                (promise, -one, -other, stop)
+                for one in calls
+                for other in calls
+                if one != other and (one < other or self._classes[one] != self._classes[other])
+                for stop in range(1, len(self._of(one)))
+                if (promise := self.promise(one, stop, other, 0))
+            ),
+            default=None,
+        )
+        return [-best[1]] * best[3] + [-best[2]] if best is not None else []
+
+    def promise(self, one: int | None, stop: int, other: int, begun: int) -> int:
+        """How likely it goes wrong to stop a call after so many steps, for another that has made so many; 0 is never.
+
+        3: what it read others change, before it waits for them; 2: the same after that; 1: any other cycle.
+        """
+        if one is None:
+            return 0
+        before, after, between = self._of(one)[:stop], self._of(one)[stop:], self._of(other)[begun:]
+        if any(_overtakes(early, each) for early in before for each in between) and any(
+            _overtakes(each, late) or _overtakes(late, each) for late in after for each in between
+        ):
+            return 2 if any(contend(early, each) for early in before for each in between) else 3
+        cycle = any(dependent(early, each) for early in before for each in between) and any(
+            dependent(late, each) for late in after for each in between
+        )
+        return int(cycle)
+
+    def _of(self, call: int) -> list[Effect]:
+        return self._effects.get(self._classes[call], [])
+
+
+def _overtakes(one: Effect, other: Effect) -> bool:
+    """Whether one step reads what another publishes."""
+    return one.everything or other.everything or meet(one.reads, other.published)
+
+
 class Search:
     """All orders of the steps of some calls, one run after the other.
 
@@ -91,6 +163,10 @@ class Search:
                 decision = ...  # let that call go, wait until all stand still
 
     A run that is left before `choose` has returned None counts as cut.
+
+    Attributes:
+        completed: All orders with up to so many preemptions have been run.
+        completed_runs: How many runs that took.
 
     Args:
         classes: Of each call a number, the same for those that are the same function with the same arguments.
@@ -119,10 +195,22 @@ class Search:
         self._was_cut = False
         self._was_disordered = False
         self._finished = False
+        self._is_guessing = False
+        self._left = 0
+        self._is_torn = False  # something was left out on the way
+        self._habits = Habits(classes)
+        self._guess: Walk | None = None
+        self.completed = -1
+        self.completed_runs = 0
         self.runs = 0
         self.preemptions = 0
         self.divergences: list[Divergence] = []
         self.omissions: set[Omission] = set()
+
+    @property
+    def left(self) -> int:
+        """How many steps are still to be tried among the orders with as many preemptions as the last."""
+        return self._left
 
     @property
     def exhaustive(self) -> bool:
@@ -137,7 +225,7 @@ class Search:
             self._finished = True
             return None
         self.runs += 1
-        self._run = Walk(self.runs, self.preemptions, plan, self._rules, self._unfolding)
+        self._run = Walk(self.runs, self.preemptions, plan, self._rules, self._unfolding, guessed=self._is_guessing)
         return self._run
 
     def _close(self) -> None:
@@ -148,6 +236,7 @@ class Search:
         self._unfolding = run.unfolding
         self._was_cut = run.cut
         self._was_disordered = run.is_disordered
+        self._habits.learn(run)
         self.divergences += run.divergences
         if run.divergences:
             self.omissions.add(Omission.DIVERGED)
@@ -156,11 +245,18 @@ class Search:
         if run.cut:
             self.omissions.add(Omission.CUT)
         if run.state is not None:
+            if run.guessed:
+                self._guess = run
             (self._cut if run.cut else self._ended).add(run.state)
 
     def _walk(self) -> Iterator[list[int]]:
         """Yield plans of runs; when the walk goes on, the run has taken place."""
         yield []
+        plan = self._habits.guess()
+        if plan and self._unfolding is not None and self._max_preemptions != 0:
+            self._is_guessing, self.preemptions = True, 1
+            yield plan
+            self._is_guessing = False
         while self._unfolding is not None:
             try:
                 yield from self._pass(self._unfolding)
@@ -173,10 +269,12 @@ class Search:
         """Walk from the start to wherever one can come, by the preemptions that it takes."""
         seen: dict[tuple[State, int | None], int] = {}
         now, preempting, straying = deque[_Edge | None]([None]), list[_Edge](), list[_Edge]()
+        self.completed, self._is_torn = -1, False
         while now:
             stack = [now.popleft()]
             while stack:
                 edge = stack.pop()
+                self._left = len(now) + len(stack) + 1
                 self.preemptions = 0 if edge is None else edge.preemptions
                 node = yield from self._follow(unfolding, edge)
                 if node is None or self._has_seen(seen, node):
@@ -186,7 +284,11 @@ class Search:
                 preempting += self._within_bound(fork.preempting)
                 straying += self._within_bound(fork.straying)
             if not now:
+                preempting.sort(key=lambda edge: -self._habits.promise(*_stopped(edge)))
                 now, preempting, straying = deque([*preempting, *straying]), [], []
+                if now and not self._is_torn and not self.omissions - {Omission.BOUND, Omission.CUT}:
+                    self.completed = min(edge.preemptions for edge in now if edge is not None) - 1
+                    self.completed_runs = self.runs
 
     def _has_seen(self, seen: dict[tuple[State, int | None], int], node: _Node) -> bool:
         """Whether the walk was here, and with as few preemptions, if they are bounded."""
@@ -217,12 +319,16 @@ class Search:
     def _fork(self, unfolding: Unfolding, node: _Node) -> Generator[list[int], None, _Fork]:
         """Find the steps to take from here."""
         if node.state in self._cut:
+            self._is_torn = True
             return _Fork()
         standings = unfolding.standings(node.state)
         candidates = eligible(standings, self._rules)
         if not candidates:
             if node.state not in self._ended:
                 yield from self._ask(_choices(node))
+                self._is_torn = self._is_torn or self._was_cut
+            elif self._guess is not None and node.state == self._guess.state:
+                self._guess.preemptions = min(self._guess.preemptions, node.preemptions)
             return _Fork()
         last = node.last if node.last in candidates else None
         if last is None:
@@ -263,6 +369,7 @@ class Search:
         if event is None:
             yield from self._ask([*_choices(edge.node), edge.worker])
             event = unfolding.predict(edge.node.state, edge.worker)
+        self._is_torn = self._is_torn or event is None
         if event is None and not self._was_cut and not self._was_disordered:
             self.omissions.add(Omission.DIVERGED)
         return event

@@ -7,14 +7,16 @@ deals with effects alone.
 
 import re
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import or_
 
 from .._trace import Operation
 from ..databases.schema import Catalogue
-from .dependence import LOCAL, Act, Effect, Ledger, Status, contend
-from .footprint import footprint
+from .dependence import LOCAL, NO_RESULT, Act, Effect, Ledger, Result, Status, contend
+from .footprint import footprint, rows
+from .rows import Number, Row, Thing
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +30,14 @@ class Decision:
         blocked: The calls whose statement the database says waits.
         failed: The calls in whose last statement, since the decision before, an error was raised.
         overtook: Those that were set free, since the decision before, ahead of one that had waited longer for the same.
+        results: What the last statements of the calls came to, as far as that is known.
     """
 
     ready: Mapping[int, Operation]
     blocked: frozenset[int] = frozenset()
     failed: frozenset[int] = frozenset()
     overtook: frozenset[int] = frozenset()
+    results: Mapping[int, Result] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class Standing:
     idle: int = 0  # steps since it last did that or asked for something new
     known: frozenset[tuple[str, str]] = frozenset()  # requests that it has made
     again: int = 0  # steps since it last made another, whatever came of it
+    rows: Mapping[str, frozenset[Row]] = field(default_factory=dict)  # all that the operation can touch of some tables
 
     @property
     def ready(self) -> bool:
@@ -57,9 +62,9 @@ class Standing:
         assert self.operation is not None
         operation = self.operation
         ledger = self.ledgers.get((operation.database, operation.connection), Ledger())
-        return Act(operation, footprint(operation, catalogue), ledger, waited=self.blocked)
+        return Act(operation, footprint(operation, catalogue), ledger, self.blocked, self.rows)
 
-    def holds(self) -> frozenset[str]:
+    def holds(self) -> frozenset[Thing]:
         """What its open transactions have locked."""
         return frozenset().union(*(ledger.locks | ledger.shares for ledger in self.ledgers.values()))
 
@@ -75,7 +80,11 @@ def request(operation: Operation | None) -> tuple[str, str]:
 
 
 def observe(
-    before: Mapping[int, Standing], worker: int, decision: Decision, catalogue: Catalogue
+    before: Mapping[int, Standing],
+    worker: int,
+    decision: Decision,
+    catalogue: Catalogue,
+    new: AbstractSet[Number] = frozenset(),
 ) -> tuple[Effect, dict[int, Standing]]:
     """Compare the standings before `worker` was let go with the decision after.
 
@@ -88,6 +97,9 @@ def observe(
     for call, standing in before.items():
         if call == worker or (standing.blocked and call not in decision.blocked):
             touched, moved[call] = _advance(call, standing, decision, catalogue)
+            asked = moved[call].operation
+            if asked is not None and not moved[call].blocked:
+                moved[call] = replace(moved[call], rows=rows(asked, catalogue, new))
             effect |= touched
     waiting = [standing.act(catalogue) for call, standing in before.items() if standing.blocked and call not in moved]
     return _with_bystanders(effect, waiting), moved
@@ -97,8 +109,9 @@ def _advance(call: int, before: Standing, decision: Decision, catalogue: Catalog
     act = before.act(catalogue)
     ended = Status.FAILED if call in decision.failed else Status.DONE
     status = Status.WAITING if call in decision.blocked else ended
-    effect = act.effect(status)
-    ledgers = {**before.ledgers, (act.operation.database, act.operation.connection): act.after(status)}
+    result = decision.results.get(call, NO_RESULT)
+    effect = act.effect(status, result)
+    ledgers = {**before.ledgers, (act.operation.database, act.operation.connection): act.after(status, result)}
     standing = replace(before, operation=decision.ready.get(call), blocked=status is Status.WAITING, ledgers=ledgers)
     if standing.blocked:
         return effect, replace(standing, operation=act.operation)

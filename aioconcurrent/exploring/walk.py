@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from .._trace import START, Step, call_name
 from ..databases.schema import Catalogue
-from .dependence import Status, contend
+from .dependence import Effect, Status, contend
+from .rows import Number, meet, numbers_of
 from .schedule import take, unforced
 from .standings import Decision, Standing, observe, request
 from .unfolding import State, Unfolding
@@ -93,7 +94,7 @@ def _queues(standing: Standing, waiter: Standing, rules: Rules) -> bool:
     awaited = waiter.act(rules.catalogue).effect(Status.WAITING)
     if wanted.everything or awaited.everything:
         return False
-    return contend(wanted, awaited) and not standing.holds() & (awaited.locks | awaited.shares)
+    return contend(wanted, awaited) and not meet(standing.holds(), awaited.locks | awaited.shares)
 
 
 def spins(standing: Standing) -> bool:
@@ -118,10 +119,19 @@ class Walk:
         cut: It was given up before all calls had ended.
         is_disordered: Of two that waited for one lock the later was woken first; what came then was not learned.
         divergences: Where the program did other things than in an earlier run.
+        effects: Of each choice whose step has ended, who made it and what it touched.
+        guessed: It was chosen out of turn, because what the calls touched before lets expect that it goes wrong.
     """
 
     def __init__(
-        self, number: int, preemptions: int, plan: Sequence[int], rules: Rules, unfolding: Unfolding | None
+        self,
+        number: int,
+        preemptions: int,
+        plan: Sequence[int],
+        rules: Rules,
+        unfolding: Unfolding | None,
+        *,
+        guessed: bool = False,
     ) -> None:
         self.number = number
         self.preemptions = preemptions
@@ -129,6 +139,9 @@ class Walk:
         self.cut = True
         self.is_disordered = False
         self.divergences: list[Divergence] = []
+        self._new: set[Number] = set()  # rows made so far
+        self.effects: list[tuple[int, Effect]] = []
+        self.guessed = guessed
         self.unfolding = unfolding
         self.state: State | None = None
         self._plan = plan
@@ -184,7 +197,12 @@ class Walk:
 
     def _learn(self, state: State, worker: int, decision: Decision) -> None:
         assert self.unfolding is not None
-        effect, moved = observe(self._standings, worker, decision, self._rules.catalogue)
+        catalogue = self._rules.catalogue
+        for result in decision.results.values():
+            if result.operation is not None:
+                self._new |= numbers_of(result.operation, result.columns, result.rows, catalogue)
+        effect, moved = observe(self._standings, worker, decision, catalogue, self._new)
+        self.effects.append((worker, effect))
         expected = self.unfolding.predict(state, worker)
         event = self.unfolding.learn(state, worker, effect, moved)
         if expected is not None and expected is not event:

@@ -6,10 +6,11 @@ which the caller must take to touch everything.
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import lru_cache
+from itertools import count
 from typing import Any
 
 from sqlglot import exp, parse
@@ -55,6 +56,31 @@ class Control(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """A value that is given as a parameter, by its place."""
+
+    number: int
+
+
+UNCLEAR = Given(-1)  # a value that the database works out
+Value = Given | str | int | None
+Assignments = tuple[tuple[str, Value], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a WHERE asks of the columns of one table.
+
+    Attributes:
+        values: Of a column one of which values it must have.
+        alone: It asks for nothing else.
+    """
+
+    values: tuple[tuple[str, tuple[Value, ...]], ...]
+    alone: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Statement:
     """The names in one SQL text; whether they are tables, views or neither is not known here."""
 
@@ -68,6 +94,11 @@ class Statement:
     ctes: frozenset[str] = frozenset()
     plain: bool = False  # it reads no rows but those that it changes or locks, all of one table
     keyed: frozenset[str] = frozenset()  # columns that those rows must have equal to given values
+    found: Mapping[str, Condition] = field(default_factory=dict)  # by table, where it is named once and reads no other
+    assigned: Assignments | None = ()  # of an UPDATE; None where that is not clear
+    given: tuple[Assignments, ...] = ()  # the rows of an INSERT that says all of them
+    returned: frozenset[str] = frozenset()  # columns of the rows that were inserted
+    places: int = 0  # parameters that `Given` counts
     consulted: frozenset[str] = frozenset()  # read in the state of its start, to decide what it changes or locks
     skipped: frozenset[str] = frozenset()  # locked only as far as nobody else has
     listed: bool = False  # it inserts several rows that are given to it
@@ -84,6 +115,8 @@ _PLACEHOLDER = re.compile(r"%(?:\(\w+\))?[sbt]|%%")
 _ROWS = re.compile(r"\((?:NULL, )*NULL\)(?:, \((?:NULL, )*NULL\))+")
 _LISTED = re.compile(rf"{_ROWS.pattern}|\bUNNEST\(", re.IGNORECASE)
 _MEMBERS = re.compile(r"\bIN \(NULL(?:, NULL)+\)")
+_PLACE = "aioc"
+_MANY = 100  # parameters; which rows texts with more of them touch is not told
 _WORD = re.compile(r"\w+")
 _CALLED = re.compile(r"(\w+)[\"`]?\s*\(")
 _CONTROLS = (
@@ -143,14 +176,31 @@ def _read(vendor: str, sql: str, with_parameters: bool) -> Statement:
     if not is_parsed(bare):
         return UNKNOWN
     text = _with_nulls(bare) if with_parameters else bare
-    try:
-        trees = parse(_shortened(text) if with_parameters else text, dialect=dialect)
-    except (SqlglotError, RecursionError):
+    tree = _parsed(bare, text, dialect) if with_parameters else _tree(text, dialect)
+    if tree is None:
         return UNKNOWN
-    if len(trees) != 1 or trees[0] is None:
-        return UNKNOWN
-    statement = _Reader(vendor, trees[0]).statement(frozenset(name.casefold() for name in _CALLED.findall(bare)))
+    statement = _Reader(vendor, tree).statement(frozenset(name.casefold() for name in _CALLED.findall(bare)))
     return replace(statement, listed=head.startswith("INSERT") and _LISTED.search(text) is not None)
+
+
+def _parsed(sql: str, text: str, dialect: str) -> exp.Expr | None:
+    """Parse a text with its parameters by number; without them, where it has many or is not understood so."""
+    if len(_PLACEHOLDER.findall(sql)) <= _MANY and "%(" not in sql:
+        numbers = count()
+        tree = _tree(
+            _PLACEHOLDER.sub(lambda match: "%" if match[0] == "%%" else f":{_PLACE}{next(numbers)}", sql), dialect
+        )
+        if tree is not None:
+            return tree
+    return _tree(_shortened(text), dialect)
+
+
+def _tree(text: str, dialect: str) -> exp.Expr | None:
+    try:
+        trees = parse(text, dialect=dialect)
+    except (SqlglotError, RecursionError):
+        return None
+    return trees[0] if len(trees) == 1 else None
 
 
 def _without_comments(sql: str) -> str:
@@ -226,6 +276,11 @@ class _Reader:
             consulted=frozenset(self._consulted()) if locks or changes or removals else frozenset(),
             skipped=frozenset(self._skipped()),
             called=called,
+            found=self._found(plain=plain),
+            assigned=self._assigned(),
+            given=self._given() if plain else (),
+            returned=self._returned(),
+            places=sum(_is_place(node) for node in self.tree.find_all(exp.Placeholder)),
         )
 
     def _is_plain(self) -> bool:
@@ -236,6 +291,53 @@ class _Reader:
             inner = [node for node in inner if node is not root.args.get("from_")]
         given = not isinstance(root, exp.Insert) or isinstance(root.expression, exp.Values)
         return given and not inner and len(list(_tables(root))) == 1
+
+    def _found(self, *, plain: bool) -> dict[str, Condition]:
+        """What each table's rows are asked to be like; nothing where a name may stand for another table as well."""
+        tables = list(_tables(self.tree))
+        names = [table.name.casefold() for table in tables]
+        if any(table.db for table in tables) or not (plain or self._only_joins()):
+            return {}
+        return {
+            name: _condition(self.tree, table.alias_or_name.casefold(), alone=plain)
+            for name, table in zip(names, tables, strict=True)
+            if names.count(name) == 1
+        }
+
+    def _only_joins(self) -> bool:
+        root = self.tree
+        inner = [node for node in root.find_all(exp.Query, exp.CTE, exp.Lock) if node is not root]
+        return isinstance(root, exp.Select) and not inner
+
+    def _assigned(self) -> Assignments | None:
+        if not isinstance(self.tree, exp.Update):
+            return ()
+        found: list[tuple[str, Value]] = []
+        for each in self.tree.expressions:
+            if not isinstance(each, exp.EQ) or not isinstance(each.this, exp.Column):
+                return None
+            found.append((each.this.name.casefold(), _given_value(each.expression)))
+        return tuple(found)
+
+    def _given(self) -> tuple[Assignments, ...]:
+        tree = self.tree
+        odd = ("conflict", "alternative", "overwrite", "ignore", "default", "exists", "by_name", "partition")
+        if not isinstance(tree, exp.Insert) or any(tree.args.get(part) for part in odd):
+            return ()
+        schema, values = tree.this, tree.expression
+        if not isinstance(schema, exp.Schema) or not isinstance(values, exp.Values) or schema.this.args.get("db"):
+            return ()
+        columns = [column.name.casefold() for column in schema.expressions]
+        rows = [row.expressions if isinstance(row, exp.Tuple) else [row] for row in values.expressions]
+        if any(len(row) != len(columns) for row in rows):
+            return ()
+        return tuple(tuple(zip(columns, map(_given_value, row), strict=True)) for row in rows)
+
+    def _returned(self) -> frozenset[str]:
+        returning = self.tree.args.get("returning")
+        if not isinstance(self.tree, exp.Insert) or not isinstance(returning, exp.Returning):
+            return frozenset()
+        return frozenset(each.name.casefold() for each in returning.expressions if isinstance(each, exp.Column))
 
     def _keyed(self) -> frozenset[str]:
         where = self.tree.args.get("where")
@@ -285,6 +387,56 @@ class _Reader:
         if table.catalog:
             raise _NotUnderstoodError
         return table.name.casefold()
+
+
+def _condition(tree: exp.Expr, table: str, *, alone: bool) -> Condition:
+    """What a WHERE asks of a table; `alone` says that columns without a table's name are of it."""
+    where = tree.args.get("where")
+    if not isinstance(where, exp.Where):  # of an INSERT some versions have a flag there
+        return Condition((), alone=where is None)
+    condition = where.this.unnest()
+    conditions = list(condition.flatten()) if isinstance(condition, exp.And) else [condition]
+    found: dict[str, tuple[Value, ...]] = {}
+    for each in conditions:
+        column, values = _one_of(each.unnest())
+        if column is None or column.table.casefold() not in ((table, "") if alone else (table,)):
+            continue
+        found.setdefault(column.name.casefold(), values)
+    return Condition(tuple(found.items()), alone=alone and len(found) == len(conditions))
+
+
+def _one_of(condition: exp.Expr) -> tuple[exp.Column | None, tuple[Value, ...]]:
+    """The column that must have one of these given values, if that is what a condition asks for."""
+    column: Any = condition.this
+    match condition:
+        case exp.EQ():
+            given = [condition.expression]
+        case exp.In() if not any(condition.args.get(part) for part in ("query", "unnest", "field")):
+            given = condition.expressions
+        case _:
+            return None, ()
+    values = tuple(map(_given_value, given))
+    if not values or not isinstance(column, exp.Column) or UNCLEAR in values or None in values:
+        return None, ()
+    return column, values
+
+
+def _is_place(node: exp.Placeholder) -> bool:
+    return str(node.this).startswith(_PLACE)
+
+
+def _given_value(node: exp.Expr) -> Value:
+    """A value as it stands in the text; anything that is worked out, also by a cast, is `UNCLEAR`."""
+    match node.unnest():
+        case exp.Placeholder() as place if _is_place(place):
+            return Given(int(str(place.this).removeprefix(_PLACE)))
+        case exp.Null():
+            return None
+        case exp.Literal() as literal if literal.is_string:
+            return str(literal.this)
+        case exp.Literal() as literal if literal.is_int:
+            return int(literal.this)
+    return UNCLEAR
 
 
 def _equal_to_a_value(condition: exp.Expr) -> str | None:

@@ -54,8 +54,9 @@ def schema(random: Random) -> Schema:
             "child": [{"id": 1, "n": 1, "parent": 1}],
             "audited": [{"id": 1, "n": 0}],
             "log": [],
+            "item": [{"id": 1, "n": 0, "name": "a"}, {"id": 2, "n": 0, "name": "c"}],
         },
-        unique={"slot": "name"} if random.random() < 0.7 else {},
+        unique={"slot": "name", "item": "name"} if random.random() < 0.7 else {},
         foreign={"child": "parent"},
         cascading=frozenset({"child"}) if random.random() < 0.5 else frozenset(),
         triggers={"audited": "log"},
@@ -67,6 +68,7 @@ _VERBS = (
     *("insert", "insert child", "insert child", "delete parent", "update parent", "read child") * 2,
     *("insert ignore", "delete slot", "read slot", "delete child", "count", "share"),
     *("first", "zeros", "insert missing") * 2,
+    *("read item", "touch item", "lock item", "insert item", "insert item", "delete item", "touch child") * 2,
     *("nowait", "skip locked", "audit", "read log", "advisory", "refuse"),
 )
 
@@ -154,6 +156,17 @@ def _do(c: Client, op: Op) -> Steps:
             c.log.append([(yield c.delete("slot", name="a"))])
         case "insert child":
             yield c.insert("child", n=c.index, parent=op.pk)
+        case "read item":
+            rows = yield c.select("item", id=op.pk + 1)
+            c.log.append([tuple(row.values()) for row in rows])
+        case "touch item" | "touch child":
+            yield c.update(op.verb.split()[1], lambda row: {"n": row["n"] * 3 + c.index + 1}, id=op.pk)
+        case "lock item":
+            c.log.append(len((yield c.lock("item", id=op.pk + 1))))
+        case "insert item":
+            yield c.insert("item", id=op.pk + 2, n=c.index, name="abc"[c.index + op.pk - 1 if c.index < 2 else 0])
+        case "delete item":
+            c.log.append([(yield c.delete("item", id=op.pk + 1))])
         case "delete child":
             c.log.append([(yield c.delete("child", parent=op.pk))])
         case "delete parent":

@@ -53,7 +53,8 @@ def made_up(seed: int) -> list[list[programs.Block]]:
 def fill(alias: str) -> None:
     Account.objects.using(alias).bulk_create([Account(pk=1, balance=1), Account(pk=2, balance=2)])
     Show.objects.using(alias).bulk_create([Show(pk=1, title="a", seats_left=1), Show(pk=2, title="b", seats_left=1)])
-    Ticket.objects.using(alias).create(show_id=1, buyer="bob")
+    Ticket.objects.using(alias).create(pk=50, show_id=1, buyer="bob")
+    Voucher.objects.using(alias).create(pk=50, code="z")
 
 
 def endings(seed: int, place: Place, *, all_orders: bool) -> Endings | None:
@@ -81,10 +82,10 @@ def endings(seed: int, place: Place, *, all_orders: bool) -> Endings | None:
 def _rows(alias: str) -> list[Any]:
     return [
         list(Account.objects.using(alias).order_by("pk").values_list("pk", "balance")),
-        list(Show.objects.using(alias).order_by("pk").values_list("pk", flat=True)),
+        list(Show.objects.using(alias).order_by("pk").values_list("pk", "title")),
         sorted(Ticket.objects.using(alias).values_list("show_id", "buyer")),
         Coupon.objects.using(alias).count(),
-        Voucher.objects.using(alias).count(),
+        sorted(Voucher.objects.using(alias).values_list("code", flat=True)),
     ]
 
 

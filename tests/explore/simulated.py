@@ -110,7 +110,7 @@ class Server(Host):
             for row in rows:
                 new = {**row, **change({**row, **count})}
                 self._write(session, table, row["id"], new)
-                if self.vendor != "postgresql":
+                if self.vendor != "postgresql" and new.get("parent") != row.get("parent"):
                     yield from self._check_parent(session, table, new)
             return len(rows)
 
@@ -358,6 +358,10 @@ class Server(Host):
                     return None
                 raise IntegrityError
         yield from self._acquire(session, (table, row["id"]))
+        if row["id"] in self._view(table, session.open):
+            if ignore:
+                return None
+            raise IntegrityError
         self._write(session, table, row["id"], row)
         if self.vendor != "postgresql":
             yield from self._check_parent(session, table, row)
@@ -382,7 +386,9 @@ class Server(Host):
             if row is None:
                 yield from self._check_children(session, table, pk)
             elif self._view(table, transaction).get(pk) == row:
-                yield from self._check_parent(session, table, row)
+                before = self._view(table, None).get(pk)
+                if before is None or before.get("parent") != row.get("parent"):
+                    yield from self._check_parent(session, table, row)
 
     def _check_parent(self, session: Connection, child: str, row: Row) -> Body:
         if child in self.schema.foreign:

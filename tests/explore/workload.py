@@ -17,7 +17,8 @@ from tempfile import gettempdir
 from typing import Any
 
 from aioconcurrent._trace import START, Operation, Step
-from aioconcurrent.databases.schema import Catalogue
+from aioconcurrent.databases.schema import Catalogue, Keys
+from aioconcurrent.exploring.dependence import Result
 from aioconcurrent.exploring.footprint import footprint
 from aioconcurrent.exploring.moments import Moments
 from aioconcurrent.exploring.schedule import preemptions
@@ -75,6 +76,15 @@ class Scenario:
             cascades={parent: frozenset(children) for parent, children in cascades.items()},
             opaque=frozenset(schema.triggers),
             uniques={table: frozenset(map(frozenset, schema.keys(table))) for table in schema.rows},
+            keys={
+                table: Keys(
+                    kinds={"id": "integer", "parent": "integer", "name": "text"},
+                    uniques=frozenset(map(frozenset, schema.keys(table))),
+                    is_closed=True,
+                    references=(("parent", schema.foreign[table], "id"),) if table in schema.foreign else (),
+                )
+                for table in schema.rows
+            },
         )
 
 
@@ -110,12 +120,14 @@ class Client:
     def update(self, table: str, change: Change, counted: str = "", **where: Any) -> Request:
         value = f'(SELECT COUNT(*) FROM "{counted}")' if counted else "%s"
         text = f'UPDATE "{table}" SET "n" = {value}{_conditions(where)}'
-        return self._sql(text, where, partial(self.host.update, self.session, table, where, change, counted))
+        parameters = where if counted else {"value": 0, **where}
+        return self._sql(text, parameters, partial(self.host.update, self.session, table, where, change, counted))
 
     def update_first(self, table: str, change: Change, **where: Any) -> Request:
         """Change the first row that a subquery finds."""
         text = f'UPDATE "{table}" SET "n" = %s WHERE "id" = (SELECT MIN("id") FROM "{table}"{_conditions(where)})'
-        return self._sql(text, where, partial(self.host.update_first, self.session, table, where, change))
+        parameters = {"value": 0, **where}
+        return self._sql(text, parameters, partial(self.host.update_first, self.session, table, where, change))
 
     def insert_missing(self, table: str, **values: Any) -> Request:
         """Insert a row unless there is one like it."""
@@ -238,6 +250,7 @@ class Simulation:
         self._workers = [Worker(program(client), client) for program, client in programs]
         self._failed: set[int] = set()
         self._overtook: frozenset[int] = frozenset()
+        self._results: dict[int, Result] = {}
 
     def decision(self) -> Decision:
         ready, blocked = {}, set()
@@ -248,11 +261,11 @@ class Simulation:
                 ready[number] = START
             elif worker.request:
                 ready[number] = worker.request.operation
-        return Decision(ready, frozenset(blocked), frozenset(self._failed), self._overtook)
+        return Decision(ready, frozenset(blocked), frozenset(self._failed), self._overtook, self._results)
 
     def step(self, number: int) -> None:
         """Let one call go, until all stand still."""
-        worker, self._failed = self._workers[number], set()
+        worker, self._failed, self._results = self._workers[number], set(), {}
         if not worker.begun:
             worker.begun = True
             self._advance(number, "value", None)
@@ -269,6 +282,7 @@ class Simulation:
             for index, (session, key) in enumerate(waiting)
             for earlier in (before for before, wanted in waiting[:index] if wanted == key)
             if session in self._woken and earlier not in self._woken[: self._woken.index(session)]
+            if not isinstance(self._host, File)  # whose waiters try again, and have no order
         )
 
     def end(self) -> Outcome:
@@ -306,6 +320,8 @@ class Simulation:
             session = left.pop(0)
             left.sort(key=lambda session: session.number)
             assert session.result is not None
+            value = session.result[1]
+            self._results[session.number] = Result(len(value) if isinstance(value, list) else value)
             if session.result[0] == "error":
                 self._failed.add(session.number)
             freed = self._advance(session.number, *session.result)
@@ -393,7 +409,7 @@ class Found:
         """The outcomes, each with the fewest preemptions that it was found with."""
         fewest: dict[Outcome, int] = {}
         for run, outcome in zip(self.log, self.outcomes, strict=True):
-            fewest.setdefault(outcome, run.preemptions)
+            fewest[outcome] = min(run.preemptions, fewest.get(outcome, run.preemptions))
         return fewest
 
     def first(self, failing: Callable[[Outcome], bool]) -> int | None:

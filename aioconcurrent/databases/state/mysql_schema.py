@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...sql.statements import read_statement
+from ..schema import Kind
 from .schema import MANY, UNKNOWN, Reference, Schema, Table, moments, of_routine
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ WHERE table_schema = DATABASE() AND column_default LIKE '%nextval(%'
 _QUOTED = r"`((?:[^`]|``)+)`"
 _ELSEWHERE = ("mrg_myisam", "federated", "connect", "spider")  # engines whose rows are those of other tables
 _ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
+# Types whose values are equal as numbers are; those of texts depend on collations.
+_KINDS: dict[str, Kind] = {
+    **dict.fromkeys(("tinyint", "smallint", "mediumint", "int", "bigint"), "integer"),
+    "uuid": "uuid",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +106,13 @@ def read_schema(cursor: Any) -> MysqlSchema:
         uniques.setdefault(table, {}).setdefault(index, set()).add(column or UNKNOWN)  # MySQL has keys of expressions
     kinds = {name: rest for name, *rest in _all(cursor, _TABLES)}
     tables = {
-        name: _table(name, columns[name], primaries.get(name, []), uniques.get(name, {}).values())
+        name: _table(
+            name,
+            columns[name],
+            primaries.get(name, []),
+            uniques.get(name, {}).values(),
+            plain=(kind, engine) == ("BASE TABLE", "InnoDB"),
+        )
         for name, (kind, engine, _) in kinds.items()
         if kind in ("BASE TABLE", "SYSTEM VERSIONED") and engine.lower() not in _ELSEWHERE
     }
@@ -148,7 +160,11 @@ def _all(cursor: Any, query: str) -> list[Any]:
     return [tuple(value.decode() if isinstance(value, bytes) else value for value in row) for row in cursor.fetchall()]
 
 
-def _table(name: str, columns: list[Any], primary: list[str], uniques: Iterable[set[str]]) -> Table:
+def _table(name: str, columns: list[Any], primary: list[str], uniques: Iterable[set[str]], *, plain: bool) -> Table:
+    keys = frozenset(frozenset(key) for key in uniques)
+    kinds = {
+        column[0]: column[1].lower() for column in columns if plain and ([column[0]] == primary or not _counts(column))
+    }
     return Table(
         name=name.lower(),
         quoted=quote(name),
@@ -156,7 +172,9 @@ def _table(name: str, columns: list[Any], primary: list[str], uniques: Iterable[
         generated=frozenset(column[0] for column in columns if column[2]),
         primary=tuple(primary),
         automatic=len(primary) == 1 and any(column[0] == primary[0] and _counts(column) for column in columns),
-        uniques=frozenset(map(frozenset, uniques)),
+        uniques=keys,
+        kinds=tuple((column, _KINDS[kind]) for column, kind in kinds.items() if kind in _KINDS),
+        is_closed=not any(UNKNOWN in key for key in keys) and not any(column[2] for column in columns),
     )
 
 

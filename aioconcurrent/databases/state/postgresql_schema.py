@@ -28,9 +28,13 @@ ORDER BY c.oid
 _COLUMNS = """
 SELECT a.attrelid::bigint, a.attname::text, a.attgenerated::text <> '',
     array_position(i.indkey::int2[], a.attnum),
-    a.attidentity::text <> '' OR coalesce(pg_get_expr(d.adbin, d.adrelid) LIKE 'nextval(%', false)
+    a.attidentity::text <> '' OR coalesce(pg_get_expr(d.adbin, d.adrelid) LIKE 'nextval(%', false),
+    CASE WHEN a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) THEN 'integer'
+        WHEN a.atttypid = 'uuid'::regtype THEN 'uuid'
+        WHEN a.atttypid IN ('text'::regtype, 'varchar'::regtype) AND o.collisdeterministic THEN 'text' END
 FROM pg_attribute a
 JOIN pg_class c ON c.oid = a.attrelid AND c.relkind = 'r'
+LEFT JOIN pg_collation o ON o.oid = a.attcollation
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
 WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attrelid >= 16384
@@ -42,6 +46,11 @@ FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY AS k (number, place), 
 WHERE i.indrelid >= 16384 AND i.indisunique AND NOT i.indisprimary AND i.indisvalid AND i.indpred IS NULL
     AND i.indexprs IS NULL AND k.place <= i.indnkeyatts AND a.attrelid = i.indrelid AND a.attnum = k.number
 GROUP BY i.indrelid, i.indexrelid
+"""
+# What keeps rows out of a table besides plain keys: parts of it, expressions, or rows that only overlap.
+_ODD = """
+SELECT DISTINCT indrelid::bigint FROM pg_index WHERE indrelid >= 16384 AND (indisexclusion
+    OR indisunique AND NOT (indisvalid AND indimmediate AND indpred IS NULL AND indexprs IS NULL))
 """
 _INHERITS = "SELECT inhparent::bigint, inhrelid::bigint FROM pg_inherits"
 _REFERENCES = """
@@ -239,8 +248,10 @@ class _Reader:
         uniques: dict[int, list[list[str]]] = {}
         for oid, key in self._all(_UNIQUES):
             uniques.setdefault(oid, []).append(key)
+        odd = {oid for (oid,) in self._all(_ODD)}
+        related = {oid for pair in self._all(_INHERITS) for oid in pair}
         return {
-            oid: _table(name, quoted, columns[oid], uniques.get(oid, []))
+            oid: _table(name, quoted, columns[oid], uniques.get(oid, []), odd=oid in odd, alone=oid not in related)
             for oid, (kind, name, quoted, *_) in self._relations.items()
             if kind == "r" and oid in columns
         }
@@ -348,8 +359,10 @@ class _Routines:
         return sum(self.by_name.get(self._names.get(oid, ""), 0) for oid in functions)
 
 
-def _table(name: str, quoted: str, columns: list[Any], uniques: Iterable[list[str]]) -> Table:
-    keyed = sorted((place, column, automatic) for column, _, place, automatic in columns if place is not None)
+def _table(
+    name: str, quoted: str, columns: list[Any], uniques: Iterable[list[str]], *, odd: bool, alone: bool
+) -> Table:
+    keyed = sorted((place, column, automatic) for column, _, place, automatic, _ in columns if place is not None)
     return Table(
         name=name,
         quoted=quoted,
@@ -358,6 +371,12 @@ def _table(name: str, quoted: str, columns: list[Any], uniques: Iterable[list[st
         primary=tuple(column for _, column, _ in keyed),
         automatic=len(keyed) == 1 and keyed[0][2],
         uniques=frozenset(map(frozenset, uniques)),
+        kinds=tuple(
+            (name, kind)
+            for name, _, place, numbered, kind in columns
+            if kind and alone and not (numbered and place is None)
+        ),
+        is_closed=not odd and not any(column[1] for column in columns),
     )
 
 

@@ -17,7 +17,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..schema import NOTHING, Catalogue, Key
+from ..schema import NOTHING, Catalogue, Key, Keys, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -39,6 +39,8 @@ class Table:
     primary: tuple[str, ...] = ()
     automatic: bool = False
     uniques: frozenset[frozenset[str]] = frozenset()  # the columns of each other key
+    kinds: tuple[tuple[str, Kind], ...] = ()  # of columns of which different values are never equal
+    is_closed: bool = False  # no row is kept out of it but by those keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,25 @@ class Schema:
             routines=self.routines,
             immediate=self.immediate,
             uniques={table.name: _keys(table) for table in self.tables},
+            keys={
+                table.name: self._told_apart(table)
+                for table in self.tables
+                if table.name in known - self.policies.keys() - self.opaque - self.immediate and table.kinds
+            },
+        )
+
+    def _told_apart(self, table: Table) -> Keys:
+        names = Counter(column.casefold() for column in table.columns)
+        return Keys(
+            kinds={column.casefold(): kind for column, kind in table.kinds if names[column.casefold()] == 1},
+            uniques=_keys(table),
+            is_closed=table.is_closed and max(names.values()) == 1,
+            automatic=table.primary[0].casefold() if table.automatic else "",
+            references=tuple(
+                (reference.column.casefold(), reference.parent, reference.parent_column.casefold())
+                for reference in self.references
+                if reference.child == table.name
+            ),
         )
 
     def keys(self) -> dict[str, Key]:

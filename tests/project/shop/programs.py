@@ -14,6 +14,9 @@ THEMES = (
     ("read", "read", "put", "put", "add", "lock", "vain"),
     ("sell", "close", "count"),
     ("claim", "voucher", "count"),
+    ("row", "row", "find", "drop", "put", "add", "some", "poor", "lock"),
+    ("pass", "pass", "move", "show pass", "drop pass", "voucher"),
+    ("sell", "seat", "title", "close", "book", "shows"),
 )
 
 
@@ -61,6 +64,32 @@ def _run_one(verb: str, pk: int, using: str, seen: list[object]) -> object:
             return None
         case "close":
             return Show.objects.using(using).filter(pk=pk).delete()[0]
+        case "row":
+            return Account.objects.using(using).create(pk=pk + 1, owner="eve", balance=7).pk
+        case "find":
+            return accounts.filter(pk=pk + 1).count()
+        case "drop":
+            return Account.objects.using(using).filter(pk=pk + 1).delete()[0]
+        case "some":
+            return sum(Account.objects.using(using).filter(pk__in=[pk, 3]).values_list("balance", flat=True))
+        case "poor":
+            return Account.objects.using(using).filter(balance=1).update(balance=F("balance") + pk)
+        case "pass":
+            return Voucher.objects.using(using).create(pk=pk + len(seen), code="xyz"[pk]).pk
+        case "move":
+            return Voucher.objects.using(using).filter(pk=49 + pk).update(code="xy"[pk - 1])
+        case "show pass":
+            return list(Voucher.objects.using(using).filter(pk=49 + pk).values_list("code", flat=True))
+        case "drop pass":
+            return Voucher.objects.using(using).filter(pk=49 + pk).delete()[0]
+        case "seat":
+            return Ticket.objects.using(using).filter(pk=50).update(show_id=pk)
+        case "title":
+            return Show.objects.using(using).filter(pk=pk).update(title="new")
+        case "book":
+            return Ticket.objects.using(using).create(pk=pk + 100, show_id=3 - pk, buyer="joe").pk
+        case "shows":
+            return [show.title for show in Show.objects.using(using).filter(pk=pk)]
         case "vain":
             with transaction.atomic(using):
                 accounts.update(balance=0)

@@ -1,0 +1,290 @@
+"""Which rows a statement can touch, where their keys tell them apart.
+
+That two statements touch different rows is a promise as that of a footprint is: every
+doubt makes it the whole table.  A row is told by the values that a primary or unique key
+is given in the text or in parameters, as far as two different values of the column's type
+can never be equal to the database.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from itertools import product
+from uuid import UUID
+
+from .._trace import Operation
+from ..databases.schema import Catalogue, Keys, Kind
+from ..sql.statements import Condition, Given, Statement, Value, read_statement
+
+Column = tuple[str, ...]  # the columns of a key, in order
+
+# What parameters are recorded as that are no plain values, as `Jsonb('x')`, does not look like this.
+_PLAIN_TEXT = re.compile(r"[\w@.+:/ -]*")
+_MOST = 50  # rows of one statement
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a table, by what is known of its keys; it may not exist.
+
+    Attributes:
+        table: Qualified as footprints have it.
+        keys: The values of one or several keys.
+        is_new: It is inserted: all its keys are known, and looked for among those of all other rows.
+    """
+
+    table: str
+    keys: frozenset[tuple[Column, tuple[object, ...]]]
+    is_new: bool = False
+
+    def is_apart(self, other: "Row") -> bool:
+        """Whether these cannot be the same row, nor have a key in common."""
+        mine, theirs = dict(self.keys), dict(other.keys)
+        differ = {key for key in mine.keys() & theirs.keys() if mine[key] != theirs[key]}
+        if not self.is_new and not other.is_new:
+            return bool(differ)
+        # An INSERT also waits for whoever changes another row that has a key of the new one.
+        return all(differ >= row.keys() for row, is_new in ((mine, self.is_new), (theirs, other.is_new)) if is_new)
+
+
+Thing = str | Row  # a whole table, a key of a cache, a lock of any kind; or a row
+
+
+def meet(one: frozenset[Thing], other: frozenset[Thing]) -> bool:
+    """Tell whether anything may be in both."""
+    if not one.isdisjoint(other):
+        return True
+    return _meet(one, other) or any(each.table in one for each in other if isinstance(each, Row))
+
+
+def _meet(one: frozenset[Thing], other: frozenset[Thing]) -> bool:
+    rows = [each for each in one if isinstance(each, Row)]
+    if not rows:
+        return False
+    others = [each for each in other if isinstance(each, Row)]
+    return any(
+        row.table in other or any(row.table == each.table and not row.is_apart(each) for each in others) for row in rows
+    )
+
+
+Number = tuple[str, object]  # a table, qualified, and the number that the database gave to a row of it
+
+
+def rows_of(
+    operation: Operation, statement: Statement, catalogue: Catalogue, new: AbstractSet[Number] = frozenset()
+) -> dict[str, frozenset[Row]]:
+    """By table, all rows of it that a statement can touch; tables of which that is not known are left out.
+
+    The rules are PostgreSQL's below SERIALIZABLE, and InnoDB's for statements that have found the row they
+    were to lock: on others it locks the gap where the row would be.
+
+    Args:
+        new: Rows that were made in this run.
+    """
+    if operation.vendor not in ("postgresql", "mysql") or operation.kind not in ("sql", "fetch"):
+        return {}
+    if statement.places != len(operation.parameters or ()):
+        return {}
+    teller = _Teller(operation, statement, catalogue, new)
+    if statement.changes or statement.removals:
+        return teller.of_change()
+    return teller.of_query()
+
+
+class _Teller:
+    def __init__(
+        self, operation: Operation, statement: Statement, catalogue: Catalogue, new: AbstractSet[Number]
+    ) -> None:
+        self._operation = operation
+        self._statement = statement
+        self._catalogue = catalogue
+        self._new = new
+        self._on_mysql = operation.vendor == "mysql"
+
+    def of_query(self) -> dict[str, frozenset[Row]]:
+        found = {name: self._found(name, condition) for name, condition in self._statement.found.items()}
+        if self._on_mysql and (self._statement.locks or self._statement.shares):
+            found = {name: rows for name, rows in found.items() if self._is_one_lookup(rows, name)}
+        return {self._qualified(name): rows for name, rows in found.items() if rows}
+
+    def of_change(self) -> dict[str, frozenset[Row]]:
+        statement, catalogue = self._statement, self._catalogue
+        targets = statement.changes | statement.removals
+        if not statement.plain or len(targets) != 1:
+            return {}
+        (name,) = targets
+        keys = catalogue.keys.get(name)
+        if keys is None or not keys.is_closed:
+            return {}
+        match statement.verb:
+            case "UPDATE":
+                rows, parents = self._updated(name, keys), self._pointed(keys, [statement.assigned or ()])
+                untouched = self._unmoved(name)
+            case "INSERT" if not self._on_mysql and not statement.removals:
+                rows, parents = self._inserted(name, keys), self._pointed(keys, statement.given, all_said=False)
+                untouched = frozenset()
+            case "DELETE" if not self._on_mysql:
+                if name in catalogue.children.get(name, ()) or name in catalogue.cascades:
+                    return {}
+                rows, parents, untouched = self._found(name, statement.found.get(name)), {}, frozenset()
+            case _:
+                return {}
+        if not rows:
+            return {}
+        told: dict[str, frozenset[Row] | None] = {name: rows}
+        for table in untouched - {name}:
+            told.setdefault(table, frozenset())
+        for table in catalogue.parents.get(name, frozenset()) if statement.verb != "DELETE" else ():
+            known, more = told.get(table, frozenset()), parents.get(table)
+            told[table] = None if known is None or more is None else known | more
+        return {self._qualified(table): found for table, found in told.items() if found is not None}
+
+    def _unmoved(self, name: str) -> frozenset[str]:
+        """The tables that the database would look at if a row lost its key."""
+        reached = {name} | _reached(name, self._catalogue.cascades)
+        return frozenset(reached.union(*(self._catalogue.children.get(each, ()) for each in reached)))
+
+    def _updated(self, name: str, keys: Keys) -> frozenset[Row]:
+        if self._statement.assigned is None:
+            return frozenset()
+        assigned = {column for column, _ in self._statement.assigned}
+        pointed = {  # InnoDB lets a foreign key point at a column that is no key
+            other for each in self._catalogue.keys.values() for _, parent, other in each.references if parent == name
+        }
+        if assigned & (keys.unique_columns | pointed):
+            return frozenset()
+        rows = self._found(name, self._statement.found.get(name))
+        return rows if not self._on_mysql or self._is_one_lookup(rows, name) else frozenset()
+
+    def _inserted(self, name: str, keys: Keys) -> frozenset[Row]:
+        found: set[Row] = set()
+        for values in map(dict, self._statement.given):
+            known = frozenset(
+                (tuple(sorted(key)), told)
+                for key in keys.uniques
+                if (told := self._told(name, sorted(key), [values.get(column) for column in sorted(key)])) is not None
+            )
+            if not known or len(known) != len(keys.uniques):
+                return frozenset()
+            found.add(Row(self._qualified(name), known, is_new=True))
+        return frozenset(found) if len(found) <= _MOST else frozenset()
+
+    def _found(self, name: str, condition: Condition | None) -> frozenset[Row]:
+        """The rows that a condition leaves; nothing where it does not name them."""
+        keys = self._catalogue.keys.get(name)
+        if keys is None or condition is None:
+            return frozenset()
+        values = dict(condition.values)
+        for key in sorted(map(sorted, keys.uniques), key=lambda key: (key != ["id"], key)):
+            if not all(column in values for column in key):
+                continue
+            rows = list(product(*(values[column] for column in key)))
+            told = [self._told(name, key, row) for row in rows]
+            if len(rows) <= _MOST and None not in told:
+                return frozenset(
+                    Row(self._qualified(name), frozenset({(tuple(key), each)})) for each in told if each is not None
+                )
+        return frozenset()
+
+    def _pointed(
+        self, keys: Keys, rows: Iterable[Iterable[tuple[str, Value]]], *, all_said: bool = True
+    ) -> dict[str, frozenset[Row] | None]:
+        """The rows that foreign keys of new values point at, by table; None for all rows of it.
+
+        Args:
+            all_said: Whether a column that is not mentioned stays as it is.
+        """
+        found: dict[str, frozenset[Row] | None] = {}
+        for column, parent, other in keys.references:
+            for values in map(dict, rows):
+                known, more = found.get(parent, frozenset()), self._parent(values, column, parent, other, all_said)
+                found[parent] = None if known is None or more is None else known | more
+        return found
+
+    def _parent(
+        self, values: Mapping[str, Value], column: str, parent: str, other: str, all_said: bool
+    ) -> frozenset[Row] | None:
+        if column not in values:
+            return frozenset() if all_said else None
+        keys = self._catalogue.keys.get(parent)
+        if self._filled(values[column]) is None:
+            return frozenset()
+        if keys is None or frozenset({other}) not in keys.uniques:
+            return None
+        told = self._told(parent, [other], [values[column]])
+        return None if told is None else frozenset({Row(self._qualified(parent), frozenset({((other,), told)}))})
+
+    def _is_one_lookup(self, rows: Iterable[Row], name: str) -> bool:
+        """Whether InnoDB can only look one row up: for several, or other conditions, it may go through others."""
+        condition = self._statement.found[name]
+        return condition.alone and len(list(rows)) == 1 and len(condition.values) == 1
+
+    def _told(self, name: str, columns: list[str], values: Iterable[Value]) -> tuple[object, ...] | None:
+        keys = self._catalogue.keys[name]
+        told = tuple(
+            _canonical(keys.kinds.get(column), self._filled(value))
+            for column, value in zip(columns, values, strict=True)
+        )
+        if columns == [keys.automatic] and (self._qualified(name), told[0]) in self._new:
+            return None
+        return None if None in told else told
+
+    def _filled(self, value: Value) -> object:
+        if not isinstance(value, Given):
+            return value
+        parameters = self._operation.parameters or ()
+        return parameters[value.number] if 0 <= value.number < len(parameters) else _UNCLEAR
+
+    def _qualified(self, table: str) -> str:
+        return f"{self._operation.database}.{table}"
+
+
+def numbers_of(
+    operation: Operation, columns: Sequence[str], rows: Sequence[Sequence[object]], catalogue: Catalogue
+) -> set[Number]:
+    """The numbers of the rows that an INSERT has made and returned."""
+    found = numbered(operation, catalogue)
+    if found is None or found[1] not in columns:
+        return set()
+    name, column = found
+    return {(f"{operation.database}.{name}", row[columns.index(column)]) for row in rows}
+
+
+def numbered(operation: Operation, catalogue: Catalogue) -> tuple[str, str] | None:
+    """The table that an operation inserts into, and its column that the database numbers, if it has one."""
+    if not operation.text:
+        return None
+    statement = read_statement(operation.vendor, operation.text, operation.parameters is not None)
+    if statement.verb not in ("INSERT", "REPLACE", "WITH") or len(statement.changes) != 1:
+        return None
+    (name,) = statement.changes
+    keys = catalogue.keys.get(name)
+    return (name, keys.automatic) if keys is not None and keys.automatic else None
+
+
+_UNCLEAR = object()
+
+
+def _canonical(kind: Kind | None, value: object) -> object:
+    """The value as it equals itself alone; None where that is not known."""
+    match kind:
+        case "integer" if type(value) is int:
+            return value
+        case "text" if isinstance(value, str) and _PLAIN_TEXT.fullmatch(value):
+            return value
+        case "uuid" if isinstance(value, str):
+            try:
+                return UUID(value).hex
+            except ValueError:
+                return None
+    return None
+
+
+def _reached(name: str, relation: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    found, left = set[str](), [name]
+    while left:
+        more = relation.get(left.pop(), frozenset()) - found
+        found |= more
+        left += more
+    return frozenset(found)
