@@ -24,7 +24,6 @@ from .judge import Judge, Seen, TooManyOrdersError
 from .oracle import Oracle
 from .schedule import Departure, Replay, Schedule, Serial, before_repeating, is_serial, serial_order, shrinks
 from .search import FEW, WAKINGS, Omission, Search
-
 from .standings import request
 from .strangers import foreign_rows
 

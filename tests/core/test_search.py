@@ -117,7 +117,7 @@ def test_what_changes_a_row_in_autocommit_may_be_refused_above_read_committed() 
 
 def test_an_update_that_goes_wrong_only_when_it_waits_is_found() -> None:
     found = explore(s.twice(s.waits_with_an_old_snapshot, s.SLOTS), POSTGRESQL)
-    assert found.first(lambda outcome: "'n': 0" in dict(outcome)["counter"].split("}")[0]) == 3
+    assert found.first(lambda outcome: "'n': 0" in dict(outcome)["counter"].split("}")[0]) == 2
 
 
 def test_a_race_that_takes_two_preemptions_is_run_after_all_with_one() -> None:
@@ -129,7 +129,7 @@ def test_a_race_that_takes_two_preemptions_is_run_after_all_with_one() -> None:
 
 def test_a_race_through_the_cache_is_found() -> None:
     found = explore(s.twice(s.stale_cache), POSTGRESQL)
-    assert found.first(lambda outcome: dict(outcome)["cache"] == "[('hits', 1)]") == 3
+    assert found.first(lambda outcome: dict(outcome)["cache"] == "[('hits', 1)]") == 2
 
 
 def test_a_race_that_no_two_calls_show_is_found_with_three() -> None:
@@ -137,9 +137,10 @@ def test_a_race_that_no_two_calls_show_is_found_with_three() -> None:
     assert {outcome[-1][1] for outcome in found.outcomes} == {"[0, 0]", "[0, 1]", "[1, 0]", "[1, 1]"}
 
 
-def test_serial_orders_come_first_and_all_of_them() -> None:
+def test_serial_orders_come_first_and_all_of_them_but_for_one_guess() -> None:
     runs = explore(s.twice(s.lost_update_in_atomic, calls=3), POSTGRESQL).log
-    assert [is_serial(run.steps) for run in runs[:7]] == [True] * 6 + [False]
+    assert [is_serial(run.steps) for run in runs[:8]] == [True, False, *[True] * 5, False]
+    assert [run.guessed for run in runs[:8]] == [False, True, *[False] * 6]
 
 
 def test_serial_orders_that_cannot_differ_are_run_once() -> None:
@@ -148,7 +149,8 @@ def test_serial_orders_that_cannot_differ_are_run_once() -> None:
 
 def test_runs_come_by_the_preemptions_they_need_and_need_no_more() -> None:
     runs = explore(s.twice(s.lost_update_with_log), POSTGRESQL).log
-    assert all(before.preemptions <= after.preemptions for before, after in pairwise(runs))
+    in_turn = [run for run in runs if not run.guessed]
+    assert all(before.preemptions <= after.preemptions for before, after in pairwise(in_turn))
     assert all(preemptions(run.steps) == run.preemptions for run in runs)
 
 
@@ -226,7 +228,7 @@ def test_a_divergence_says_where_and_what() -> None:
         yield c.update("counter", s.plus(1), id=1)
 
     first = explore(s.twice(moody, s.SLOTS), POSTGRESQL).search.divergences[0]
-    assert (first.run, first.step, first.worker) == (3, 1, 0)
+    assert (first.run, first.step, first.worker) == (2, 1, 0)
     assert first.expected == {0: ("sql", 'SELECT * FROM "log"')}
     assert first.found == {0: ("sql", 'SELECT * FROM "slot"')}
 
@@ -239,7 +241,7 @@ def test_calls_that_begin_differently_are_reported() -> None:
         yield c.update("counter", s.plus(1), id=1)
 
     first = explore(s.twice(moody), POSTGRESQL).search.divergences[0]
-    assert (first.run, first.step, first.worker) == (2, 2, 0)
+    assert (first.run, first.step, first.worker) == (2, 1, 0)
 
 
 def test_a_call_without_any_operation_is_no_trouble() -> None:

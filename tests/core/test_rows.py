@@ -1,0 +1,283 @@
+"""Which rows are told apart, and which must not be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from aioconcurrent._trace import Operation, Step
+from aioconcurrent.databases.schema import Catalogue, Keys, Kind
+from aioconcurrent.exploring.dependence import Act, Ledger, Result, Status, dependent
+from aioconcurrent.exploring.footprint import blurred_by, footprint, rows
+
+ID = frozenset({"id"})
+INTEGER: dict[str, Kind] = {"id": "integer"}
+
+
+def keyed(*uniques: frozenset[str], kinds: dict[str, Kind] | None = None, **more: Any) -> Keys:
+    return Keys(
+        **{"kinds": kinds or INTEGER, "uniques": frozenset(uniques or (ID,)), "is_closed": True, **more},
+    )
+
+
+CATALOGUE = Catalogue(
+    tables=frozenset(
+        {"a", "slot", "pair", "text", "uuid", "parent", "child", "odd", "tree", "owner", "owned", "other"}
+    ),
+    views={"view": frozenset({"a"}), "parts": frozenset({"a"})},
+    parents={
+        "child": frozenset({"parent"}),
+        "tree": frozenset({"tree"}),
+        "owned": frozenset({"owner"}),
+    },
+    cascades={"owner": frozenset({"owned"})},
+    keys={
+        "a": keyed(automatic="id"),
+        "slot": keyed(ID, frozenset({"name"}), kinds={"id": "integer", "name": "text"}),
+        "pair": keyed(frozenset({"x", "y"}), kinds={"x": "integer", "y": "integer"}),
+        "text": keyed(frozenset({"name"}), kinds={"name": "text"}),
+        "uuid": keyed(kinds={"id": "uuid"}),
+        "parent": keyed(),
+        "child": keyed(kinds={"id": "integer", "parent": "integer"}, references=(("parent", "parent", "id"),)),
+        "odd": keyed(is_closed=False),
+        "tree": keyed(kinds={"id": "integer", "up": "integer"}, references=(("up", "tree", "id"),)),
+        "owner": keyed(),
+        "owned": keyed(references=(("owner", "owner", "id"),)),
+        "other": Keys(uniques=frozenset({ID})),
+    },
+)
+
+
+def sql(text: str, *parameters: Any, vendor: str = "postgresql", **more: Any) -> Operation:
+    more = {"isolation": "read committed", "in_transaction": True, **more}
+    return Operation("sql", text, parameters, vendor=vendor, database="d", **more)
+
+
+def effects(operation: Operation, rowcount: int | None = 1) -> list[Any]:
+    """What the statement touches, and what the COMMIT does after it."""
+    act = Act(operation, footprint(operation, CATALOGUE), Ledger(), rows=rows(operation, CATALOGUE))
+    result = Result(rowcount)
+    end = replace(operation, kind="commit", text="", parameters=None)
+    commit = Act(end, footprint(end, CATALOGUE), act.after(Status.DONE, result))
+    return [act.effect(Status.DONE, result), commit.effect(Status.DONE)]
+
+
+def apart(one: Operation, other: Operation, rowcount: int | None = 1) -> bool:
+    """Whether no step of the one depends on a step of the other."""
+    return not any(dependent(mine, theirs) for mine in effects(one, rowcount) for theirs in effects(other, rowcount))
+
+
+READ = sql('SELECT * FROM "a" WHERE "a"."id" = %s LIMIT 21', 1)
+LOCK = sql('SELECT * FROM "a" WHERE "id" = %s FOR UPDATE', 1)
+UPDATE = sql('UPDATE "a" SET "n" = %s WHERE "a"."id" = %s', 5, 1)
+DELETE = sql('DELETE FROM "a" WHERE "id" IN (%s)', 1)
+INSERT = sql('INSERT INTO "a" ("id", "n") VALUES (%s, %s)', 1, 5)
+
+
+def of_row(operation: Operation, number: Any) -> Operation:
+    """The same for another row."""
+    values = operation.parameters or ()
+    is_last = not operation.text.startswith("INSERT")
+    return replace(operation, parameters=(*values[:-1], number) if is_last else (number, *values[1:]))
+
+
+@pytest.mark.parametrize("one", [READ, LOCK, UPDATE, DELETE, INSERT])
+@pytest.mark.parametrize("other", [LOCK, UPDATE, DELETE, INSERT])
+def test_statements_of_other_rows_do_not_depend_and_of_one_row_do(one: Operation, other: Operation) -> None:
+    assert apart(one, of_row(other, 2))
+    assert not apart(one, other) or (one, other) == (READ, LOCK)  # which a plain read does not wait for
+
+
+def test_rows_of_a_list_are_told_apart_from_others_only() -> None:
+    some = sql('SELECT * FROM "a" WHERE "id" IN (%s, %s) FOR UPDATE', 1, 2)
+    assert apart(some, of_row(UPDATE, 3))
+    assert not apart(some, of_row(UPDATE, 2))
+
+
+def test_a_read_by_key_that_joins_another_table_is_of_one_row_of_its_own() -> None:
+    joined = sql('SELECT * FROM "a" INNER JOIN "parent" ON "a"."p" = "parent"."id" WHERE "a"."id" = %s', 1)
+    assert apart(joined, of_row(UPDATE, 2))
+    assert not apart(joined, UPDATE)
+    assert not apart(joined, sql('UPDATE "parent" SET "n" = 1 WHERE "id" = %s', 7))
+
+
+def test_rows_of_a_key_of_two_columns_are_told_apart_by_any_of_them() -> None:
+    one = sql('UPDATE "pair" SET "n" = 1 WHERE "x" = %s AND "y" = %s', 1, 1)
+    assert apart(one, sql('UPDATE "pair" SET "n" = 1 WHERE "y" = %s AND "x" = %s', 2, 1))
+    assert not apart(one, sql('UPDATE "pair" SET "n" = 1 WHERE "y" = %s AND "x" = %s', 1, 1))
+    assert not apart(one, sql('UPDATE "pair" SET "n" = 1 WHERE "x" = %s', 2))
+
+
+def test_a_new_child_locks_its_parent_and_no_other() -> None:
+    child = sql('INSERT INTO "child" ("id", "parent") VALUES (%s, %s)', 1, 1)
+    assert apart(child, sql('DELETE FROM "a" WHERE "id" = %s', 1))
+    assert apart(child, sql('UPDATE "parent" SET "n" = %s WHERE "id" = %s', 1, 2))
+    assert not apart(child, sql('UPDATE "parent" SET "n" = %s WHERE "id" = %s', 1, 1))
+    assert apart(child, sql('INSERT INTO "child" ("id", "parent") VALUES (%s, %s)', 2, 1))
+
+
+WHOLE = {
+    "a condition": sql('SELECT * FROM "a" WHERE "n" = %s', 1),
+    "one of two conditions": sql('SELECT * FROM "a" WHERE "id" = %s OR "n" = %s', 1, 1),
+    "anything but": sql('SELECT * FROM "a" WHERE NOT ("id" = %s)', 1),
+    "a range": sql('SELECT * FROM "a" WHERE "id" > %s', 1),
+    "another table's column": sql('SELECT * FROM "a" INNER JOIN "parent" ON "id" = "p" WHERE "parent"."id" = %s', 1),
+    "a table named twice": sql('SELECT * FROM "a" "x" JOIN "a" "y" ON "x"."p" = "y"."id" WHERE "x"."id" = %s', 1),
+    "a column": sql('SELECT * FROM "a" WHERE "id" = "n" AND "n" = %s', 1),
+    "a subquery": sql('SELECT * FROM "a" WHERE "id" = %s AND "n" = (SELECT MAX("n") FROM "a")', 1),
+    "an exists": sql('SELECT EXISTS(SELECT 1 FROM "a" WHERE "id" = %s) FROM "a"', 1),
+    "a value that is cast": sql('SELECT * FROM "a" WHERE "id" = %s::int', "1"),
+    "a text for a number": sql('SELECT * FROM "a" WHERE "id" = %s', "1"),
+    "a truth value": sql('SELECT * FROM "a" WHERE "id" = %s', True),
+    "no value": sql('SELECT * FROM "a" WHERE "id" = %s', None),
+    "a decimal": sql('SELECT * FROM "a" WHERE "id" = %s', 1.0),
+    "another schema": sql('SELECT * FROM "s"."a" WHERE "id" = %s', 1),
+    "a view": sql('SELECT * FROM "view" WHERE "id" = %s', 1),
+    "a table in parts": sql('UPDATE "parts" SET "n" = 1 WHERE "id" = %s', 1),
+    "named parameters": sql('SELECT * FROM "a" WHERE "id" = %(id)s', 1),
+    "fewer parameters than places": sql('UPDATE "a" SET "n" = %s WHERE "id" = %s', 1),
+    "a key that changes": sql('UPDATE "a" SET "id" = %s WHERE "id" = %s', 9, 1),
+    "an INSERT without its key": sql('INSERT INTO "a" ("n") VALUES (%s)', 1),
+    "an INSERT with a key that is worked out": sql('INSERT INTO "a" ("id") VALUES (%s + 1)', 1),
+    "ON CONFLICT": sql('INSERT INTO "a" ("id") VALUES (%s) ON CONFLICT ("id") DO UPDATE SET "n" = 1', 1),
+    "an INSERT of what it reads": sql('INSERT INTO "a" ("id") SELECT "id" FROM "parent" WHERE "id" = %s', 1),
+    "SERIALIZABLE": replace(UPDATE, isolation="serializable"),
+    "an isolation that is not known": replace(UPDATE, isolation=None),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_doubt_makes_it_the_whole_table(name: str) -> None:
+    assert not apart(WHOLE[name], sql('UPDATE "a" SET "n" = %s WHERE "a"."id" = %s', 5, 1000))
+
+
+def test_a_key_that_another_row_may_have_keeps_a_new_row_from_commuting() -> None:
+    def new(number: int, name: str) -> Operation:
+        return sql('INSERT INTO "slot" ("id", "name") VALUES (%s, %s)', number, name)
+
+    assert apart(new(1, "x"), new(2, "y"))
+    assert not apart(new(1, "x"), new(2, "x"))
+    assert not apart(new(1, "x"), new(1, "y"))
+    assert not apart(new(1, "x"), sql('UPDATE "slot" SET "n" = %s WHERE "id" = %s', 1, 2))  # it may be called x
+    assert not apart(new(1, "x"), sql('DELETE FROM "slot" WHERE "id" = %s', 2))
+    assert not apart(new(1, "x"), sql('UPDATE "slot" SET "name" = %s WHERE "id" = %s', "x", 2))
+    assert not apart(new(1, "x"), sql('INSERT INTO "slot" ("id") VALUES (%s)', 2))
+
+
+def test_rows_by_other_keys_may_be_the_same() -> None:
+    by_name = sql('UPDATE "slot" SET "n" = %s WHERE "name" = %s', 1, "x")
+    assert apart(by_name, sql('UPDATE "slot" SET "n" = %s WHERE "name" = %s', 1, "y"))
+    assert not apart(by_name, sql('UPDATE "slot" SET "n" = %s WHERE "id" = %s', 1, 2))
+
+
+def test_an_update_that_moves_a_row_into_a_condition_depends_on_who_asks_for_it() -> None:
+    assert not apart(UPDATE, sql('SELECT * FROM "a" WHERE "n" = %s FOR UPDATE', 5))
+
+
+def test_tables_that_other_things_keep_rows_out_of_are_whole_where_they_change() -> None:
+    change = sql('UPDATE "odd" SET "n" = %s WHERE "id" = %s', 1, 1)
+    assert not apart(change, sql('UPDATE "odd" SET "n" = %s WHERE "id" = %s', 1, 2))
+
+
+def test_values_are_told_apart_only_where_the_database_does() -> None:
+    def upper(name: str) -> Operation:
+        return sql('SELECT * FROM "text" WHERE "name" = %s FOR UPDATE', name)
+
+    def by(number: str) -> Operation:
+        return sql('SELECT * FROM "uuid" WHERE "id" = %s FOR UPDATE', number)
+
+    assert apart(upper("x"), upper("X"))
+    assert not apart(upper("Jsonb('x')"), upper("Jsonb('y')"))  # how a value is told that is no text
+    first = "0b9d2cf5-9e6c-4f0c-8b0f-0d7c1c2b3a4d"
+    assert not apart(by(first), by(first.upper().replace("-", "")))
+    assert apart(by(first), by(first.replace("0b", "1b")))
+    other = sql('UPDATE "other" SET "n" = %s WHERE "id" = %s', 1, 1)  # of a type of which nothing is known
+    assert not apart(other, sql('UPDATE "other" SET "n" = %s WHERE "id" = %s', 1, 2))
+
+
+def test_what_a_delete_takes_along_is_whole() -> None:
+    def owner(number: int) -> Operation:
+        return sql('DELETE FROM "owner" WHERE "id" = %s', number)
+
+    assert not apart(owner(1), owner(2))
+    assert not apart(
+        sql('DELETE FROM "parent" WHERE "id" = %s', 1), sql('SELECT * FROM "child" WHERE "id" = 1 FOR UPDATE')
+    )
+
+
+def test_a_row_that_points_at_its_own_table_is_with_the_row_that_it_points_at() -> None:
+    move = sql('UPDATE "tree" SET "up" = %s WHERE "id" = %s', 3, 1)
+    assert apart(move, sql('UPDATE "tree" SET "n" = %s WHERE "id" = %s', 1, 2))
+    assert not apart(move, sql('UPDATE "tree" SET "n" = %s WHERE "id" = %s', 1, 3))
+    assert not apart(
+        sql('UPDATE "tree" SET "up" = "up" + %s WHERE "id" = %s', 3, 1), sql("DELETE FROM tree WHERE id = 5")
+    )
+
+
+def test_a_table_whose_reference_is_not_said_may_point_at_any_row() -> None:
+    child = sql('INSERT INTO "child" ("id") VALUES (%s)', 1)
+    assert not apart(child, sql('UPDATE "parent" SET "n" = %s WHERE "id" = %s', 1, 2))
+
+
+class TestInnodb:
+    @staticmethod
+    def on_mysql(operation: Operation) -> Operation:
+        return replace(operation, text=operation.text.replace('"', "`"), vendor="mysql")
+
+    @pytest.mark.parametrize("one", [LOCK, UPDATE])
+    def test_a_row_that_was_found_is_told_apart(self, one: Operation) -> None:
+        assert apart(self.on_mysql(one), self.on_mysql(of_row(UPDATE, 2)))
+
+    @pytest.mark.parametrize("one", [LOCK, UPDATE])
+    @pytest.mark.parametrize("rowcount", [0, None])
+    def test_where_none_was_found_the_gap_is_locked(self, one: Operation, rowcount: int | None) -> None:
+        assert not apart(self.on_mysql(one), self.on_mysql(of_row(UPDATE, 2)), rowcount)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "SELECT * FROM `a` WHERE `id` = %s AND `n` = 1 FOR UPDATE",
+            "SELECT * FROM `a` WHERE `id` IN (%s, 7) FOR UPDATE",
+            "DELETE FROM `a` WHERE `id` = %s",
+            "INSERT INTO `a` (`id`) VALUES (%s)",
+        ],
+    )
+    def test_locks_that_may_be_on_more_are_on_the_table(self, text: str) -> None:
+        assert not apart(sql(text, 1, vendor="mysql"), self.on_mysql(of_row(UPDATE, 2)))
+
+    def test_plain_reads_take_no_locks(self) -> None:
+        read = sql("SELECT * FROM `a` WHERE `id` IN (%s, 7) AND `n` = 1", 1, vendor="mysql")
+        assert apart(read, self.on_mysql(of_row(UPDATE, 2)), rowcount=None) is False  # of which none was found
+        assert not any(
+            dependent(each, late) for each in effects(read, 0) for late in effects(self.on_mysql(of_row(UPDATE, 2)))
+        )
+
+
+class TestNumbersThatTheDatabaseGives:
+    def test_a_row_that_the_run_has_made_is_not_told_apart(self) -> None:
+        assert rows(UPDATE, CATALOGUE)
+        assert not rows(UPDATE, CATALOGUE, {("d.a", 1)})
+
+    @pytest.mark.parametrize(
+        ("step", "tables"),
+        [
+            (Step(0, sql('INSERT INTO "a" ("n") VALUES (%s)', 1), rowcount=1), {"a"}),
+            (Step(0, sql('INSERT INTO "a" ("n") VALUES (%s) RETURNING "a"."id"', 1), rowcount=1), {"a"}),
+            (
+                Step(
+                    0, sql('INSERT INTO "a" ("n") VALUES (1) RETURNING "id"'), rowcount=1, columns=("id",), rows=((7,),)
+                ),
+                set(),
+            ),
+            (Step(0, INSERT, rowcount=1), set()),
+            (Step(0, sql('INSERT INTO "slot" ("name") VALUES (%s)', 1), rowcount=1), set()),
+            (Step(0, sql("SELECT make_rows()")), {"a"}),
+            (Step(0, sql("COPY a FROM STDIN")), {"a"}),
+            (Step(0, sql("SELECT pg_advisory_lock(1)")), set()),
+            (Step(0, sql('INSERT INTO "a" ("n") VALUES (1)'), error="IntegrityError: no"), set()),
+        ],
+    )
+    def test_numbers_that_are_not_told_blur_their_table(self, step: Step, tables: set[str]) -> None:
+        assert blurred_by(step, CATALOGUE) == tables
