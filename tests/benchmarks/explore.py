@@ -65,9 +65,9 @@ def measure(database: str, rounds: int) -> None:
     os.environ["AIOCONCURRENT_BENCHMARK"] = database
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.benchmarks.project.settings"
     parts: tuple[Callable[[int], Rows], ...] = {
-        "sqlite": (schedule, counterexample, untouched),
-        "mysql": (schedule, counterexample, wait, untouched),
-        "postgresql": (schedule, counterexample, reduction, apart, wait, untouched),
+        "sqlite": (schedule, counterexample, first_wrong, untouched),
+        "mysql": (schedule, counterexample, first_wrong, wait, untouched),
+        "postgresql": (schedule, counterexample, reduction, apart, rows_apart, first_wrong, wait, untouched),
     }[database]
     with test_database():
         rows = [row for part in parts for row in part(rounds)]
@@ -149,6 +149,69 @@ def apart(_: int) -> Rows:
     found = explore("add_late", "add_early")
     reached = f"{found.schedules_run} schedules; exhaustive: {found.exhaustive}"
     yield "its fixed twin, until exhaustive", reached, "100"
+
+
+def rows_apart(_: int) -> Rows:
+    """Two calls that read other rows of one table, and each change one."""
+    from aioconcurrent import sync
+    from tests.benchmarks.project.stepped import read_others
+    from tests.project.shop.models import Account
+
+    numbers = (2, 4, 8, 16)
+    made: list[str] = []
+    for number in numbers:
+        Account.objects.all().delete()
+        Account.objects.bulk_create(Account(pk=pk, balance=pk) for pk in range(1, 2 * number + 3))
+        halves = range(1, number + 1), range(number + 1, 2 * number + 1)
+        calls = [
+            (read_others, {"own": 2 * number + 1 + index, "others": list(others)})
+            for index, others in enumerate(halves)
+        ]
+        found = sync.explore(*calls)
+        assert (found.verdict, found.exhaustive) == ("no race", True), str(found)
+        made.append(str(found.schedules_run))
+    work = f"k reads of other rows of one table, k = {', '.join(map(str, numbers))}, PostgreSQL"
+    yield work, f"{', '.join(made)} schedules, exhaustive", "2, 2, 2, 2"
+
+
+def first_wrong(_: int) -> Rows:
+    """The number of the first run that goes wrong, of every race of the catalogue that there is here."""
+    from django.db import connection
+
+    from aioconcurrent import sync
+    from aioconcurrent.exploring.explorer import Explorer
+    from tests.explore.catalogue import CATALOGUE
+    from tests.project.shop.models import Account, Counter, Coupon, Doctor, Show, Ticket, Voucher
+
+    place = {"sqlite": "file", "mysql": "mysql-RC", "postgresql": "postgresql-RC"}[connection.vendor]
+    firsts: list[int] = []
+    confirm, perform = Explorer._confirm, Explorer._perform
+    seen: list[Any] = []  # of each run
+
+    async def kept(self: Any, *args: Any, **options: Any) -> Any:
+        seen.append(await perform(self, *args, **options))
+        return seen[-1]
+
+    async def noted(self: Any, first: Any) -> Any:
+        firsts[-1] = next(number for number, each in enumerate(seen, 1) if each is first.seen)
+        return await confirm(self, first)
+
+    told: list[int] = []
+    with replaced(Explorer, _confirm=noted, _perform=kept):
+        for case in CATALOGUE.values():
+            if case.found.get(place) is None:
+                continue
+            for model in (Account, Counter, Coupon, Doctor, Ticket, Show, Voucher):
+                model._default_manager.all().delete()
+            case.rows("default")
+            firsts.append(0)
+            seen.clear()
+            told.append(sync.explore(*case.calls_at("default")).schedules_run)
+    yield (
+        f"the first run that goes wrong, {len(firsts)} races of the catalogue, {connection.vendor}",
+        f"run {max(firsts)} at most, median {median(firsts):g}; told after {max(told)}, median {median(told):g}",
+        "3, 2; 5",
+    )
 
 
 def wait(rounds: int) -> Rows:

@@ -1,5 +1,7 @@
 """What is explored in the benchmark: each statement of these is one step."""
 
+from collections.abc import Sequence
+
 from django.db import transaction
 from django.db.models import F
 
@@ -28,6 +30,12 @@ def add_locked(first: int, **_: int) -> None:
     with transaction.atomic():
         value = Counter.objects.select_for_update().values_list("value", flat=True).get(pk=first)
         Counter.objects.filter(pk=first).update(value=value + 1)
+
+
+def read_others(own: int, others: Sequence[int]) -> None:
+    """Reads of rows that nobody changes, and a change of one that nobody else reads."""
+    total = sum(Account.objects.values_list("balance", flat=True).get(pk=pk) for pk in others)
+    Account.objects.filter(pk=own).update(balance=total)
 
 
 def lose_early(first: int, **_: int) -> None:
