@@ -125,6 +125,13 @@ WHOLE = {
     "a range": sql('SELECT * FROM "a" WHERE "id" > %s', 1),
     "another table's column": sql('SELECT * FROM "a" INNER JOIN "parent" ON "id" = "p" WHERE "parent"."id" = %s', 1),
     "a table named twice": sql('SELECT * FROM "a" "x" JOIN "a" "y" ON "x"."p" = "y"."id" WHERE "x"."id" = %s', 1),
+    "a table named twice, by its second name": sql(
+        'SELECT * FROM "a" "x" JOIN "a" "y" ON "x"."p" = "y"."id" WHERE "y"."id" = %s', 1
+    ),
+    "a column of one of two tables": sql(
+        'SELECT * FROM "a" JOIN "parent" ON "a"."p" = "parent"."pk" WHERE "id" = %s', 1
+    ),
+    "more parameters than places": sql('UPDATE "a" SET "n" = 1 WHERE "id" = %s', 1, 1),
     "a column": sql('SELECT * FROM "a" WHERE "id" = "n" AND "n" = %s', 1),
     "a subquery": sql('SELECT * FROM "a" WHERE "id" = %s AND "n" = (SELECT MAX("n") FROM "a")', 1),
     "an exists": sql('SELECT EXISTS(SELECT 1 FROM "a" WHERE "id" = %s) FROM "a"', 1),
@@ -216,6 +223,16 @@ def test_a_row_that_points_at_its_own_table_is_with_the_row_that_it_points_at() 
     )
 
 
+def test_a_delete_looks_at_rows_of_its_own_table_that_may_point_at_it() -> None:
+    delete = sql('DELETE FROM "tree" WHERE "id" = %s', 1)
+    assert not apart(delete, sql('UPDATE "tree" SET "up" = %s WHERE "id" = %s', 3, 2))
+
+
+@pytest.mark.parametrize("isolation", ["serializable", None])
+def test_where_transactions_are_serialised_locks_are_on_tables(isolation: str | None) -> None:
+    assert effects(replace(UPDATE, isolation=isolation))[0].locks == {"d.a"}
+
+
 def test_a_table_whose_reference_is_not_said_may_point_at_any_row() -> None:
     child = sql('INSERT INTO "child" ("id") VALUES (%s)', 1)
     assert not apart(child, sql('UPDATE "parent" SET "n" = %s WHERE "id" = %s', 1, 2))
@@ -239,6 +256,7 @@ class TestInnodb:
         "text",
         [
             "SELECT * FROM `a` WHERE `id` = %s AND `n` = 1 FOR UPDATE",
+            "SELECT * FROM `a` WHERE `id` = %s AND `n` > 1 FOR UPDATE",
             "SELECT * FROM `a` WHERE `id` IN (%s, 7) FOR UPDATE",
             "DELETE FROM `a` WHERE `id` = %s",
             "INSERT INTO `a` (`id`) VALUES (%s)",
