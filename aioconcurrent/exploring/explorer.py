@@ -150,6 +150,7 @@ class Explorer:
         self._asked: set[object] = set()  # which orders of which of many calls were run alone
         self._uncompared = False  # an ending was not compared with all serial orders
         self._search: Search | None = None
+        self._is_open = False  # whether the last run goes wrong
         self._held: Seen | None = None  # a run that is judged when the serial orders are known
 
     async def explore(self) -> Exploration:
@@ -242,8 +243,11 @@ class Explorer:
         return await self._prove(held) if held is not None else None
 
     async def _prove(self, seen: Seen) -> Counterexample | None:
+        self._is_open = True
         found = await self._find(seen)
-        return await self._confirm(found) if found is not None else None
+        counterexample = await self._confirm(found) if found is not None else None
+        self._is_open = False
+        return counterexample
 
     def _judge_of(self, calls: tuple[int, ...]) -> Judge:
         if calls not in self._judges:
@@ -593,7 +597,7 @@ class Explorer:
         """The verdict when the budget is spent and nothing went wrong."""
         search = self._search
         problems = [problem for problem in self._problems if not problem.startswith(OVERTIME)]
-        if search is None or search.completed < _ENOUGH or problems:
+        if search is None or search.completed < _ENOUGH or problems or self._is_open:
             return self._inconclusive(
                 "; ".join([f"{budget} is spent; no schedule so far goes wrong", *self._problems[:1]])
             )
