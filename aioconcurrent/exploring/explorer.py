@@ -604,8 +604,8 @@ class Explorer:
         if await self._in_thread(self.databases.widen):
             return self._inconclusive(_WIDE)
         self._problems.clear()
-        for judge, ending in self._accepted:
-            self._unseen |= judge.oracle.doubts(ending, self._writers(ending))
+        for seen in self._accepted:
+            self._unseen |= self._judge_of(seen.calls).oracle.doubts(seen.ending, self._writers(seen.ending))
         return self._conclude(search, budget)
 
     def _conclude(self, search: Search, budget: str = "") -> Exploration:
