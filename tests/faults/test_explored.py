@@ -331,7 +331,7 @@ def somebody_who_writes(
             if not wait_until(lambda: ask.exists() or over.exists()) or over.exists():  # noqa: B023
                 return
             counters.create(name="of somebody else", value=number)
-            assert wait_until(ask.read_text)
+            assert wait_until(lambda: ask.read_text() != "")  # noqa: B023
             with locking():
                 (folder / f"written {number}").touch()
                 assert locking is nullcontext or wait_until(lambda: not psutil.pid_exists(int(ask.read_text())))  # noqa: B023
