@@ -188,7 +188,7 @@ async def replay(
 
 
 async def _explore(asked: Question) -> Exploration:
-    from ._explore import run_exploration
+    from ._core import run_exploration
     from ._own_loop import run_awaited
 
     return hand_over(await run_awaited(run_exploration, asked, await _look(), in_caller=_in_database_thread))
@@ -200,8 +200,8 @@ async def _make(calls: Sequence[Call]) -> Outcomes[Any]:
         from ._inline import run_inline
 
         return hand_over(await _in_database_thread(run_inline, calls, options, current_backend() or "asyncio"))
+    from ._core import run_race
     from ._own_loop import run_awaited
-    from ._race import run_race
 
     return hand_over(await run_awaited(run_race, calls, options, await _look(), in_caller=_in_database_thread))
 

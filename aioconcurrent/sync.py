@@ -173,7 +173,7 @@ def replay(
 def _explore(asked: Question) -> Exploration:
     if inspect.iscoroutinefunction(asked.check):
         raise TypeError("check must be a plain function here; `await aioconcurrent.explore(...)` takes coroutines.")
-    from ._explore import run_exploration
+    from ._core import run_exploration
     from ._own_loop import run_blocking
     from .databases.handoff import look
 
@@ -187,8 +187,8 @@ def _make(calls: Sequence[Call], name: str) -> Outcomes[Any]:
         from ._inline import run_inline
 
         return hand_over(run_inline(calls, options))
+    from ._core import run_race
     from ._own_loop import run_blocking
-    from ._race import run_race
     from .databases.handoff import look
 
     return hand_over(run_blocking(run_race, calls, options, [look()] if uses_django() else []))

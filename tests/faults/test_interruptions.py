@@ -23,6 +23,7 @@ from tests.faults import misbehaviour
 from tests.faults.processes import signed_in, until, wait_until
 from tests.faults.sessions import sessions_of
 from tests.project.databases import ThreadOfQueries, on
+from tests.project.scripts import output_of
 from tests.project.shop.models import Counter
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -170,3 +171,28 @@ def test_nobody_who_is_interrupted_waits_for_processes_that_hang_before_their_ca
         explore(call, call)
     thread.join()
     assert time.monotonic() - pressed[0] < 20  # a start may take 30 s
+
+
+# Python hands Ctrl-C to the main thread alone, also in the middle of an import.
+IMPORTS = """
+import sys, threading
+from importlib.abc import MetaPathFinder
+import django
+django.setup()
+from aioconcurrent.sync import call_concurrently, explore
+
+class Watching(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if threading.current_thread() is threading.main_thread():
+            print(name)
+
+sys.meta_path.insert(0, Watching())
+call_concurrently(1, len, [])
+assert explore((len, [[]]), (len, [[]])).verdict
+"""
+
+
+def test_what_a_core_runs_is_imported_where_no_interruption_breaks_it_off(tmp_path: Path) -> None:
+    told = output_of(IMPORTS, tmp_path, DJANGO_SETTINGS_MODULE="tests.project.settings").split()
+    assert "aioconcurrent._core" in told
+    assert not {"aioconcurrent._race", "aioconcurrent._explore", "sqlglot", "aioconcurrent.report.lanes"} & set(told)
