@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, replace
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ._text import meant, naming_unknown
 
@@ -123,8 +123,7 @@ def _check_replay(name: str, value: object, where: str) -> None:
     Schedule.from_token(value)
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
+class _Kind(NamedTuple):
     """Which values an option may have.
 
     Attributes:
@@ -146,8 +145,7 @@ _PATTERNS = _Kind(_check_patterns, lambda _, text: [part.strip() for part in tex
 _TOKEN = _Kind(_check_replay)
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(NamedTuple):
     """An option as runners of tests have it on their command line, and in their configuration file if `in_file`."""
 
     metavar: str

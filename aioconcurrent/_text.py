@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import re
@@ -15,13 +14,14 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 
 _LONGEST_VALUE = 4000
-# what steers a terminal, turns the direction of writing, ends a line unseen, or cannot be encoded
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+# what steers a terminal, turns the direction of writing, ends a line unseen, or cannot be encoded;
+# compiled when it is used, for every run of pytest loads this module
+_CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 
 
 def printable(text: str) -> str:
     """The text with control characters as escapes; lines stay lines, and tabs tabs."""
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    return re.sub(_CONTROL, lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def text_of(error: BaseException) -> str:
@@ -64,5 +64,7 @@ def naming_unknown(advice: str = "") -> Callable[[F], F]:
 
 def meant(name: str, known: Iterable[str]) -> str:
     """Ask whether a name that is known was meant, if one is like it."""
+    import difflib  # costly for what is only needed when something is misspelt
+
     found = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean {found[0]!r}?)" if found else ""
