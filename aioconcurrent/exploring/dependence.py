@@ -5,9 +5,7 @@ go, its statement ends or starts to wait, and everyone whom that set free runs o
 to the next gate.  Its `Effect` is computed afterwards, from what was seen; the
 footprints say what each statement may have touched, the ledgers what the open
 transactions hold.  Two steps that are not `dependent` give the same in either
-order, and each does the same in either place.
-
-The rules are those measured in research/stepping.md, section 7.
+order, and each does the same in either place.  The rules were measured on the databases.
 """
 
 from collections.abc import Mapping

@@ -13,8 +13,8 @@ It asks for a run only where no earlier run can predict the next step, or where 
 comes to an end that no run has come to.  Every run it asks for is therefore new: no
 two of them can be turned into each other by swapping steps whose order does not
 matter, and as many runs as there are such classes exhaust the program.  Bounding
-preemptions is sound here, unlike together with sleep sets (research/stepping.md,
-section 2), because a state is left out only where the same state was reached with
+preemptions is sound here, unlike together with sleep sets,
+because a state is left out only where the same state was reached with
 as few (Musuvathi and Qadeer, MSR-TR-2007-12).
 """
 

@@ -70,7 +70,7 @@ def eligible(standings: Mapping[int, Standing], rules: Rules) -> list[int]:
     With `one_waiter`, a call that wants a lock for which another already waits is
     left until that one has it, if that comes to the same, unless it holds that lock
     itself: PostgreSQL does not always wake two waiters for one row in the order they
-    came (research/stepping.md, section 4).
+    came.
     """
     idle = {call for call, standing in standings.items() if standing.operation == START}
     first = {rules.classes[call]: call for call in sorted(idle, reverse=True)}

@@ -1,4 +1,4 @@
-"""The catalogue of research/stepping.md, section 2, as simulated programs."""
+"""A catalogue of races and of their safe twins, as simulated programs."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Real SQLite behind the same face: one file, one connection a session, all in this process.
 
 When a busy statement waits and when it fails at once is as in the gate: it waits
-if its connection holds no lock yet, or if it is COMMIT (research/stepping.md,
-section 3).
+if its connection holds no lock yet, or if it is COMMIT.
 """
 
 from __future__ import annotations
