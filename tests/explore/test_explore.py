@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 
 import pytest
 from django.db import IntegrityError
+from django.db.models import F
 
 import aioconcurrent
-from aioconcurrent.sync import Outcomes, RaceFound, explore
+from aioconcurrent.sync import InconclusiveError, Outcomes, RaceFound, explore
 from tests.faults.races import at_once
 from tests.project.databases import ThreadOfQueries, on
 from tests.project.shop import kinds, races
@@ -111,6 +113,27 @@ def test_a_bound_on_preemptions_is_told_with_the_verdict(database: str) -> None:
     found = explore(*additions(database), preemptions=0)
     assert (found.verdict, found.exhaustive) == ("no race", False)
     assert found.reason == "no order with up to 0 preemptions goes wrong"
+
+
+def add_thrice(pk: int, using: str) -> None:
+    for _ in range(3):
+        Account.objects.using(using).filter(pk=pk).update(balance=F("balance") + 1)
+
+
+@pytest.mark.parametrize("database", on("file", "postgresql", "mysql"))
+def test_a_budget_that_is_spent_after_all_orders_with_one_preemption_says_that_none_goes_wrong(database: str) -> None:
+    accounts(database)
+    found = explore(*[partial(add_thrice, 1, database)] * 2, max_schedules=5)
+    assert (found.verdict, found.exhaustive, found.preemptions) == ("no race", False, 1)
+    assert re.fullmatch(
+        r"no order with up to 1 preemption goes wrong \(\d+ orders\); "
+        "the budget of 5 schedules ended among those with 2",
+        found.reason,
+    )
+    found.assert_no_race()
+    found.assert_no_race(preemptions=1)
+    with pytest.raises(InconclusiveError, match="no order with up to 1 preemption"):
+        found.assert_no_race(preemptions=2)
 
 
 @pytest.mark.parametrize("database", on("file"))

@@ -7,7 +7,7 @@ import pytest
 from .places import Place, at
 from .real_programs import endings, fill
 
-SEEDS = (4, 10)
+SEEDS = (5, 10)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from django.core.cache import cache
 
 from aioconcurrent.sync import Exploration, explore, replay
 from tests.explore.places import PLACES, Place, marks_of
@@ -251,7 +250,6 @@ def test_a_race_is_told_truly_and_a_replay_tells_the_same(tale: Tale, place: Pla
     assert [each for each in tale.never if re.search(each, f"{told}\n{hint}")] == [], f"{told}\n{hint}"
     if place.alias == "file":
         assert "isolation level" not in hint  # SQLite has one
-    cache.clear()
     again = replay(found.counterexample.token, *tale.all_calls(place)).counterexample
     assert again
     assert (again.anomaly, again.explanation, again.hint) == (tale.name, told, hint)
