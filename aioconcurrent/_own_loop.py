@@ -21,7 +21,7 @@ import threading
 import warnings
 import weakref
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
 from queue import SimpleQueue
@@ -35,7 +35,7 @@ from ._loops import current_backend
 from ._text import printable, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
 T = TypeVar("T")
 
@@ -179,10 +179,19 @@ class _Core(Generic[T]):
             raise errand.error
         return errand.value
 
-    def bring(self, errand: _Errand) -> None:
-        """Let it have what came of an errand."""
+    @contextmanager
+    def errand(self) -> Iterator[_Errand]:
+        """Take up the next errand, and let the core have what came of it, unless the caller was interrupted."""
+        errand = self.errands.popleft()
+        begun = on_errand.set(True)
+        try:
+            yield errand
+        except Exception as error:
+            errand.error = error
+        finally:
+            on_errand.reset(begun)
         assert self._in_loop is not None
-        with suppress(RuntimeError):
+        with suppress(RuntimeError):  # its loop has ended
             self._in_loop(errand.is_over.set)
 
 
@@ -221,15 +230,8 @@ def _serve(core: _Core[Any], bell: SimpleQueue[None]) -> None:
     while not core.is_over:
         bell.get()
         while core.errands:
-            errand = core.errands.popleft()
-            begun = on_errand.set(True)
-            try:
+            with core.errand() as errand:
                 errand.value = errand.function(*errand.args)
-            except Exception as error:
-                errand.error = error
-            finally:
-                on_errand.reset(begun)
-            core.bring(errand)
 
 
 async def run_awaited(
@@ -288,18 +290,11 @@ async def _serve_awaiting(core: _Core[Any], bell: _Bell, in_caller: Callable[...
     while not core.is_over:
         await bell.wait()
         while core.errands:
-            errand = core.errands.popleft()
-            begun = on_errand.set(True)
-            try:
+            with core.errand() as errand:
                 if inspect.iscoroutinefunction(errand.function):
                     errand.value = await errand.function(*errand.args)
                 else:
                     errand.value = await in_caller(errand.function, *errand.args)
-            except Exception as error:
-                errand.error = error
-            finally:
-                on_errand.reset(begun)
-            core.bring(errand)
 
 
 class _Bell:
