@@ -69,11 +69,21 @@ class Counterexample:
     remedies: tuple[Remedy, ...] = ()
 
     def __str__(self) -> str:
+        advice = "\n".join([f"hint: {self.hint}", *self.measured])
+        return f"{self.anomaly}: {self.explanation}\n\n{self.lanes()}\n\n{advice}\nreplay: {self.token}"
+
+    def lanes(self, width: int = 100, *, unfolded: bool = False) -> str:
+        """Draw what the calls did, side by side.
+
+        In a long picture, steps that touch nothing of other calls are folded into one line.
+
+        Args:
+            width: Of the picture, in characters.
+            unfolded: Whether to fold nothing.
+        """
         from .report.lanes import as_text, lanes
 
-        picture = as_text(lanes(self.run, self.calls, self.marked))
-        advice = "\n".join([f"hint: {self.hint}", *self.measured])
-        return f"{self.anomaly}: {self.explanation}\n\n{picture}\n\n{advice}\nreplay: {self.token}"
+        return as_text(lanes(self.run, self.calls, self.marked, unfolded=unfolded), width)
 
     @property
     def steps(self) -> tuple[Step, ...]:

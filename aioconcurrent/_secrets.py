@@ -90,7 +90,7 @@ class Secrets:
     def run(self, run: Run) -> Run:
         """The run, to be shown."""
         tables = {table: [dict(self.value(row)) for row in rows] for table, rows in run.tables.items()}
-        return Run(tuple(map(self.outcome, run.outcomes)), tables, self.steps(run.steps))
+        return Run(tuple(map(self.outcome, run.outcomes)), tables, self.steps(run.steps), run.private)
 
     def outcome(self, outcome: Any) -> Any:
         """What a call came to; something with another `repr` stands for what would show a secret."""

@@ -98,11 +98,13 @@ class Run:
             `WrappedError` around it, or `ENDLESS`; anything for a call that was not made.
         tables: The rows of the tables that the run touched; others are as at the start.
         steps: What was done, in the order in which it was let go or began.
+        private: The indexes of the steps that are known to touch nothing of other calls.
     """
 
     outcomes: tuple[Any, ...] = ()
     tables: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
+    private: frozenset[int] = frozenset()
 
     @property
     def is_endless(self) -> bool:
@@ -144,7 +146,7 @@ class Run:
             )
             for step in self.steps
         )
-        return Run(tuple(self.outcomes[call] for call in calls), self.tables, steps)
+        return Run(tuple(self.outcomes[call] for call in calls), self.tables, steps, self.private)
 
 
 def interleaved(calls: Iterable[Iterable[Step]]) -> tuple[Step, ...]:

@@ -28,6 +28,7 @@ _OF_TESTS = {
     "report": Flag("DIR", str, "write HTML pages of the races of failed tests into this folder"),
 }
 _ALL = {**FLAGS, **_OF_TESTS}
+_UNFOLDED = "show all steps of a race, those that touch nothing of other calls too"
 _TYPES_IN_FILE: Mapping[type, Literal["float", "int", "string"]] = {float: "float", int: "int", str: "string"}
 
 
@@ -37,6 +38,7 @@ def add_options(parser: pytest.Parser) -> None:
         group.addoption(_flag(name), metavar=flag.metavar, type=flag.kind, help=flag.help)
         if flag.in_file:
             parser.addini(_key(name), flag.help, type=_TYPES_IN_FILE[flag.kind], default=None)
+    group.addoption(_flag("unfolded"), action="store_true", help=_UNFOLDED)
 
 
 def read_options(config: pytest.Config) -> tuple[Layer, Layer]:
@@ -62,6 +64,11 @@ def report_folder(config: pytest.Config, from_file: Layer, from_command_line: La
     if "report" in from_command_line:
         return config.invocation_params.dir / str(from_command_line["report"])
     return config.rootpath / str(from_file["report"]) if "report" in from_file else None
+
+
+def shows_unfolded(config: pytest.Config) -> bool:
+    """Whether all steps of a race are asked for."""
+    return bool(config.getoption(_key("unfolded")))
 
 
 def check_replayed(items: list[pytest.Item]) -> None:

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from .. import _latest
+from .options import shows_unfolded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +64,8 @@ def _of_exploration(
     if not is_told:  # by the error itself
         yield "Last exploration", str(exploration)
     if exploration.counterexample is not None:
+        if shows_unfolded(config):
+            yield "All steps", exploration.counterexample.lanes(unfolded=True)
         yield from _outputs(exploration.counterexample.outcomes)
     if story is not None:
         in_one_process = " -n 0" if hasattr(config, "workerinput") else ""

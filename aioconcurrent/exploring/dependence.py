@@ -152,6 +152,12 @@ class Act:
         """What the statement touched when it came to `status`."""
         return self._with_rows(status, result)._effect(status)
 
+    def touches(self, status: Status, result: Result = NO_RESULT) -> tuple[frozenset[Thing], frozenset[Thing]]:
+        """What the statement changes or locks, and all that it touches; its footprint knows of those that touch all."""
+        act, touched = self._with_rows(status, result), self.footprint
+        changes = act._things(touched.writes | touched.locks)
+        return changes, changes | act._things(touched.reads | touched.shares)
+
     def _with_rows(self, status: Status, result: Result) -> "Act":
         """The same with rows in place of tables, where that is sound."""
         is_found = status is Status.DONE and result.rowcount == 1

@@ -22,6 +22,7 @@ from .evidence import answers
 from .footprint import overlap
 from .judge import Judge, Seen, TooManyOrdersError
 from .oracle import Oracle
+from .privacy import private_steps
 from .schedule import Departure, Replay, Schedule, Serial, before_repeating, is_serial, serial_order, shrinks
 from .search import FEW, WAKINGS, Omission, Search
 from .standings import request
@@ -380,7 +381,8 @@ class Explorer:
         seen, calls = found.seen, found.seen.calls
         self.shown = list(seen.reports)
         secrets = Secrets(seen.ending.steps, self._hidden)
-        run = secrets.run(seen.ending)
+        private = private_steps(seen.ending.steps, self.databases.catalogue)
+        run = secrets.run(replace(seen.ending, private=private))
         anomaly = name_anomaly(run.steps, found.violation.masked(secrets))
         outcomes = self.referee.outcomes_of(seen.reports, calls)
         return Counterexample(

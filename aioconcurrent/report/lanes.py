@@ -7,6 +7,7 @@ starts from the same rows.
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from textwrap import wrap
 from typing import Any, Literal, NamedTuple
 
@@ -24,7 +25,8 @@ class LaneRow:
 
     Attributes:
         call: Which call, counted from 0.
-        kind: Whether it let a step go, went on after waiting, did the same many more times, or ended.
+        kind: Whether it let a step go, went on after waiting, did the same many more times, ended, or did what
+            is told in a word.
         number: Of the step, counted from 1; None for what is no step of its own.
         action: What it did: SQL, COMMIT, "returns 3".
         results: What came of it, a line each: "-> balance=100", "waits for A".
@@ -33,10 +35,11 @@ class LaneRow:
         steps: The indexes of the steps that it tells of.
         raised_at: The application's last lines of what it raised, the innermost last.
         when: What stands before it in place of the number: the milliseconds of a recorded race.
+        folded: The rows in place of which it stands.
     """
 
     call: int
-    kind: Literal["step", "resumed", "repeated", "ended"]
+    kind: Literal["step", "resumed", "repeated", "ended", "folded"]
     number: int | None
     action: str
     results: tuple[str, ...] = ()
@@ -45,6 +48,7 @@ class LaneRow:
     steps: range = range(0)
     raised_at: tuple[str, ...] = ()
     when: str = ""
+    folded: tuple["LaneRow", ...] = ()
 
     @property
     def label(self) -> str:
@@ -65,17 +69,22 @@ _LONGEST_LOOP = 4  # statements in a loop that is told once
 _NARROWEST_LANE = 32
 _LONGEST_OUTCOME = 200
 _WORTH_TELLING = 0.001  # seconds that a step takes
+_SHORT = 12  # rows of a picture in which nothing is folded
+_WORTH_FOLDING = 2  # rows
 
 
-def lanes(run: Run, calls: Sequence[str], marked: Collection[int] = ()) -> Lanes:
-    """Draw a run.
+def lanes(run: Run, calls: Sequence[str], marked: Collection[int] = (), *, unfolded: bool = False) -> Lanes:
+    """Draw a run; what touches nothing of other calls is folded, unless the picture is short anyway.
 
     Args:
         run: What the calls did.
         calls: The text of each call, as "withdraw(account_id=1, amount=80)".
         marked: The indexes of the steps that matter most.
+        unfolded: Whether to fold nothing.
     """
-    return Lanes(_heads(calls), _without_repetition(_Drawing(run, marked).rows()))
+    rows = [*_Drawing(run, marked).rows()]
+    is_short = unfolded or len(rows) <= _SHORT or len(calls) < 2
+    return Lanes(_heads(calls), _without_repetition(rows if is_short else _folded(rows, run, len(calls))))
 
 
 def timed_lanes(run: Run, calls: Sequence[str], finished: Sequence[float | None]) -> Lanes:
@@ -94,13 +103,41 @@ def _heads(calls: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{call_name(call)}: {text}" for call, text in enumerate(calls))
 
 
+def _folded(rows: Sequence[LaneRow], run: Run, calls: int) -> Iterator[LaneRow]:
+    """The rows, with one in place of neighbours in a lane that nobody else could notice."""
+    begun: set[int] = set()
+
+    def lane_to_fold(row: LaneRow) -> int | None:
+        is_first = row.call not in begun
+        begun.add(row.call)
+        is_step = row.kind in ("step", "repeated") and not row.marked
+        is_private = run.private.issuperset(row.steps) and not any(map(is_eventful, row.steps))
+        return row.call if is_step and is_private and not is_first else None
+
+    def is_eventful(index: int) -> bool:
+        step = run.steps[index]
+        return step.error is not None or bool(step.waited_for) or index in run.set_free
+
+    for call, group in groupby(rows, lane_to_fold):
+        together = tuple(group)
+        if call is None or len(together) < _WORTH_FOLDING:
+            yield from together
+            continue
+        steps = range(together[0].steps.start, together[-1].steps.stop)
+        others = "the other call's" if calls == 2 else "the other calls'"
+        told = f"... {len(steps)} steps that touch nothing of {others}"
+        yield LaneRow(call, "folded", None, told, steps=steps, folded=together)
+
+
 def _without_repetition(rows: Iterable[LaneRow]) -> tuple[LaneRow, ...]:
-    """The rows, with the application's line only where it is another than in the call's row before."""
+    """The rows, with the application's line only where it is another than in the call's row before, as it is shown."""
     sources: dict[int, str] = {}
     told = []
     for row in rows:
         told.append(replace(row, source="") if sources.get(row.call) == row.source else row)
-        sources[row.call] = row.source or sources.get(row.call, "")
+        sources[row.call] = "" if row.folded else row.source or sources.get(row.call, "")
+        if row.folded:
+            told[-1] = replace(row, folded=_without_repetition(row.folded))
     return tuple(told)
 
 
@@ -416,6 +453,8 @@ def states(rows: Sequence[LaneRow], steps: Sequence[Step]) -> Iterator[list[Stat
     for row in rows:
         if row.kind == "ended":
             now[row.call] = State(row.call, "ended")
+        elif row.kind == "folded":
+            now[row.call] = _after(row, steps[row.steps.stop - 1])
         elif row.kind != "repeated":
             now[row.call] = _after(row, steps[row.steps.start])
         yield [now[call] for call in sorted(now)]

@@ -106,6 +106,7 @@ class _Row:
     bits: list[Bit]
     rails: str
     time: str = ""
+    is_inside: bool = False  # of a fold
 
     @property
     def results(self) -> list[tuple[str, str]]:
@@ -191,13 +192,14 @@ def _hash(text: str) -> str:
 
 
 def _context(story: Story) -> dict[str, Any]:
-    picture = lanes(story.run, story.calls, story.marked)
-    found = details(story, picture.rows)
+    rows = list(_unfolded(lanes(story.run, story.calls, story.marked).rows))
+    found = details(story, [row for row, _ in rows])
     return {
         "story": story,
         "verdict_class": story.verdict.replace(" ", "-"),
         "heads": [(call, call_name(call), text) for call, text in enumerate(story.calls)],
-        "rows": _rows(story, picture.rows, found),
+        "rows": _rows(story, rows, found),
+        "is_folded": any(row.folded for row, _ in rows),
         "details": found,
         "steps": len(story.run.steps),
         "calls": [_call(story, call) for call in range(len(story.calls))],
@@ -206,12 +208,19 @@ def _context(story: Story) -> dict[str, Any]:
     }
 
 
-def _rows(story: Story, rows: tuple[LaneRow, ...], found: list[Detail]) -> list[_Row]:
+def _unfolded(rows: Sequence[LaneRow]) -> Iterator[tuple[LaneRow, bool]]:
+    """The rows, each fold with what is in it, and whether they are inside of one."""
+    for row in rows:
+        yield row, False
+        yield from ((inner, True) for inner in row.folded)
+
+
+def _rows(story: Story, rows: Sequence[tuple[LaneRow, bool]], found: list[Detail]) -> list[_Row]:
     vendor = next((step.operation.vendor for step in story.run.steps if step.operation.vendor), "")
     targets = {detail.index: f"step-{detail.number}" for detail in found}
     rails = cache(_rail)
     made = []
-    for row, after in zip(rows, states(rows, story.run.steps), strict=True):
+    for (row, is_inside), after in zip(rows, states([row for row, _ in rows], story.run.steps), strict=True):
         target = f"call-{row.call}" if row.kind == "ended" else targets.get(row.steps.start, f"call-{row.call}")
         is_sql = row.kind == "step" and story.run.steps[row.steps.start].operation.kind in ("sql", "many")
         bits = highlighted(row.action, vendor) if is_sql else [Bit(row.action, "keyword" if row.kind == "step" else "")]
@@ -220,7 +229,8 @@ def _rows(story: Story, rows: tuple[LaneRow, ...], found: list[Detail]) -> list[
             time = f"{(story.run.steps[row.steps.start].started - story.run.begun) * 1000:.1f} ms"
         where, code = _split(row.source)
         lines = SafeString("".join(map(rails, after)))
-        made.append(_Row(row, call_name(row.call), _label(row, story), target, where, code, bits, lines, time))
+        label = _label(row, story)
+        made.append(_Row(row, call_name(row.call), label, target, where, code, bits, lines, time, is_inside))
     return made
 
 
@@ -249,7 +259,7 @@ def _label(row: LaneRow, story: Story) -> str:
             return f"Step {row.number} of {total}"
         case "resumed":
             return f"Step {row.steps.start + 1} goes on"
-        case "repeated":
+        case "repeated" | "folded":
             return f"Steps {row.steps.start + 1} to {row.steps.stop} of {total}"
     return f"{call_name(row.call)} ends"
 

@@ -117,10 +117,23 @@ def recorded() -> Story:
     return Story(title="test_buy", calls=["buy(show_id=1)"] * 4, run=Run((True, True, True, False), {}, made))
 
 
+def request() -> Story:
+    """Two buyers again, who first look up much that is theirs alone."""
+    looked_up = [
+        T.sql(call, f'SELECT "role" FROM "user_{number}"', (), source=f"demo/access.py:{number} in allow: role()")
+        for call in (0, 1)
+        for number in range(1, 7)
+    ]
+    steps = *looked_up, *(replace(step, resumed_after=18) if step.waited_for else step for step in BOUGHT_TWICE)
+    run = Run((True, True), {}, steps, frozenset(range(len(looked_up))))
+    return bought_twice(run=run, marked={13, 15, 17})
+
+
 STORIES = {
     "two calls": bought_twice(),
     "twenty calls": crowd(),
     "loops": crowd(3, 120, loops=True),
     "on one clock": recorded(),
+    "a request": request(),
     "hostile": hostile(),
 }

@@ -268,3 +268,64 @@ while (/, 0\\)$|transparent/.test(getComputedStyle(ground).backgroundColor)) gro
 const both = [getComputedStyle(element).color, getComputedStyle(ground).backgroundColor].map(light);
 return (Math.max(...both) + .05) / (Math.min(...both) + .05);
 """
+
+
+FOLD = ".rows > .folded"
+SHOWN = "return [...document.querySelectorAll('.rows > li')].filter(row => row.offsetHeight).length"
+
+
+@pytest.fixture
+def folded(browser: Browser) -> Browser:
+    browser.open("a request")
+    return browser
+
+
+def test_steps_that_nobody_else_could_notice_are_folded(folded: Browser) -> None:
+    assert folded.texts(f"{FOLD} .action") == ["... 5 steps that touch nothing of the other call's"] * 2
+    assert folded.run(SHOWN) == 15
+    assert folded.find(f"{FOLD} a").get_attribute("aria-expanded") == "false"
+
+
+def test_a_click_unfolds_steps_and_another_folds_them(folded: Browser) -> None:
+    folded.find(f"{FOLD} .action").click()
+    assert folded.run(SHOWN) == 20
+    assert folded.find(f"{FOLD} a").get_attribute("aria-expanded") == "true"
+    assert label(folded) == "Steps 2 to 6 of 20"
+    folded.find(f"{FOLD} .action").click()
+    assert folded.run(SHOWN) == 15
+
+
+def test_the_enter_key_unfolds_the_steps_where_it_is(folded: Browser) -> None:
+    folded.press(Keys.HOME, "j", Keys.ENTER, "j")
+    assert label(folded) == "Step 2 of 20"
+    assert folded.run(SHOWN) == 20
+
+
+def test_one_key_unfolds_all_and_folds_all_with_the_step_where_it_was(folded: Browser) -> None:
+    folded.press("f")
+    assert folded.run(SHOWN) == 25
+    assert label(folded) == "Step 14 of 20"
+    folded.press(Keys.HOME, "j", "j", "j")
+    assert label(folded) == "Step 3 of 20"
+    folded.press("f")
+    assert folded.run(SHOWN) == 15
+    assert label(folded) == "Steps 2 to 6 of 20"
+
+
+def test_keys_step_over_what_is_folded(folded: Browser) -> None:
+    folded.press(Keys.HOME, "j", "j")
+    assert label(folded) == "Step 7 of 20"
+    folded.press("k", "k")
+    assert label(folded) == "Step 1 of 20"
+
+
+def test_a_story_without_folds_has_no_use_for_their_key(two: Browser) -> None:
+    two.press("f")
+    assert label(two) == "Step 2 of 8"
+    assert "fold" not in two.text(".keys")
+
+
+def test_without_scripts_nothing_is_folded(folded: Browser) -> None:
+    folded.run("document.documentElement.classList.remove('scripted')")
+    assert folded.run(SHOWN) == 23
+    assert folded.texts(FOLD) == ["", ""]

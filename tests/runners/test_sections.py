@@ -88,3 +88,33 @@ def test_a_folder_for_reports_records_the_races_and_gets_a_page_of_a_failed_test
     [page] = (site.folder / "pages").iterdir()
     assert f"{page}\n" in shown
     assert "tests.project.shop.calls.increment" in page.read_text()
+
+
+LONG = """
+from tests.project.shop.models import Account, Doctor, Show, Ticket, Voucher
+
+def work(pk):
+    for model in (Account, Doctor, Show, Ticket, Voucher):
+        model.objects.filter(pk=pk).exists()
+    increment(pk)
+
+@on_database
+def test_race():
+    counter = Counter.objects.create(name="clicks")
+    explore((work, {"pk": counter.pk}), (work, {"pk": counter.pk})).assert_no_race()
+"""
+FOLDED = "... 4 steps that touch nothing of the other call's"
+FOLDED_ROWS = ("FROM shop_doctor", "FROM shop_show", "FROM shop_ticket", "FROM shop_voucher")
+
+
+def test_the_story_of_a_race_is_folded_and_one_option_shows_all_of_it(site: Site) -> None:
+    site.write_tests(LONG)
+    assert site.pytest() == 1
+    told = re.sub(r"(^E|[\s│])+", " ", site.text, flags=re.MULTILINE)
+    assert told.count(FOLDED) == 2, site.text
+    assert not any(row in told for row in FOLDED_ROWS)
+    assert "- All steps -" not in site.text
+    assert site.pytest("--aioconcurrent-unfolded") == 1
+    all_steps = site.text.split("- All steps -")[1].split("- Replay -")[0]
+    assert all(row in all_steps for row in FOLDED_ROWS)
+    assert "touch nothing" not in all_steps

@@ -15,7 +15,7 @@
     const call = callOf(row);
     if (!firsts.has(call)) firsts.set(call, index);
     if (row.classList.contains("ended")) ends.set(call, one(".action", row).textContent);
-    else if (!row.classList.contains("resumed")) rowOf.set(targets[index], index);
+    else if (!row.matches(".resumed, .folded")) rowOf.set(targets[index], index);
   });
   all(".timeline a").forEach(bar => bars.set(bar.dataset.step, bar));
 
@@ -64,8 +64,41 @@
     status.textContent = `${spoken}. ${others.map(state => `${state.letter} ${state.text}`).join(", ")}`;
   }
 
+  // A fold and the rows inside of it, which follow it.
+  function fold(index, opened) {
+    rows[index].classList.toggle("opened", opened);
+    links[index].setAttribute("aria-expanded", String(opened));
+    for (let inner = index + 1; rows[inner]?.classList.contains("inside"); inner += 1) {
+      rows[inner].classList.toggle("opened", opened);
+    }
+  }
+
+  function foldOf(index) {
+    while (rows[index].classList.contains("inside")) index -= 1;
+    return index;
+  }
+
+  function isShown(index) {
+    return !rows[index].matches(".inside:not(.opened)");
+  }
+
+  function foldAll() {
+    const folds = rows.flatMap((row, index) => row.classList.contains("folded") ? [index] : []);
+    const opened = folds.some(index => !rows[index].classList.contains("opened"));
+    folds.forEach(index => fold(index, opened));
+    if (folds.length) select(isShown(current) ? current : foldOf(current), {focus: true});
+  }
+
+  // The next row that is shown, or the same where there is none.
+  function next(direction) {
+    let index = current + direction;
+    while (rows[index] && !isShown(index)) index += direction;
+    return rows[index] ? index : current;
+  }
+
   function select(index, {focus = false, scroll = true, quiet = false} = {}) {
     if (index < 0 || index >= rows.length) return;
+    if (!isShown(index)) fold(foldOf(index), true);
     if (current >= 0) {
       rows[current].classList.remove("current");
       links[current].removeAttribute("aria-current");
@@ -110,8 +143,8 @@
 
   const moves = {
     first: () => 0,
-    back: () => Math.max(current - 1, 0),
-    on: () => Math.min(current + 1, rows.length - 1),
+    back: () => next(-1),
+    on: () => next(1),
     last: () => rows.length - 1,
     marked: () => marked(1),
     before: () => marked(-1),
@@ -137,10 +170,12 @@
   }
 
   document.addEventListener("keydown", event => {
-    const move = keys[event.key];
-    if (!move || event.ctrlKey || event.metaKey || event.altKey || event.target.closest(".body, .output")) return;
+    const move = keys[event.key], folds = event.key === "f";
+    if (!(move || folds) || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest(".body, .output")) return;
     event.preventDefault();
-    select(moves[move](), {focus: !event.target.closest("button, summary")});
+    if (folds) foldAll();
+    else select(moves[move](), {focus: !event.target.closest("button, summary")});
   });
   document.addEventListener("click", event => {
     const step = event.target.closest("[data-step]"), row = event.target.closest(".rows > li");
@@ -150,8 +185,10 @@
       select(rowOfStep(Number(step.dataset.step)));
     } else if (row && !getSelection().toString()) {
       event.preventDefault();
-      open(true);
-      select(rows.indexOf(row), {focus: true});
+      const index = rows.indexOf(row);
+      if (row.classList.contains("folded")) fold(index, !row.classList.contains("opened"));
+      else open(true);
+      select(index, {focus: true});
     } else if (button?.dataset.goes) {
       select(moves[button.dataset.goes]());
     } else if (button?.matches(".opens")) {
