@@ -149,6 +149,37 @@ class Exploration:
         if self.verdict == "inconclusive" or fewer:
             raise InconclusiveError(self)
 
+    def to_json(self) -> str:
+        """Return the same as a text in JSON, for other programs; what is secret is stars in it.
+
+        Calls are called "A", "B" and so on, and steps are counted from 1, as in the lanes.
+        """
+        from .report.data import as_json, run_data
+
+        found = self.counterexample
+        told = {
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "notes": [*self.notes],
+            "exhaustive": self.exhaustive,
+            "schedules_run": self.schedules_run,
+            "preemptions": self.preemptions,
+            "calls": [*self.calls],
+            "counterexample": found
+            and {
+                "anomaly": found.anomaly,
+                "explanation": found.explanation,
+                "hint": found.hint,
+                "remedies": [
+                    {"name": each.name, "prevents": each.prevents, "repeats": each.repeats} for each in found.remedies
+                ],
+                "token": found.token,
+                "preemptions": found.preemptions,
+                **run_data(found.run, found.calls, found.marked),
+            },
+        }
+        return as_json(told)
+
     def _watch(self) -> Unread:
         text = f"Nobody has looked at the verdict, {self.verdict!r}: {_unread_text(self)}"
         unread = Unread([0], partial(_told, text))

@@ -66,6 +66,8 @@ class Secrets:
             return self._stars.get(value) or self.text(value)
         if isinstance(value, Mapping):
             return {name: self.value(inner) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [self.value(inner) for inner in value]
         return self._stars.get(value, value) if isinstance(value, bytes) else value
 
     def steps(self, steps: Sequence[Step]) -> tuple[Step, ...]:

@@ -25,7 +25,7 @@ _OF_TESTS = {
         int,
         "run each test that makes concurrent calls N times, with fresh fixtures (default: as its mark `race` says)",
     ),
-    "report": Flag("DIR", str, "write HTML pages of the races of failed tests into this folder"),
+    "report": Flag("DIR", str, "write HTML pages of the races of failed tests into this folder, and the same as JSON"),
 }
 _ALL = {**FLAGS, **_OF_TESTS}
 _UNFOLDED = "show all steps of a race, those that touch nothing of other calls too"

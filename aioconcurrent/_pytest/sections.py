@@ -25,7 +25,7 @@ def add_sections(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.
     """Show in the report of a failed test what was noted while it ran.
 
     Args:
-        pages: Where a page about it is written too, even if the test has expected the race.
+        pages: Where a page about it, and the same as data, is written too, even if the test has expected the race.
     """
     result = _latest.seen()
     if result is None:
@@ -44,7 +44,7 @@ def add_sections(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.
             is_told = told is not None and told.reason is exploration.reason
             report.sections.extend(_of_exploration(exploration, story, item.config, is_told=is_told))
     if story is not None and pages is not None:
-        report.sections.append(("Page", _write(story, pages)))
+        report.sections.append(("Page", _write(story, pages, _data(result, story))))
 
 
 def _of_race(outcomes: Outcomes[Any]) -> Iterator[tuple[str, str]]:
@@ -101,7 +101,17 @@ def _as_named_here(item: pytest.Item) -> str:
     return os.path.relpath(item.config.rootpath / path, item.config.invocation_params.dir) + colons + name
 
 
-def _write(story: Story, folder: Path) -> str:
+def _data(result: object, story: Story) -> str:
+    from .._exploration import Exploration
+    from ..report.data import as_json, run_data
+
+    return result.to_json() if isinstance(result, Exploration) else as_json(run_data(story.run, story.calls))
+
+
+def _write(story: Story, folder: Path, data: str) -> str:
+    """Write a page, and beside it the data."""
     from ..report.page import write_page
 
-    return str(write_page(story, folder))
+    page = write_page(story, folder)
+    page.with_suffix(".json").write_text(data, encoding="utf-8", newline="\n")
+    return str(page)

@@ -384,6 +384,7 @@ class Explorer:
         private = private_steps(seen.ending.steps, self.databases.catalogue)
         run = secrets.run(replace(seen.ending, private=private))
         anomaly = name_anomaly(run.steps, found.violation.masked(secrets))
+        self.calls = tuple(map(secrets.text, self.calls))
         outcomes = self.referee.outcomes_of(seen.reports, calls)
         return Counterexample(
             token=found.schedule.token,
@@ -391,7 +392,7 @@ class Explorer:
             anomaly=anomaly.name,
             explanation=anomaly.explanation,
             hint=anomaly.hint,
-            calls=tuple(secrets.text(self.calls[call]) for call in calls),
+            calls=tuple(self.calls[call] for call in calls),
             run=run,
             preemptions=seen.preemptions,
             marked=frozenset(anomaly.steps),

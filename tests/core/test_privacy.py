@@ -73,7 +73,7 @@ def test_the_statement_that_settles_what_a_transaction_sees_is_noticed_with_what
 
 
 def test_on_sqlite_it_is_the_data_that_counts_and_not_the_lock_on_the_file() -> None:
-    lite = Tracer("sqlite", atomic=True)
+    lite = Tracer("sqlite", atomic=True, isolation="serializable")
     assert private(lite.sql(0, SHOWN), lite.read(0, 100), lite.save(1, 20), lite.end(1)) == [0]
 
 

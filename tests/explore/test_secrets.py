@@ -35,6 +35,20 @@ def test_a_column_with_a_secret_name_hides_its_value_wherever_it_stands() -> Non
     assert secrets.text("correct horse") == "****1"
 
 
+def test_a_secret_in_a_list_is_hidden() -> None:
+    row = {"id": 1, "password": "correct horse", "name": ["correct horse", "ann"]}
+    steps = [Tracer().sql(0, READ, (1,), rows=[row])]
+    assert Secrets(steps).steps(steps)[0].rows[0][2] == ["****1", "ann"]
+
+
+@pytest.mark.parametrize("database", on("file"))
+def test_a_secret_that_was_written_is_hidden_in_the_texts_of_all_calls(database: str) -> None:
+    Post.objects.using(database).create(pk=11, token="token of the first")
+    found = explore(*((t.renew_token, {"token": f"token of {who}", "using": database}) for who in ("ann", "bob")))
+    assert found.counterexample, found
+    assert "token of" not in "".join(found.calls)
+
+
 def test_equal_secrets_have_equal_stars() -> None:
     tracer = Tracer()
     rows = [{"id": number, "password": secret, "name": ""} for number, secret in enumerate(["first one", "other one"])]
@@ -77,8 +91,8 @@ def test_no_secret_is_in_what_exploring_tells(database: str, settings: Settings)
     found = explore(*((t.renew_token, {"token": f"{SET_KEY} {n}", "using": database}) for n in "12"))
     assert found.counterexample, found
     assert found.counterexample.anomaly == "lost update"
-    told = f"{found}{as_page(story_of_exploration(found, 't'))}"
-    assert "****" in told
+    told = f"{found}{as_page(story_of_exploration(found, 't'))}{found.to_json()}"
+    assert "****" in found.to_json()
     assert "token of the first" not in told
     assert SET_KEY not in told
 

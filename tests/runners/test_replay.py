@@ -71,7 +71,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
         by_itself = EXPLORES.format(other="increment", asserts="assert not found.counterexample")
         site.write_tests(by_itself.replace("test_no", "test_none") + RACES)
         assert site.pytest("-o", "aioconcurrent_report=pages") == 1
-        pages = {str(page): page.read_text() for page in (site.folder / "pages").iterdir()}
+        pages = {str(page): page.read_text() for page in (site.folder / "pages").glob("*.html")}
     return Reported(site.text.split("= FAILURES =")[1].split("_ test_no_update_is_lost"), pages)
 
 

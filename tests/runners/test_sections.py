@@ -1,5 +1,6 @@
 """What a failed test shows of its race."""
 
+import json
 import re
 
 import pytest
@@ -85,9 +86,24 @@ def test_a_folder_for_reports_records_the_races_and_gets_a_page_of_a_failed_test
     assert site.pytest("--aioconcurrent-report", "pages") == 1
     shown = site.text.split("- Their lanes -")[1]
     assert "UPDATE shop_counter" in shown.split("- Page -")[0]
-    [page] = (site.folder / "pages").iterdir()
+    [page] = (site.folder / "pages").glob("*.html")
     assert f"{page}\n" in shown
     assert "tests.project.shop.calls.increment" in page.read_text()
+
+
+def test_beside_each_page_stands_the_same_as_data(site: Site) -> None:
+    site.write_tests(TOLD)
+    assert site.pytest("--aioconcurrent-report", "pages") == 1
+    files = {file.name for file in (site.folder / "pages").iterdir()}
+    of_race, of_exploration = sorted(name.removesuffix(".json") for name in files if name.endswith(".json"))
+    assert files == {f"{name}.{kind}" for name in (of_race, of_exploration) for kind in ("html", "json")}
+    raced, explored = (
+        json.loads((site.folder / "pages" / f"{name}.json").read_text()) for name in (of_race, of_exploration)
+    )
+    assert [call["ended"] for call in raced["calls"]] == ["returned", "returned"]
+    assert any(step["text"].startswith("UPDATE") and step["ended"] > step["started"] for step in raced["steps"])
+    assert explored["verdict"] == "race"
+    assert explored == json.loads((site.folder / "told.json").read_text())
 
 
 LONG = """
@@ -102,6 +118,20 @@ def work(pk):
 def test_race():
     counter = Counter.objects.create(name="clicks")
     explore((work, {"pk": counter.pk}), (work, {"pk": counter.pk})).assert_no_race()
+"""
+TOLD = """
+@on_database
+def test_a_race():
+    counter = Counter.objects.create(name="clicks")
+    call_concurrently(2, increment, counter.pk)
+    assert False
+
+@on_database
+def test_an_exploration():
+    counter = Counter.objects.create(name="clicks")
+    found = explore((increment, {"pk": counter.pk}), (increment, {"pk": counter.pk}))
+    (HERE / "told.json").write_text(found.to_json())
+    found.assert_no_race()
 """
 FOLDED = "... 4 steps that touch nothing of the other call's"
 FOLDED_ROWS = ("FROM shop_doctor", "FROM shop_show", "FROM shop_ticket", "FROM shop_voucher")

@@ -98,7 +98,6 @@
 
   function select(index, {focus = false, scroll = true, quiet = false} = {}) {
     if (index < 0 || index >= rows.length) return;
-    if (!isShown(index)) fold(foldOf(index), true);
     if (current >= 0) {
       rows[current].classList.remove("current");
       links[current].removeAttribute("aria-current");

@@ -1,0 +1,107 @@
+"""A run as data for other programs: what JSON has, and nothing else.
+
+What JSON has no type for is a text: numbers with a point of their own and times as
+they are usually written, anything else as its `repr`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from .._sources import lines_of
+from .._text import shown, text_of
+from .._trace import Endless, Run, Step, call_name
+from ..exceptions import WrappedError
+
+
+def as_json(data: Mapping[str, Any]) -> str:
+    """Write data that this module has made."""
+    return json.dumps(data, indent=2, allow_nan=False)
+
+
+def run_data(run: Run, calls: Sequence[str], marked: Collection[int] = ()) -> dict[str, Any]:
+    """Tell a run.
+
+    Args:
+        run: What the calls did, without secrets.
+        calls: The text of each call, as "withdraw(account_id=1, amount=80)".
+        marked: The indexes of the steps that explain the race.
+    """
+    return {
+        "calls": [
+            {"call": call_name(call), "text": text, **_outcome(run.outcomes[call])} for call, text in enumerate(calls)
+        ],
+        "steps": [_step(run, index, is_marked=index in marked) for index in range(len(run.steps))],
+        "tables": {name: [value(row) for row in rows] for name, rows in sorted(run.tables.items())},
+    }
+
+
+def value(given: object) -> Any:
+    """A value as JSON can have it."""
+    match given:
+        case None | bool() | str():
+            return given
+        case int():
+            return int(given)
+        case float() if math.isfinite(given):
+            return float(given)
+        case datetime() | date() | time():
+            return given.isoformat()
+        case Decimal() | UUID():
+            return str(given)
+        case Mapping():
+            return {key if isinstance(key, str) else shown(key): value(inner) for key, inner in given.items()}
+        case list() | tuple():
+            return [value(inner) for inner in given]
+    return shown(given)
+
+
+def _outcome(outcome: Any) -> dict[str, Any]:
+    """How a call ended; of what it returned no more than the `repr`, if that is no plain value."""
+    error = outcome.error if isinstance(outcome, WrappedError) else outcome
+    if isinstance(outcome, Endless):
+        return {"ended": "never"}
+    if isinstance(error, BaseException):
+        return {
+            "ended": "raised",
+            "error": type(error).__name__,
+            "message": text_of(error),
+            "source": [*lines_of(error)],
+        }
+    is_plain = outcome is None or isinstance(outcome, str | int | float)
+    return {"ended": "returned", "value": value(outcome) if is_plain else shown(outcome)}
+
+
+def _step(run: Run, index: int, *, is_marked: bool) -> dict[str, Any]:
+    step = run.steps[index]
+    operation = step.operation
+    told = {
+        "number": index + 1,
+        "call": call_name(step.call),
+        "kind": operation.kind,
+        "text": operation.text,
+        "parameters": None if operation.parameters is None else value(operation.parameters),
+        "in_transaction": operation.in_transaction,
+        "source": step.source,
+        "columns": [*step.columns],
+        "rows": value(step.rows),
+        "rowcount": step.rowcount,
+        "error": step.error,
+        "waited_for": [call_name(call) for call in sorted(step.waited_for)],
+        "resumed_after": None if step.resumed_after is None else step.resumed_after + 1,
+        "marked": is_marked,
+        "private": index in run.private,
+    }
+    return told | _times(run, step) if run.is_timed else told
+
+
+def _times(run: Run, step: Step) -> dict[str, Any]:
+    """In seconds from the first step on."""
+    ended = None if step.ended is None else step.ended - run.begun
+    return {"started": step.started - run.begun, "ended": ended, "waited": step.waited}
