@@ -154,6 +154,14 @@ class ExploredDatabases:
             self._tell_apart()
         return bool(blurred)
 
+    def blur_all(self) -> bool:
+        """No longer tell any rows apart; False if that is so already."""
+        if not self.catalogue.keys:
+            return False
+        self._blurred |= self.catalogue.keys.keys()
+        self._tell_apart()
+        return True
+
     def _tell_apart(self) -> None:
         keys = {name: keys for name, keys in self.catalogue.keys.items() if name not in self._blurred}
         self.catalogue = replace(self.catalogue, keys=keys)

@@ -274,6 +274,18 @@ class TestInnodb:
 
 
 class TestNumbersThatTheDatabaseGives:
+    @pytest.mark.parametrize(
+        ("statement", "number"),
+        [
+            (sql('SELECT 1 FROM "a" WHERE "id" = %s', 7), 7),
+            (sql('SELECT 1 FROM "pair" WHERE "x" = %s AND "y" = %s', 1, 7), 7),
+            (sql('SELECT 1 FROM "text" WHERE "name" = %s', "order 7"), 7),
+        ],
+    )
+    def test_a_key_with_the_number_of_a_row_of_this_run_tells_no_row(self, statement: Operation, number: int) -> None:
+        assert rows(statement, CATALOGUE, {("d.a", number + 1)})
+        assert not rows(statement, CATALOGUE, {("d.a", number)})
+
     def test_a_row_that_the_run_has_made_is_not_told_apart(self) -> None:
         assert rows(UPDATE, CATALOGUE)
         assert not rows(UPDATE, CATALOGUE, {("d.a", 1)})
