@@ -162,7 +162,8 @@ def test_what_a_test_has_not_looked_at_is_warned_of_and_nothing_else(shop: Site)
 
 
 def test_where_warnings_are_errors_a_test_that_has_not_looked_fails(shop: Site) -> None:
-    shop.pytest("-W", "error::aioconcurrent.UnreadResultWarning", "-n", "2", plugins=["xdist"])
+    # Two workers would each have a fixture of the module, of which one test alone looks at one.
+    shop.pytest("-W", "error::aioconcurrent.UnreadResultWarning", "-n", "2", "--dist", "loadfile", plugins=["xdist"])
     failed = set(re.findall(r"^(FAILED|ERROR) test_shop\.py::\w+::test_(\w+)", shop.text, re.MULTILINE))
     kept = {"fixture", "case"}  # what a fixture or a test case keeps may be looked at until the teardown
     assert failed == {("ERROR" if name in kept else "FAILED", name) for name in NOT_LOOKED}
