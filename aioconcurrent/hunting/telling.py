@@ -143,16 +143,15 @@ def _index(hunter: Hunter, found: list[Finding]) -> str:
             for number, each in enumerate(found, 1)
         ),
     )
-    done = format_html_join("", "<li>{}</li>", ((line.strip(),) for line in summary(hunter)))
     return str(
         format_html(
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
             'content="width=device-width, initial-scale=1"><title>Races</title><style>{}</style></head><body><main>'
             "<h1>Races</h1><table><thead><tr><th>#</th><th>Race</th><th>What a user would see</th><th>Test, order</th>"
-            "</tr></thead><tbody>{}</tbody></table><ul>{}</ul></main></body></html>\n",
+            "</tr></thead><tbody>{}</tbody></table><pre>{}</pre></main></body></html>\n",
             mark_safe(_STYLE),
             rows,
-            done,
+            "\n".join(summary(hunter)),
         )
     )
 
