@@ -31,6 +31,12 @@ everywhere = pytest.mark.parametrize("database", on("file", "postgresql", "mysql
 STRANGER = f"aioconcurrent_stranger_{os.getpid()}"
 
 
+def make_many(database: str, made: Make) -> None:
+    """Make a table with ten rows."""
+    made(("CREATE TABLE many (id integer PRIMARY KEY, n integer)", "DROP TABLE many"))
+    run(database, f"INSERT INTO many VALUES {', '.join(f'({number}, 0)' for number in range(10))}")
+
+
 @pytest.fixture
 def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables with 10 rows are left for later."""
@@ -208,8 +214,7 @@ def test_rows_that_no_packet_holds_are_seen_and_put_back(database: str, opened: 
 @on_servers
 @pytest.mark.usefixtures("small_is_large")
 def test_a_large_table_is_copied_when_something_in_it_moves(database: str, opened: Open, made: Make) -> None:
-    made(("CREATE TABLE many (id integer PRIMARY KEY, n integer)", "DROP TABLE many"))
-    run(database, f"INSERT INTO many VALUES {', '.join(f'({number}, 0)' for number in range(10))}")
+    make_many(database, made)
     state = opened(database)
     everything = fetch(database, "SELECT * FROM many ORDER BY id")
     assert not state.is_kept({"many"})
@@ -229,8 +234,7 @@ def test_a_large_table_is_copied_when_something_in_it_moves(database: str, opene
 @on_servers
 @pytest.mark.usefixtures("small_is_large")
 def test_a_large_table_that_was_copied_beforehand_may_be_emptied(database: str, opened: Open, made: Make) -> None:
-    made(("CREATE TABLE many (id integer PRIMARY KEY, n integer)", "DROP TABLE many"))
-    run(database, f"INSERT INTO many VALUES {', '.join(f'({number}, 0)' for number in range(10))}")
+    make_many(database, made)
     state = opened(database)
     state.keep()
     run(database, "TRUNCATE TABLE many")
@@ -241,8 +245,7 @@ def test_a_large_table_that_was_copied_beforehand_may_be_emptied(database: str, 
 @on_postgresql
 @pytest.mark.usefixtures("small_is_large")
 def test_a_large_table_that_is_emptied_unseen_is_told(database: str, opened: Open, made: Make) -> None:
-    made(("CREATE TABLE many (id integer PRIMARY KEY, n integer)", "DROP TABLE many"))
-    run(database, f"INSERT INTO many VALUES {', '.join(f'({number}, 0)' for number in range(10))}")
+    make_many(database, made)
     state = opened(database)
     run(database, "TRUNCATE TABLE many")
     with pytest.raises(StateError, match="many was emptied or rebuilt by a statement that was not seen"):
@@ -252,8 +255,7 @@ def test_a_large_table_that_is_emptied_unseen_is_told(database: str, opened: Ope
 @on_servers
 @pytest.mark.usefixtures("small_is_large")
 def test_a_large_table_comes_back_though_the_server_ends_the_sessions_that_keep_it(database: str, made: Make) -> None:
-    made(("CREATE TABLE many (id integer PRIMARY KEY, n integer)", "DROP TABLE many"))
-    run(database, f"INSERT INTO many VALUES {', '.join(f'({number}, 0)' for number in range(10))}")
+    make_many(database, made)
     everything = fetch(database, "SELECT * FROM many ORDER BY id")
     standby = Standby(database, connections[database].settings_dict)
     state: Any = standby._state
@@ -359,8 +361,7 @@ def test_explore_changes_nothing_that_could_not_be_put_back(
 @on_servers
 @pytest.mark.usefixtures("small_is_large")
 def test_explore_reads_no_rows_that_no_call_touches(database: str, made: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    made(("CREATE TABLE many (id integer PRIMARY KEY, n integer)", "DROP TABLE many"))
-    run(database, f"INSERT INTO many VALUES {', '.join(f'({number}, 0)' for number in range(10))}")
+    make_many(database, made)
     Counter.objects.using(database).create(name="a")
     read: set[str] = set()
     for kind in (mysql_state.MysqlState, postgresql_state.PostgresState):
