@@ -196,7 +196,6 @@ class Search:
         self._was_disordered = False
         self._finished = False
         self._is_guessing = False
-        self._left = 0
         self._is_torn = False  # something was left out on the way
         self._habits = Habits(classes)
         self._guess: Walk | None = None
@@ -206,11 +205,6 @@ class Search:
         self.preemptions = 0
         self.divergences: list[Divergence] = []
         self.omissions: set[Omission] = set()
-
-    @property
-    def left(self) -> int:
-        """How many steps are still to be tried among the orders with as many preemptions as the last."""
-        return self._left
 
     @property
     def exhaustive(self) -> bool:
@@ -274,7 +268,6 @@ class Search:
             stack = [now.popleft()]
             while stack:
                 edge = stack.pop()
-                self._left = len(now) + len(stack) + 1
                 self.preemptions = 0 if edge is None else edge.preemptions
                 node = yield from self._follow(unfolding, edge)
                 if node is None or self._has_seen(seen, node):
