@@ -1,5 +1,6 @@
 """The rule that every fault test is held to: nothing is left behind."""
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from tests.faults import calls
 from tests.faults.processes import MARK, left_of, started_here
 from tests.faults.races import leaving_nothing, rest
 
-os.environ[MARK] = str(os.getpid())
+_numbers = itertools.count()
 
 START_METHODS = ["fork", "spawn"]
 EVERY_WAY = [(method, backend) for method in START_METHODS for backend in ("asyncio", "trio")]
@@ -47,11 +48,13 @@ def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="module")
 def no_process_is_left() -> Iterator[None]:
-    """No process lives on when the template, which is kept for the next race, is closed."""
+    """No process that this module started lives on when the template, which is kept for the next race, is closed."""
+    close_template()
+    os.environ[MARK] = f"{os.getpid()}-module-{next(_numbers)}"
     rest()
     yield
     close_template()
-    left = left_of(started_here(), 5)
-    for pid in left:  # they would be found again after the next module
+    left = left_of(started_here())
+    for pid in left:
         calls.kill(pid)
     assert not left

@@ -7,15 +7,15 @@ import psutil
 
 from aioconcurrent.sync import call_concurrently
 from tests.faults import calls
-from tests.faults.processes import started_here, wait_until
+from tests.faults.processes import at_rest
 from tests.faults.races import run_race
 
 
 @dataclass(frozen=True)
 class Use:
-    """What this process and its template have in use."""
+    """What this process and its template have in use while nothing goes on."""
 
-    processes: int
+    forks: int
     descriptors: int
     template_descriptors: int
     threads: int
@@ -27,20 +27,17 @@ class Use:
         [(_, pid)] = call_concurrently(1, calls.get_pids).values
         here, template = psutil.Process(), psutil.Process(pid)
         gc.collect()
-        return cls(
-            processes=len(started_here()),
-            descriptors=here.num_fds(),
-            template_descriptors=template.num_fds(),
-            threads=template.num_threads(),
-            memory=here.memory_info().rss,
-            template_memory=template.memory_info().rss,
+        return at_rest(
+            pid,
+            lambda: cls(
+                forks=len(template.children(recursive=True)),
+                descriptors=here.num_fds(),
+                template_descriptors=template.num_fds(),
+                threads=template.num_threads(),
+                memory=here.memory_info().rss,
+                template_memory=template.memory_info().rss,
+            ),
         )
-
-    @classmethod
-    def now_or_soon(cls, processes: int) -> "Use":
-        """The same, when no more processes than that are left, or after a while."""
-        wait_until(lambda: cls.now().processes <= processes, 5)
-        return cls.now()
 
 
 def race(times: int) -> None:

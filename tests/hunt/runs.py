@@ -78,4 +78,4 @@ def run(folder: Path, *arguments: str, database: Mapping[str, Any] | None = None
         timeout=600,
         check=False,
     )
-    return Hunted(folder, done.returncode, done.stdout, frozenset(left_of(marked(mark), 5)))
+    return Hunted(folder, done.returncode, done.stdout, frozenset(left_of(marked(mark))))

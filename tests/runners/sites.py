@@ -97,7 +97,7 @@ class Site:
         return self
 
     def __exit__(self, *_: object) -> None:
-        left = left_of(marked(self._mark), 5)
+        left = left_of(marked(self._mark))
         for pid in left:
             calls.kill(pid)
         assert not left

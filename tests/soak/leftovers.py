@@ -20,7 +20,7 @@ from django.db import connections
 
 from aioconcurrent.sync import call_concurrently, options
 from tests.faults import calls
-from tests.faults.processes import marked, wait_until
+from tests.faults.processes import descriptors_of, marked, wait_until
 
 PATIENCE = 10.0  # seconds
 Found = dict[str, list[str]]  # what is left, by its kind
@@ -54,7 +54,7 @@ class Use:
         template = template_of_race()
         connections.close_all()
         gc.collect()
-        return cls(psutil.Process().num_fds(), _descriptors_of(template), len(_threads()))
+        return cls(psutil.Process().num_fds(), descriptors_of(template), len(_threads()))
 
 
 def template_of_race() -> int:
@@ -78,7 +78,7 @@ def left(mark: str, before: Use) -> Found:
     here = psutil.Process()
     _note(found, "descriptors", lambda: _surplus("here", here.num_fds(), before.descriptors))
     template_before = before.template_descriptors
-    _note(found, "descriptors", lambda: _surplus("in the template", _descriptors_of(template), template_before))
+    _note(found, "descriptors", lambda: _surplus("in the template", descriptors_of(template), template_before))
     _note(found, "threads", lambda: [repr(each) for each in _threads()] if len(_threads()) > before.threads else [])
     _note(found, "orphans", lambda: [_told(pid) for pid in strangers(mark, template)])
     _note(found, "files", lambda: [path.name for path in Path(tempfile.gettempdir()).iterdir()])
@@ -136,15 +136,6 @@ def _note(found: Found, kind: str, look: Callable[[], Collection[str]]) -> None:
 
 def _surplus(where: str, now: int, before: int) -> list[str]:
     return [f"{now} {where} in place of {before}"] if now > before else []
-
-
-def _descriptors_of(template: int) -> int:
-    """Those of a template, but for the one that leads to each process that it has forked ahead."""
-    try:
-        process = psutil.Process(template)
-        return process.num_fds() - len(process.children())
-    except psutil.Error:
-        return 0
 
 
 def _threads() -> list[threading.Thread]:
