@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from .._trace import Operation
     from .actions import Action
     from .options import HuntOptions
+
+    Work = Callable[[], None]
 
 _UNCOUNTED = frozenset({"django_session", "django_admin_log", "django_content_type"})  # tables of nobody's races
 BUDGET = "the budget was spent"
@@ -108,46 +111,45 @@ class Hunter:
 
     def meet(self, make: Callable[[], Action], run: Callable[[], Any]) -> Any:
         """Do what a test asks for; before that, explore it, if that is what is to be done now."""
-        if self._test is None or self._is_inside:
-            return run()
-        with self._inside():
-            action = self._made(make)
-            if action is None:
+        with self._meeting(make) as (before, after):
+            for each in before:
+                each()
+            try:
                 return run()
-            if self._is_again:
-                for pair in self._due(action):
-                    self._explore(pair, action)
-                return run()
-            with observer.recording() as steps:
-                try:
-                    return run()
-                finally:
-                    self._record(action, steps)
+            finally:
+                for each in after:
+                    each()
 
     async def ameet(self, make: Callable[[], Action], run: Callable[[], Awaitable[Any]]) -> Any:
-        """Do the same where an event loop is running."""
-        if self._test is None or self._is_inside:
-            return await run()
-        with self._inside():
-            action = self._made(make)
-            if action is None:
+        """Do the same where an event loop is running; what is ours in the thread in which the async ORM works."""
+        with self._meeting(make) as (before, after):
+            for each in before:
+                await sync_to_async(each)()
+            try:
                 return await run()
-            if self._is_again:
-                for pair in self._due(action):
-                    await sync_to_async(self._explore)(pair, action)  # in the thread in which the async ORM works
-                return await run()
-            with observer.recording() as steps:
-                try:
-                    return await run()
-                finally:
-                    await sync_to_async(self._record)(action, steps)
+            finally:
+                for each in after:
+                    await sync_to_async(each)()
 
     @contextmanager
-    def _inside(self) -> Iterator[None]:
-        """What an action does by other actions is its own."""
+    def _meeting(self, make: Callable[[], Action]) -> Iterator[tuple[list[Work], list[Work]]]:
+        """Yield what has to be done before and after that for which a test asks.
+
+        What an action does by other actions is its own.
+        """
+        if self._test is None or self._is_inside:
+            yield [], []
+            return
         self._is_inside = True
         try:
-            yield
+            action = self._made(make)
+            if action is None:
+                yield [], []
+            elif self._is_again:
+                yield [partial(self._explore, pair, action) for pair in self._due(action)], []
+            else:
+                with observer.recording() as steps:
+                    yield [], [partial(self._record, action, steps)]
         finally:
             self._is_inside = False
 
