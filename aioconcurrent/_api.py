@@ -1,7 +1,9 @@
 """The awaitable API.
 
 What runs processes is imported when it is first needed: application code that
-imports this package for `step` alone pays nothing for it.
+imports this package for `step` alone pays nothing for it.  It is imported where it runs:
+only the main thread is interrupted by Ctrl-C, and an import that is broken off leaves its
+package half imported for as long as the process lives.
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ if TYPE_CHECKING:
 
     from ._calls import Call
     from ._exploration import Exploration
+    from ._options import Options
     from ._outcomes import Outcomes
     from ._question import Ignored, Question, Refusals
+    from ._race import InCaller
     from .databases.handoff import View
 
 P = ParamSpec("P")
@@ -188,7 +192,6 @@ async def replay(
 
 
 async def _explore(asked: Question) -> Exploration:
-    from ._core import run_exploration
     from ._own_loop import run_awaited
 
     return hand_over(await run_awaited(run_exploration, asked, await _look(), in_caller=_in_database_thread))
@@ -200,10 +203,23 @@ async def _make(calls: Sequence[Call]) -> Outcomes[Any]:
         from ._inline import run_inline
 
         return hand_over(await _in_database_thread(run_inline, calls, options, current_backend() or "asyncio"))
-    from ._core import run_race
     from ._own_loop import run_awaited
 
     return hand_over(await run_awaited(run_race, calls, options, await _look(), in_caller=_in_database_thread))
+
+
+async def run_exploration(question: Question, views: Sequence[View], in_caller: InCaller) -> Exploration:
+    """As `_explore.run_exploration`."""
+    from . import _explore
+
+    return await _explore.run_exploration(question, views, in_caller)
+
+
+async def run_race(calls: Sequence[Call], options: Options, views: Sequence[View], in_caller: InCaller) -> Outcomes:
+    """As `_race.run_race`."""
+    from . import _race
+
+    return await _race.run_race(calls, options, views, in_caller)
 
 
 async def _look() -> list[View]:

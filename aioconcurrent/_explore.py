@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
-from . import _latest, _outbox, _pickling
+from . import _outbox, _pickling, _unread
 from ._clock import ticking_loop
 from ._mistakes import raise_mistakes
 from ._outcomes import Outcomes
@@ -112,7 +112,7 @@ async def _run(question: Question, views: Sequence[View], in_caller: InCaller) -
             remedies = await session.measure(question, found.counterexample, explored.databases)
             found = replace(found, counterexample=replace(found.counterexample, remedies=remedies))
     await in_caller(relay, question.calls, explored.shown, doubles)  # when a database in memory is the caller's again
-    return _latest.note(found)
+    return _unread.note(found)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from . import _clock as time
-from . import _latest
+from . import _unread
 from ._calls import cannot_be_made, misfit_met
 from ._mistakes import raise_mistakes
 from ._outcomes import CallReport, Outcomes
@@ -41,7 +41,7 @@ def run_inline(calls: Sequence[Call], options: Options, backend: str = "asyncio"
             started = time.monotonic()
             outcomes.append(_perform(call, backend, mistakes[len(outcomes)].append))
             outcomes.reports.append(CallReport(str(call), os.getpid(), started, time.monotonic(), None, ""))
-    _latest.note(outcomes)
+    _unread.note(outcomes)
     raise_mistakes(calls, outcomes, mistakes, _bans())
     return outcomes
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
-from . import _latest, _outbox, _pickling
+from . import _outbox, _pickling, _unread
 from ._calls import by_value_modules, import_name
 from ._clock import ticking_loop
 from ._loops import current_backend
@@ -95,7 +95,7 @@ async def _run(calls: Sequence[Call], options: Options, views: Sequence[View], i
         with anyio.CancelScope(shield=True):  # when a database in memory is the caller's again
             await in_caller(relay, calls, reports, doubles)
     outcomes = _without_project(calls, unstarted) if unstarted else outcomes_of(calls, reports, waits)
-    _latest.note(outcomes)
+    _unread.note(outcomes)
     raise_mistakes(calls, outcomes, [report.mistakes for report in reports])
     return outcomes
 

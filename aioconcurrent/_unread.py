@@ -1,11 +1,13 @@
-"""Whether anybody has looked at what came of calls: a test that has not proves nothing.
+"""What a runner of tests knows of races and explorations: the last one, and whether anybody has looked at each.
 
-What is told is told when the result is gone, or when the runner of tests says that
-the time for looking is over.
+The last one is kept while somebody watches, and shown when the test fails.  A test that
+has not looked at what came of its calls proves nothing: it is told so when the result is
+gone, or when the runner of tests says that the time for looking is over.
 """
 
 from __future__ import annotations
 
+import copy
 import gc
 import sys
 import warnings
@@ -66,6 +68,7 @@ class Result(Protocol):
         """From here on take note of what is looked at."""
 
 
+T = TypeVar("T")
 R = TypeVar("R", bound=Result)
 
 
@@ -130,6 +133,33 @@ def hand_over(result: R) -> R:
     else:
         weakref.finalize(result, unread.warn)
     return result
+
+
+_kept: list[object] | None = None
+
+
+def note(result: T) -> T:
+    """Take note of what a race or an exploration has come to, and return it."""
+    if _kept is not None:
+        _kept[:] = [copy.copy(result)]  # the result itself may have to be gone for somebody
+    return result
+
+
+def keep_last() -> None:
+    """Keep what is noted from now on, each in place of the one before."""
+    global _kept
+    _kept = []
+
+
+def last() -> object | None:
+    """Return what was noted last; None if nothing was, or nobody watches."""
+    return _kept[0] if _kept else None
+
+
+def forget() -> None:
+    """Keep nothing any more."""
+    global _kept
+    _kept = None
 
 
 def _is_between(frame: FrameType) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from . import _latest
+from . import _unread
 from ._options import set_for_run
 from ._pytest import hunt
 from ._pytest.options import add_options, apply_options, check_replayed, read_options, report_folder
@@ -58,7 +58,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    _latest.watch()
+    _unread.keep_last()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -68,7 +68,7 @@ def pytest_runtest_makereport(
     report = yield
     add_sections(item, call, report, item.config.stash[_pages])
     if call.when == "teardown":
-        _latest.forget()
+        _unread.forget()
     return report
 
 
@@ -79,7 +79,7 @@ def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -
 
 def pytest_unconfigure() -> None:
     """End what the races of this run have left for the next race."""
-    _latest.forget()
+    _unread.forget()
     set_for_run({}, {})
     if keeper := sys.modules.get("aioconcurrent.engine.fork"):
         keeper.close_template()

@@ -6,6 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from . import _calls, _question
+from ._api import run_exploration, run_race
 from ._exploration import Counterexample, Exploration, InconclusiveError, RaceFound, Remedy
 from ._loops import current_backend
 from ._options import current_options, options, override_environment
@@ -173,7 +174,6 @@ def replay(
 def _explore(asked: Question) -> Exploration:
     if inspect.iscoroutinefunction(asked.check):
         raise TypeError("check must be a plain function here; `await aioconcurrent.explore(...)` takes coroutines.")
-    from ._core import run_exploration
     from ._own_loop import run_blocking
     from .databases.handoff import look
 
@@ -187,7 +187,6 @@ def _make(calls: Sequence[Call], name: str) -> Outcomes[Any]:
         from ._inline import run_inline
 
         return hand_over(run_inline(calls, options))
-    from ._core import run_race
     from ._own_loop import run_blocking
     from .databases.handoff import look
 

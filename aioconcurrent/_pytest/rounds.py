@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from _pytest.runner import call_and_report  # private, as for every plugin that runs a test again
 
-from .. import _latest
+from .. import _unread
 from .options import check_rounds
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def _passed_unexpectedly(report: pytest.TestReport) -> bool:
 
 
 def _has_raced() -> bool:
-    result = _latest.seen()
+    result = _unread.last()
     if result is None:
         return False
     from .._outcomes import Outcomes

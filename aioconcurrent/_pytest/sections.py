@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from .. import _latest
+from .. import _unread
 from .options import shows_unfolded
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def add_sections(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.
     Args:
         pages: Where a page about it, and the same as data, is written too, even if the test has expected the race.
     """
-    result = _latest.seen()
+    result = _unread.last()
     if result is None:
         return
     from .._outcomes import Outcomes

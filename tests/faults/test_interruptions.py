@@ -194,5 +194,5 @@ assert explore((len, [[]]), (len, [[]])).verdict
 
 def test_what_a_core_runs_is_imported_where_no_interruption_breaks_it_off(tmp_path: Path) -> None:
     told = output_of(IMPORTS, tmp_path, DJANGO_SETTINGS_MODULE="tests.project.settings").split()
-    assert "aioconcurrent._core" in told
+    assert "aioconcurrent._own_loop" in told
     assert not {"aioconcurrent._race", "aioconcurrent._explore", "sqlglot", "aioconcurrent.report.lanes"} & set(told)

@@ -36,7 +36,6 @@ def test_a_run_without_races_loads_nothing_that_only_races_need(tmp_path: Path) 
     assert not HEAVY & set(loaded)
     assert set(ours) == {
         "aioconcurrent",
-        "aioconcurrent._latest",
         "aioconcurrent._options",
         "aioconcurrent._pytest",
         "aioconcurrent._pytest.hunt",
