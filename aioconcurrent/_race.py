@@ -23,8 +23,8 @@ from ._project import Project, uses_django
 from ._question import SPACING
 from ._text import printable
 from .databases import handoff, memory, sessions
+from .databases.probes import Watch, with_waits
 from .databases.recording import recorded_steps
-from .databases.waits import Watch, with_waits
 from .doubles.journey import Doubles
 from .engine.attendance import Report, race
 from .engine.fork import BootFailedError, UnfitError, forking
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from ._calls import Call
     from ._options import Options
     from .databases.handoff import Handoff, View
-    from .databases.waits import Wait
+    from .databases.probes import Wait
     from .engine.launch import Launcher
     from .engine.wrapper import Result
 

@@ -1,10 +1,14 @@
-"""Putting a passage into Django's caches: one operation of a backend is one step.
+"""Django's caches: one operation of a backend is one step, and what it changes is put back.
 
 What a backend's class defines itself passes, also in classes that are defined
 later.  What `BaseCache` makes of other operations (`get_or_set` of `get`, `add` and
 `get`; the async twins of all) passes as these: other calls can come in between.
 A database cache passes as its SQL, which takes locks.  A cache in local memory is
 seen by its own process alone and does not pass.
+
+What the caches held before a call changed it is put back after each run.  A cache cannot
+be listed: each key is looked up when a call is about to change it for the first time,
+while everybody stands still.  What `clear()` takes away besides these keys is gone.
 """
 
 from __future__ import annotations
@@ -13,12 +17,15 @@ import functools
 import inspect
 import re
 import threading
+from contextlib import suppress
 from enum import Enum
 from reprlib import Repr
 from typing import TYPE_CHECKING, Any
 
 from .._trace import Operation
+from .identity import cache_names
 from .passage import primitive
+from .schema import CACHE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -43,7 +50,7 @@ _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "delete_many": ("keys", "version"),
     "clear": (),
 }
-READS = frozenset({"get", "get_many", "has_key"})
+_READS = frozenset({"get", "get_many", "has_key"})
 _COMPOSED = {("django.core.cache.backends.filebased.FileBasedCache", "add")}  # of has_key and set
 _AS_SQL = "django.core.cache.backends.db.BaseDatabaseCache"
 _UNSHARED = {
@@ -55,7 +62,7 @@ _UNSHARED = {
 }
 _LONGEST = 200  # characters of a value that is described
 _CREDENTIALS = re.compile(r"(?<=//)[^/@]*@")
-_NOTHING = object()  # stands for a default, which may equal what is in the cache
+_NOTHING = object()  # stands for a default or for no value, which may equal what is in the cache
 _inside = threading.local()
 
 
@@ -139,20 +146,20 @@ def _tell(name: str, raw: list[Any], keys: tuple[str, ...], given: Mapping[str, 
     """How many keys it changed or found, the keys, and one row: the values found or stored."""
     match name:
         case "get":
-            return int(found is not _NOTHING), keys, ((None if found is _NOTHING else shown(found),),)
+            return int(found is not _NOTHING), keys, ((None if found is _NOTHING else _shown(found),),)
         case "get_many":
-            return len(found), keys, (tuple(shown(found.get(key)) for key in raw),)
+            return len(found), keys, (tuple(_shown(found.get(key)) for key in raw),)
         case "set":
-            return None, keys, ((shown(given["value"]),),)
+            return None, keys, ((_shown(given["value"]),),)
         case "set_many":
-            return None, keys, (tuple(map(shown, given["data"].values())),)
+            return None, keys, (tuple(map(_shown, given["data"].values())),)
         case "add":
-            return int(bool(found)), keys, ((shown(given["value"]),),)
+            return int(bool(found)), keys, ((_shown(given["value"]),),)
         case "touch" | "delete":
             return None if found is None else int(found), keys, ()
         case "delete_many" | "clear":
             return None, keys, ()
-    return None, keys, ((shown(found),),)
+    return None, keys, ((_shown(found),),)
 
 
 class _Describing(Repr):
@@ -178,7 +185,7 @@ class _Describing(Repr):
 _describing = _Describing()
 
 
-def shown(value: object) -> Primitive:
+def _shown(value: object) -> Primitive:
     """A value of a cache, as text where it is not a plain one."""
     if value is None or isinstance(value, bool | int | float | str | bytes):
         return primitive(value)
@@ -214,3 +221,84 @@ def store(cache: Any) -> str:
 
 def _name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+class CacheState:
+    """The keys that calls have changed, in this process's own connections to the caches.
+
+    Each store is like a table, named `CACHE` and the store, with a row for each key.
+
+    Attributes:
+        unseen: Which stores of calls are unknown here, a sentence each.
+    """
+
+    def __init__(self) -> None:
+        self._caches: dict[str, Any] | None = None  # by store
+        self._names: dict[str, str] = {}  # of stores, by their spellings
+        self.unseen: set[str] = set()
+        self._start: dict[tuple[str, str], Any] = {}
+
+    def name_of(self, spelling: str) -> str:
+        """The one name of a store that several caches may spell in several ways."""
+        if not self._names:
+            self._names = cache_names(self._open())
+        return self._names.get(spelling, spelling)
+
+    def note(self, operation: Operation) -> None:
+        """Look up what a call is about to change."""
+        if operation.kind == "cache" and operation.database not in self._open():
+            self.unseen.add(
+                f"the cache at {operation.database} is none of CACHES, so that what it holds is not put back, and who "
+                "else uses it is not known"
+            )
+        if operation.kind != "cache" or operation.text in _READS:
+            return
+        cache = self._open().get(operation.database)
+        for key in map(str, operation.parameters or ()):
+            if cache is not None and (operation.database, key) not in self._start:
+                self._start[operation.database, key] = cache.get(key, _NOTHING)
+
+    def touched(self, operation: Operation) -> set[str]:
+        """The store that an operation may have changed."""
+        is_change = operation.kind == "cache" and operation.text not in _READS
+        return {CACHE + operation.database} if is_change else set()
+
+    def rows(self) -> dict[str, list[dict[str, Any]]]:
+        """What all these keys hold now, by store."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for name, key in self._start:
+            value = self._open()[name].get(key, _NOTHING)
+            rows = found.setdefault(CACHE + name, [])
+            rows += [] if value is _NOTHING else [{"key": key, "value": _shown(value)}]
+        return found
+
+    def restore(self) -> None:
+        """Put every key back; one that had a time to live gets the cache's usual one."""
+        for (name, key), value in self._start.items():
+            cache = self._open()[name]
+            if value is _NOTHING:
+                cache.delete(key)
+            else:
+                cache.set(key, value)
+
+    def close(self) -> None:
+        """Close the connections to the caches."""
+        for cache in (self._caches or {}).values():
+            with suppress(Exception):  # it may never have been there
+                cache.close()
+
+    def _open(self) -> dict[str, Any]:
+        if self._caches is None:
+            from django.core.cache import caches
+
+            self._caches = {}
+            for alias in caches:
+                with suppress(Exception):  # whatever is wrong with it, the calls tell if they use it
+                    cache: Any = caches.create_connection(alias)
+                    cache.key_func = _as_stored
+                    self._caches.setdefault(store(cache), cache)
+        return self._caches
+
+
+def _as_stored(key: str, prefix: str, version: int) -> str:
+    return key

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..databases.cache_state import CacheState
+from ..databases.caches import CacheState
 from ..databases.handoff import database_identity
 from ..databases.identity import database_names
 from ..databases.memory import is_lent
