@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from .._trace import Step, call_name
-from ..sql.accesses import Access, Computed, accesses
+from ..sql.accesses import Access, accesses
+from ..sql.statements import Computed
 from .evidence import Difference, Violation, result
 from .patterns import Finding, aggregated, counts, find, only
 from .values import ABSENT, as_number, as_time, show

@@ -9,7 +9,8 @@ from itertools import islice
 from typing import Literal
 
 from .._trace import call_name
-from ..sql.accesses import NEVER, Access, Computed, asks_whether
+from ..sql.accesses import NEVER, Access, asks_whether
+from ..sql.statements import Computed
 from .evidence import Difference
 from .values import ABSENT, alike, as_number, as_time, readable, show
 

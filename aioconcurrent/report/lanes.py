@@ -15,7 +15,8 @@ from .._sources import lines_of
 from .._text import printable, shown, text_of
 from .._trace import Endless, Run, Step, call_name
 from ..exceptions import WrappedError
-from ..sql.accesses import Computed, accesses, asks_whether
+from ..sql.accesses import accesses, asks_whether
+from ..sql.statements import Computed
 from .sql import keep, literal, operation_text
 
 

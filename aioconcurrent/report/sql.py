@@ -15,9 +15,8 @@ from sqlglot import Dialect, TokenType
 from sqlglot.errors import SqlglotError
 
 from .._trace import Operation
-from ..sql.statements import DIALECTS, read_statement
+from ..sql.statements import DIALECTS, read_statement, with_places
 
-_PLACEHOLDER = re.compile(r"%\((?P<name>\w+)\)s|%s|%%|\?(?=\s*[,)]|\s*$|\s+\w)")
 _QUOTED = re.compile(r'(["`])(\w+)\1')
 _STAND_IN = re.compile("\x00(\\d+)\x00")
 _SAVEPOINT = re.compile(r"\bs\d+_(x\d+)\b")
@@ -76,24 +75,13 @@ def literal(value: object) -> str:
 def _shortened(vendor: str, sql: str, with_parameters: bool, telling: tuple[str, ...]) -> str:
     text = _QUOTED.sub(r"\2", " ".join(sql.split()))
     if with_parameters:
-        text = _with_stand_ins(text)
+        text = with_places(vendor, text, "\x00{}\x00".format)
     statement = read_statement(vendor, sql, with_parameters)
     tables = statement.reads | statement.changes | statement.removals
     if len(tables) == 1:
         text = re.sub(rf"\b{re.escape(next(iter(tables)))}\.(?=\w)", "", text, flags=re.IGNORECASE)
     text = _SAVEPOINT.sub(r"\1", text.removesuffix(" LIMIT 21"))
     return _fewer_columns(text, telling)
-
-
-def _with_stand_ins(text: str) -> str:
-    numbers: dict[str, int] = {}
-
-    def numbered(match: re.Match[str]) -> str:
-        if match[0] == "%%":
-            return "%"
-        return f"\x00{numbers.setdefault(match['name'] or str(len(numbers)), len(numbers))}\x00"
-
-    return _PLACEHOLDER.sub(numbered, text)
 
 
 def _fewer_columns(text: str, telling: Collection[str]) -> str:
@@ -145,7 +133,8 @@ def formatted(operation: Operation) -> list[Bit]:
     text = operation.text.strip()
     if operation.parameters is None or operation.kind == "many":
         return list(_laid_out(text, operation.vendor))
-    return list(_filled(_laid_out(_with_stand_ins(text), operation.vendor), operation.parameters))
+    text = with_places(operation.vendor, text, "\x00{}\x00".format)
+    return list(_filled(_laid_out(text, operation.vendor), operation.parameters))
 
 
 def highlighted(text: str, vendor: str) -> list[Bit]:

@@ -8,34 +8,18 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Literal
 
-from sqlglot import exp, parse_one
-from sqlglot.errors import SqlglotError
-
 from .._trace import Operation, Step
-from .statements import DIALECTS, is_parsed
+from .statements import PLACE, Computed, Given, parts
 
 Verb = Literal["select", "insert", "update", "delete", "get", "set"]
 Row = Mapping[str, object]
 
 NEVER = math.inf
-_REMEMBERED_TEXTS = 1024
-_PLACEHOLDER = re.compile(r"%\((?P<name>\w+)\)s|%s|%%|\?(?=\s*[,)]|\s*$|\s+\w)")
 _LOCKING = re.compile(r"\bFOR (?:NO KEY )?UPDATE\b", re.IGNORECASE)
 _ASKING = re.compile(r"SELECT (?:1|%s) AS .?a.? ", re.IGNORECASE)
 _CACHE_READS = frozenset({"get", "get_many", "has_key"})
-
-
-@dataclass(frozen=True, slots=True)
-class Computed:
-    """A value that the database works out, as text."""
-
-    text: str
-
-    def __repr__(self) -> str:
-        return self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +101,7 @@ def _of_step(steps: Sequence[Step], index: int) -> Iterator[Access]:
             yield Access(index, step.call, verb, str(key), {}, written, found, done, done, done, "", failed)
     elif step.operation.kind in ("sql", "fetch"):
         times = (_seen(steps, index, done), done, NEVER if failed else _visible(steps, index, done))
-        for part in _parts(step.operation.vendor, step.operation.text, step.operation.parameters is not None):
+        for part in parts(step.operation.vendor, step.operation.text, step.operation.parameters is not None):
             written = tuple({name: _filled(value, step.operation) for name, value in row} for row in part.written)
             where = {name: frozenset(_filled(value, step.operation) for value in values) for name, values in part.where}
             in_vain = step.rowcount == 0 and part.verb in ("update", "delete")
@@ -181,159 +165,12 @@ def _visible(steps: Sequence[Step], index: int, done: float) -> float:
     return NEVER
 
 
-@dataclass(frozen=True, slots=True)
-class _Parameter:
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What one text does to one table, with `_Parameter`s."""
-
-    verb: Verb
-    table: str
-    main: bool  # whether the rows of the result are its rows
-    where: tuple[tuple[str, tuple[object, ...]], ...] = ()
-    written: tuple[tuple[tuple[str, object], ...], ...] = ()
-
-
-@lru_cache(maxsize=_REMEMBERED_TEXTS)
-def _parts(vendor: str, text: str, with_parameters: bool) -> tuple[_Part, ...]:
-    if not is_parsed(text):
-        return ()
-    numbers: dict[str, int] = {}
-
-    def numbered(match: re.Match[str]) -> str:
-        if match[0] == "%%":
-            return "%"
-        name = match["name"] or str(len(numbers))
-        return f":aioc{numbers.setdefault(name, len(numbers))}"
-
-    try:
-        tree = parse_one(
-            _PLACEHOLDER.sub(numbered, text) if with_parameters else text, dialect=DIALECTS.get(vendor, "sqlite")
-        )
-    except (SqlglotError, RecursionError):
-        return ()
-    return tuple(_read(tree))
-
-
-def _read(tree: exp.Expr) -> Iterator[_Part]:
-    target = tree.find(exp.Table)
-    if target is None:
-        return
-    table = target.name.lower()
-    match tree:
-        case exp.Update():
-            where, written = _conditions(tree, target), tuple(_assignments(tree))
-            yield from _by_row(table, where, tree) or [_Part("update", table, False, where, (written,))]
-        case exp.Delete():
-            yield _Part("delete", table, False, _conditions(tree, target))
-        case exp.Insert():
-            yield _Part("insert", table, True, (), tuple(_inserted(tree)))
-        case exp.Query():
-            yield from (_Part("select", each.name.lower(), True, _conditions(tree, each)) for each in _tables(tree))
-            return
-    for query in tree.find_all(exp.Select):
-        yield from (_Part("select", each.name.lower(), False, _conditions(query, each)) for each in _tables(query))
-
-
-def _tables(tree: exp.Expr) -> Iterator[exp.Table]:
-    return (table for table in tree.find_all(exp.Table) if table.name and not isinstance(table.parent, exp.Lock))
-
-
-def _conditions(tree: exp.Expr, table: exp.Table) -> tuple[tuple[str, tuple[object, ...]], ...]:
-    """The columns of `table` that must have one of some known values."""
-    where = tree.args.get("where")
-    found: dict[str, tuple[object, ...]] = {}
-    parts = [where.this] if where is not None else []
-    while parts:
-        part = parts.pop()
-        match part:
-            case exp.And():
-                parts += [part.left, part.right]
-            case exp.Paren():
-                parts.append(part.this)
-            case exp.EQ() if isinstance(part.this, exp.Column):
-                values: tuple[object, ...] = (_value(part.expression),)
-                _note(found, part.this, table, values)
-            case exp.In() if isinstance(part.this, exp.Column) and part.expressions:
-                _note(found, part.this, table, tuple(_value(each) for each in part.expressions))
-            case exp.Is() if isinstance(part.this, exp.Column) and isinstance(part.expression, exp.Null):
-                _note(found, part.this, table, (None,))
-            case exp.Column():  # a boolean by itself, as Django writes it for PostgreSQL and SQLite
-                _note(found, part, table, (True,))
-            case exp.Not() if isinstance(part.this, exp.Column):
-                _note(found, part.this, table, (False,))
-    return tuple(found.items())
-
-
-def _note(
-    found: dict[str, tuple[object, ...]], column: exp.Column, table: exp.Table, values: tuple[object, ...]
-) -> None:
-    if column.table in ("", table.alias_or_name) and not any(isinstance(value, Computed) for value in values):
-        found[column.name] = values
-
-
-def _assignments(tree: exp.Update) -> Iterator[tuple[str, object]]:
-    for each in tree.expressions:
-        if isinstance(each, exp.EQ) and isinstance(each.this, exp.Column):
-            yield each.this.name, _value(each.expression)
-
-
-def _by_row(table: str, where: tuple[tuple[str, tuple[object, ...]], ...], tree: exp.Update) -> list[_Part]:
-    """An UPDATE that sets each row to a value of its own, as bulk_update() does, as one for each of them."""
-    rows: dict[tuple[str, object], dict[str, object]] = {}
-    for each in tree.expressions:
-        value = each.expression if isinstance(each, exp.EQ) else None
-        while isinstance(value, exp.Paren | exp.Cast):
-            value = value.this
-        if not isinstance(value, exp.Case) or value.this is not None:
-            return []
-        for when in value.args["ifs"]:
-            condition = when.this.unnest()
-            if not isinstance(condition, exp.EQ) or not isinstance(condition.this, exp.Column):
-                return []
-            key = condition.this.name, _value(condition.expression)
-            rows.setdefault(key, {})[each.this.name] = _value(when.args["true"])
-    others = dict(where)
-    return [
-        _Part("update", table, False, tuple({**others, column: (key,)}.items()), (tuple(written.items()),))
-        for (column, key), written in rows.items()
-    ]
-
-
-def _inserted(tree: exp.Insert) -> Iterator[tuple[tuple[str, object], ...]]:
-    schema, values = tree.this, tree.expression
-    if isinstance(schema, exp.Schema) and isinstance(values, exp.Values):
-        columns = [column.name for column in schema.expressions]
-        for row in values.expressions:
-            yield tuple(zip(columns, (_value(each) for each in row.expressions), strict=False))
-
-
-def _value(node: exp.Expr) -> object:
-    match node:
-        case exp.Paren() | exp.Cast():
-            return _value(node.this)
-        case exp.Placeholder() if str(node.this).startswith("aioc"):
-            return _Parameter(int(str(node.this)[4:]))
-        case exp.Null():
-            return None
-        case exp.Literal() | exp.Boolean() | exp.Neg():
-            return node.to_py()
-    bare = node.copy()
-    for column in bare.find_all(exp.Column):
-        column.set("table", None)
-        column.this.set("quoted", False)
-    return Computed(bare.sql())
-
-
 def _filled(value: object, operation: Operation) -> object:
     parameters = operation.parameters or ()
-    if isinstance(value, _Parameter):
+    if isinstance(value, Given):
         return parameters[value.number] if value.number < len(parameters) else Computed("?")
     if isinstance(value, Computed):
-        return Computed(re.sub(r":aioc(\d+)", lambda match: _shown(parameters, int(match[1])), value.text))
+        return Computed(re.sub(rf":{PLACE}(\d+)", lambda match: _shown(parameters, int(match[1])), value.text))
     return value
 
 

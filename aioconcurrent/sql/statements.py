@@ -1,17 +1,17 @@
-"""What one SQL text mentions, read by sqlglot and kept per text.
+"""What one SQL text mentions, parsed by sqlglot once, and kept per text.
 
-Parameters are gone by then: they can decide which rows a statement touches, never
-which tables.  A text that is not understood to the end is `Statement.UNKNOWN`,
-which the caller must take to touch everything.
+It is read for two purposes.  `read_statement` is for footprints: a text that is not
+understood to the end is `UNKNOWN`, which the caller must take to touch everything.
+`parts` is for explanations: what is not understood is left out.  Parameters are known by
+their places alone: they can decide which rows a statement touches, never which tables.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import lru_cache
-from itertools import count
-from typing import Any
+from typing import Any, Literal
 
 from sqlglot import exp, parse
 from sqlglot.errors import SqlglotError
@@ -62,6 +62,16 @@ class Given:
     number: int
 
 
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A value that the database works out, as text."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+
 UNCLEAR = Given(-1)  # a value that the database works out
 Value = Given | str | int | None
 Assignments = tuple[tuple[str, Value], ...]
@@ -98,7 +108,7 @@ class Statement:
     assigned: Assignments | None = ()  # of an UPDATE; None where that is not clear
     given: tuple[Assignments, ...] = ()  # the rows of an INSERT that says all of them
     returned: frozenset[str] = frozenset()  # columns of the rows that were inserted
-    places: int = 0  # parameters that `Given` counts
+    places: int = 0  # parameters that `Given` counts; -1 if they have names, whose order is not known
     consulted: frozenset[str] = frozenset()  # read in the state of its start, to decide what it changes or locks
     skipped: frozenset[str] = frozenset()  # locked only as far as nobody else has
     listed: bool = False  # it inserts several rows that are given to it
@@ -110,12 +120,31 @@ class Statement:
 
 UNKNOWN = Statement(understood=False)
 
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one text does to one table.
+
+    Attributes:
+        main: Whether the rows of the result are its rows.
+        where: The values that columns are asked to have.
+        written: A mapping for each row.
+    """
+
+    verb: Literal["select", "insert", "update", "delete"]
+    table: str
+    main: bool
+    where: tuple[tuple[str, tuple[object, ...]], ...] = ()
+    written: tuple[tuple[tuple[str, object], ...], ...] = ()
+
+
 _COMMENT = re.compile(r"\s+|--[^\n]*(?:\n|$)|/\*(?!M?!).*?\*/", re.DOTALL)
-_PLACEHOLDER = re.compile(r"%(?:\(\w+\))?[sbt]|%%")
+_PLACEHOLDER = re.compile(r"%(?:\((?P<name>\w+)\))?[sbt]|%%")
+_PLACEHOLDER_OF_SQLITE = re.compile(rf"{_PLACEHOLDER.pattern}|\?(?=\s*[,)]|\s*$|\s+\w)")
 _ROWS = re.compile(r"\((?:NULL, )*NULL\)(?:, \((?:NULL, )*NULL\))+")
 _LISTED = re.compile(rf"{_ROWS.pattern}|\bUNNEST\(", re.IGNORECASE)
 _MEMBERS = re.compile(r"\bIN \(NULL(?:, NULL)+\)")
-_PLACE = "aioc"
+PLACE = "aioc"
 _MANY = 100  # parameters; which rows texts with more of them touch is not told
 _WORD = re.compile(r"\w+")
 _CALLED = re.compile(r"(\w+)[\"`]?\s*\(")
@@ -140,18 +169,58 @@ _CONTROLS = (
 _PARSED = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "VALUES", "TABLE", "(")
 # Django folds atomic blocks and big IN lists into a few hundred texts; a loop that formats SQL must not fill memory.
 _REMEMBERED_TEXTS = 4096
+_REMEMBERED_TREES = 256  # which take more memory
+_LONGEST_KEPT = 5000  # characters
 
 
-def is_parsed(text: str) -> bool:
-    """Whether sqlglot is asked about a text; it makes little of others, as `SET search_path`, and says so on stderr."""
-    return _without_comments(text).lstrip().upper().startswith(_PARSED)
+def with_places(vendor: str, sql: str, stand_in: Callable[[int], str]) -> str:
+    """Put something for each parameter, by its number; one that is named has one number wherever it stands."""
+    numbers: dict[str, int] = {}
+
+    def numbered(match: re.Match[str]) -> str:
+        if match[0] == "%%":
+            return "%"
+        return stand_in(numbers.setdefault(match["name"] or str(len(numbers)), len(numbers)))
+
+    return (_PLACEHOLDER_OF_SQLITE if vendor == "sqlite" else _PLACEHOLDER).sub(numbered, sql)
+
+
+def _tree(vendor: str, sql: str, with_parameters: bool) -> exp.Expr | None:
+    """The tree of a text that is one statement, with its parameters by number; that of a long one is not kept."""
+    return (_kept_tree if len(sql) <= _LONGEST_KEPT else _made_tree)(vendor, sql, with_parameters)
+
+
+def _made_tree(vendor: str, sql: str, with_parameters: bool) -> exp.Expr | None:
+    bare = _bare(sql)
+    if not bare.upper().startswith(_PARSED):  # sqlglot makes little of others, as `SET x`, and says so on stderr
+        return None
+    return _parsed(vendor, with_places(vendor, bare, f":{PLACE}{{}}".format) if with_parameters else bare)
+
+
+_kept_tree = lru_cache(maxsize=_REMEMBERED_TREES)(_made_tree)
+
+
+def _parsed(vendor: str, text: str) -> exp.Expr | None:
+    try:
+        trees = parse(text, dialect=DIALECTS.get(vendor, "sqlite"))
+    except (SqlglotError, RecursionError):
+        return None
+    return trees[0] if len(trees) == 1 else None
+
+
+def _bare(sql: str) -> str:
+    """Cut what comes before the first word and after the last; later comments are sqlglot's."""
+    start = 0
+    while match := _COMMENT.match(sql, start):
+        start = match.end()
+    return sql[start:].rstrip("; \n\t")
 
 
 @lru_cache(maxsize=_REMEMBERED_TEXTS)
 def read_statement(vendor: str, sql: str, with_parameters: bool) -> Statement:
     """Read one text; `with_parameters` tells whether `%s` and `%%` in it mean what drivers take them for."""
     statement = _read(vendor, sql, with_parameters)
-    bare = _without_comments(sql)
+    bare = _bare(sql)
     verb = _WORD.match(bare.lstrip("( \n\t"))
     statement = replace(statement, verb=verb[0].upper() if verb else "")
     if statement.understood:
@@ -160,60 +229,30 @@ def read_statement(vendor: str, sql: str, with_parameters: bool) -> Statement:
         statement,
         called=frozenset(name.casefold() for name in _CALLED.findall(bare)),
         words=frozenset(word.casefold() for word in _WORD.findall(bare)),
-        several=";" in bare.rstrip("; \n\t"),
+        several=";" in bare,
     )
 
 
 def _read(vendor: str, sql: str, with_parameters: bool) -> Statement:
-    dialect = DIALECTS.get(vendor)
-    if dialect is None or "/*!" in sql or "/*M!" in sql:  # MySQL runs what is in such a comment
+    if vendor not in DIALECTS or "/*!" in sql or "/*M!" in sql:  # MySQL runs what is in such a comment
         return UNKNOWN
-    bare = _without_comments(sql).rstrip("; \n\t")
+    bare = _bare(sql)
     head = " ".join(bare.split()).upper()
     for pattern, control in _CONTROLS:
         if pattern.fullmatch(head):
             return Statement(control=control)
-    if not is_parsed(bare):
+    if not head.startswith(_PARSED):
         return UNKNOWN
-    text = _with_nulls(bare) if with_parameters else bare
-    tree = _parsed(bare, text, dialect) if with_parameters else _tree(text, dialect)
+    text = with_places(vendor, bare, lambda _: "NULL") if with_parameters else bare
+    is_short = not with_parameters or len(_PLACEHOLDER.findall(bare)) <= _MANY
+    tree = _tree(vendor, sql, with_parameters) if is_short else None
+    if tree is None and with_parameters:  # as if each were NULL
+        tree = _parsed(vendor, _shortened(text))
     if tree is None:
         return UNKNOWN
     statement = _Reader(vendor, tree).statement(frozenset(name.casefold() for name in _CALLED.findall(bare)))
-    return replace(statement, listed=head.startswith("INSERT") and _LISTED.search(text) is not None)
-
-
-def _parsed(sql: str, text: str, dialect: str) -> exp.Expr | None:
-    """Parse a text with its parameters by number; without them, where it has many or is not understood so."""
-    if len(_PLACEHOLDER.findall(sql)) <= _MANY and "%(" not in sql:
-        numbers = count()
-        tree = _tree(
-            _PLACEHOLDER.sub(lambda match: "%" if match[0] == "%%" else f":{_PLACE}{next(numbers)}", sql), dialect
-        )
-        if tree is not None:
-            return tree
-    return _tree(_shortened(text), dialect)
-
-
-def _tree(text: str, dialect: str) -> exp.Expr | None:
-    try:
-        trees = parse(text, dialect=dialect)
-    except (SqlglotError, RecursionError):
-        return None
-    return trees[0] if len(trees) == 1 else None
-
-
-def _without_comments(sql: str) -> str:
-    """Cut the comments before the first word; later ones are sqlglot's."""
-    start = 0
-    while match := _COMMENT.match(sql, start):
-        start = match.end()
-    return sql[start:]
-
-
-def _with_nulls(sql: str) -> str:
-    """Put NULL for every parameter."""
-    return _PLACEHOLDER.sub(lambda match: "%" if match[0] == "%%" else "NULL", sql)
+    places = -1 if with_parameters and "%(" in bare else statement.places
+    return replace(statement, places=places, listed=head.startswith("INSERT") and _LISTED.search(text) is not None)
 
 
 def _shortened(sql: str) -> str:
@@ -340,12 +379,7 @@ class _Reader:
         return frozenset(each.name.casefold() for each in returning.expressions if isinstance(each, exp.Column))
 
     def _keyed(self) -> frozenset[str]:
-        where = self.tree.args.get("where")
-        if not isinstance(where, exp.Where):  # of an INSERT some versions have a flag there
-            return frozenset()
-        condition = where.this.unnest()
-        conditions = condition.flatten() if isinstance(condition, exp.And) else [condition]
-        return frozenset(filter(None, (_equal_to_a_value(each.unnest()) for each in conditions)))
+        return frozenset(filter(None, map(_equal_to_a_value, _conditions(self.tree))))
 
     def _consulted(self) -> set[str]:
         """Tables whose rows decide what is changed or locked without being that."""
@@ -389,16 +423,27 @@ class _Reader:
         return table.name.casefold()
 
 
-def _condition(tree: exp.Expr, table: str, *, alone: bool) -> Condition:
-    """What a WHERE asks of a table; `alone` says that columns without a table's name are of it."""
+def _conditions(tree: exp.Expr) -> list[exp.Expr]:
+    """What a WHERE asks for, all of it."""
     where = tree.args.get("where")
     if not isinstance(where, exp.Where):  # of an INSERT some versions have a flag there
-        return Condition((), alone=where is None)
-    condition = where.this.unnest()
-    conditions = list(condition.flatten()) if isinstance(condition, exp.And) else [condition]
+        return []
+    found, left = [], [where.this.unnest()]
+    while left:
+        each = left.pop()
+        if isinstance(each, exp.And):
+            left += [each.right.unnest(), each.left.unnest()]
+        else:
+            found.append(each)
+    return found
+
+
+def _condition(tree: exp.Expr, table: str, *, alone: bool) -> Condition:
+    """What a WHERE asks of a table; `alone` says that columns without a table's name are of it."""
+    conditions = _conditions(tree)
     found: dict[str, tuple[Value, ...]] = {}
     for each in conditions:
-        column, values = _one_of(each.unnest())
+        column, values = _one_of(each)
         if column is None or column.table.casefold() not in ((table, "") if alone else (table,)):
             continue
         found.setdefault(column.name.casefold(), values)
@@ -422,21 +467,14 @@ def _one_of(condition: exp.Expr) -> tuple[exp.Column | None, tuple[Value, ...]]:
 
 
 def _is_place(node: exp.Placeholder) -> bool:
-    return str(node.this).startswith(_PLACE)
+    return str(node.this).startswith(PLACE)
 
 
 def _given_value(node: exp.Expr) -> Value:
     """A value as it stands in the text; anything that is worked out, also by a cast, is `UNCLEAR`."""
-    match node.unnest():
-        case exp.Placeholder() as place if _is_place(place):
-            return Given(int(str(place.this).removeprefix(_PLACE)))
-        case exp.Null():
-            return None
-        case exp.Literal() as literal if literal.is_string:
-            return str(literal.this)
-        case exp.Literal() as literal if literal.is_int:
-            return int(literal.this)
-    return UNCLEAR
+    bare = node.unnest()
+    value = _value(bare) if isinstance(bare, exp.Placeholder | exp.Null | exp.Literal) else UNCLEAR
+    return value if value is None or isinstance(value, Given | str | int) else UNCLEAR
 
 
 def _equal_to_a_value(condition: exp.Expr) -> str | None:
@@ -458,3 +496,116 @@ def _tables(node: exp.Expr) -> Iterator[exp.Table]:
         in_lock_clause = isinstance(table.parent, exp.Lock)  # FOR UPDATE OF names an alias
         if not in_lock_clause and not isinstance(table.this, exp.Func):
             yield table
+
+
+# --- for explanations
+
+
+@lru_cache(maxsize=1024)
+def parts(vendor: str, sql: str, with_parameters: bool) -> tuple[Part, ...]:
+    """Tell what one text most likely does, table by table."""
+    tree = _tree(vendor, sql, with_parameters)
+    return tuple(_parts(tree)) if tree is not None else ()
+
+
+def _parts(tree: exp.Expr) -> Iterator[Part]:
+    target = tree.find(exp.Table)
+    if target is None:
+        return
+    table = target.name.lower()
+    match tree:
+        case exp.Update():
+            where, written = _asked(tree, target), tuple(_assignments(tree))
+            yield from _by_row(table, where, tree) or [Part("update", table, False, where, (written,))]
+        case exp.Delete():
+            yield Part("delete", table, False, _asked(tree, target))
+        case exp.Insert():
+            yield Part("insert", table, True, (), tuple(_inserted(tree)))
+        case exp.Query():
+            yield from (Part("select", each.name.lower(), True, _asked(tree, each)) for each in _named_tables(tree))
+            return
+    for query in tree.find_all(exp.Select):
+        yield from (Part("select", each.name.lower(), False, _asked(query, each)) for each in _named_tables(query))
+
+
+def _named_tables(tree: exp.Expr) -> Iterator[exp.Table]:
+    return (table for table in tree.find_all(exp.Table) if table.name and not isinstance(table.parent, exp.Lock))
+
+
+def _asked(tree: exp.Expr, table: exp.Table) -> tuple[tuple[str, tuple[object, ...]], ...]:
+    """The columns of `table` that must have one of some known values."""
+    found: dict[str, tuple[object, ...]] = {}
+    for part in reversed(_conditions(tree)):
+        match part:
+            case exp.EQ() if isinstance(part.this, exp.Column):
+                values: tuple[object, ...] = (_value(part.expression),)
+                _note(found, part.this, table, values)
+            case exp.In() if isinstance(part.this, exp.Column) and part.expressions:
+                _note(found, part.this, table, tuple(_value(each) for each in part.expressions))
+            case exp.Is() if isinstance(part.this, exp.Column) and isinstance(part.expression, exp.Null):
+                _note(found, part.this, table, (None,))
+            case exp.Column():  # a boolean by itself, as Django writes it for PostgreSQL and SQLite
+                _note(found, part, table, (True,))
+            case exp.Not() if isinstance(part.this, exp.Column):
+                _note(found, part.this, table, (False,))
+    return tuple(found.items())
+
+
+def _note(
+    found: dict[str, tuple[object, ...]], column: exp.Column, table: exp.Table, values: tuple[object, ...]
+) -> None:
+    if column.table in ("", table.alias_or_name) and not any(isinstance(value, Computed) for value in values):
+        found[column.name] = values
+
+
+def _assignments(tree: exp.Update) -> Iterator[tuple[str, object]]:
+    for each in tree.expressions:
+        if isinstance(each, exp.EQ) and isinstance(each.this, exp.Column):
+            yield each.this.name, _value(each.expression)
+
+
+def _by_row(table: str, where: tuple[tuple[str, tuple[object, ...]], ...], tree: exp.Update) -> list[Part]:
+    """An UPDATE that sets each row to a value of its own, as bulk_update() does, as one for each of them."""
+    rows: dict[tuple[str, object], dict[str, object]] = {}
+    for each in tree.expressions:
+        value = each.expression if isinstance(each, exp.EQ) else None
+        while isinstance(value, exp.Paren | exp.Cast):
+            value = value.this
+        if not isinstance(value, exp.Case) or value.this is not None:
+            return []
+        for when in value.args["ifs"]:
+            condition = when.this.unnest()
+            if not isinstance(condition, exp.EQ) or not isinstance(condition.this, exp.Column):
+                return []
+            key = condition.this.name, _value(condition.expression)
+            rows.setdefault(key, {})[each.this.name] = _value(when.args["true"])
+    others = dict(where)
+    return [
+        Part("update", table, False, tuple({**others, column: (key,)}.items()), (tuple(written.items()),))
+        for (column, key), written in rows.items()
+    ]
+
+
+def _inserted(tree: exp.Insert) -> Iterator[tuple[tuple[str, object], ...]]:
+    schema, values = tree.this, tree.expression
+    if isinstance(schema, exp.Schema) and isinstance(values, exp.Values):
+        columns = [column.name for column in schema.expressions]
+        for row in values.expressions:
+            yield tuple(zip(columns, (_value(each) for each in row.expressions), strict=False))
+
+
+def _value(node: exp.Expr) -> object:
+    match node:
+        case exp.Paren() | exp.Cast():
+            return _value(node.this)
+        case exp.Placeholder() if _is_place(node):
+            return Given(int(str(node.this).removeprefix(PLACE)))
+        case exp.Null():
+            return None
+        case exp.Literal() | exp.Boolean() | exp.Neg():
+            return node.to_py()
+    bare = node.copy()
+    for column in bare.find_all(exp.Column):
+        column.set("table", None)
+        column.this.set("quoted", False)
+    return Computed(bare.sql())

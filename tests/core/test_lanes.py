@@ -184,6 +184,8 @@ def test_placeholders_of_all_styles_are_filled_in() -> None:
     assert told("SELECT a FROM t WHERE b = %(x)s OR c = %(x)s", 1.5) == "SELECT a FROM t WHERE b = 1.5 OR c = 1.5"
     assert told("UPDATE t SET a = ? WHERE b = ?", None, b"\x01") == "UPDATE t SET a = NULL WHERE b = x'01'"
     assert operation_text(Operation("sql", "SELECT '%s'", None, "sqlite")) == "SELECT '%s'"
+    operator = Operation("sql", "SELECT a FROM t WHERE b ? c AND d = %s", (1,), "postgresql")
+    assert operation_text(operator) == "SELECT a FROM t WHERE b ? c AND d = 1"
     assert operation_text(Operation("sql", 'SAVEPOINT "s1402_x3"', (), "sqlite")) == "SAVEPOINT x3"
     assert len(literal("x" * 500)) <= 40
 
