@@ -7,107 +7,44 @@ the same names, blocking.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ._api import call_concurrently, explore, make_concurrent_calls, replay
-    from ._exploration import Counterexample, Exploration, InconclusiveError, RaceFound, Remedy
-    from ._options import options, override_environment
-    from ._outcomes import CallReport, Outcomes
-    from ._step import step
-    from ._trace import RecordedStep
-    from .exceptions import (
-        AioconcurrentError,
-        DatabaseInMemoryChangedError,
-        DatabaseInMemoryLockedError,
-        NetworkError,
-        NoConnectionLeftError,
-        NotATestDatabaseError,
-        NoTerminalError,
-        PatchError,
-        PooledSessionError,
-        ProbeNotPermittedError,
-        ProcessDiedError,
-        RealDatabaseError,
-        RemoteError,
-        RowsLeftWarning,
-        StateError,
-        TemplateWarning,
-        TerminatedProcessError,
-        TokenError,
-        UncommittedDataError,
-        UnexplorableDatabaseError,
-        UnpicklableError,
-        UnreadResultWarning,
-        WrappedError,
-    )
+    from ._api import call_concurrently as call_concurrently
+    from ._api import explore as explore
+    from ._api import make_concurrent_calls as make_concurrent_calls
+    from ._api import replay as replay
+    from ._exploration import Counterexample as Counterexample
+    from ._exploration import Exploration as Exploration
+    from ._exploration import InconclusiveError as InconclusiveError
+    from ._exploration import RaceFound as RaceFound
+    from ._exploration import Remedy as Remedy
+    from ._options import options as options
+    from ._options import override_environment as override_environment
+    from ._outcomes import CallReport as CallReport
+    from ._outcomes import Outcomes as Outcomes
+    from ._step import step as step
+    from ._trace import RecordedStep as RecordedStep
+    from .exceptions import *  # noqa: F403 - its public names are those of the package
 else:
     from importlib import import_module
 
-    _HOMES = {  # of all that is not in `exceptions`
-        "CallReport": "_outcomes",
-        "Counterexample": "_exploration",
-        "Exploration": "_exploration",
-        "InconclusiveError": "_exploration",
-        "Outcomes": "_outcomes",
-        "RaceFound": "_exploration",
-        "Remedy": "_exploration",
-        "RecordedStep": "_trace",
-        "call_concurrently": "_api",
-        "explore": "_api",
-        "make_concurrent_calls": "_api",
-        "options": "_options",
-        "override_environment": "_options",
-        "replay": "_api",
-        "step": "_step",
+    _NAMES = {  # by the module that they are imported from when they are first used; all others are in `exceptions`
+        "_api": ("call_concurrently", "explore", "make_concurrent_calls", "replay"),
+        "_exploration": ("Counterexample", "Exploration", "InconclusiveError", "RaceFound", "Remedy"),
+        "_options": ("options", "override_environment"),
+        "_outcomes": ("CallReport", "Outcomes"),
+        "_step": ("step",),
+        "_trace": ("RecordedStep",),
     }
+    _HOMES = {name: home for home, names in _NAMES.items() for name in names}
 
     def __getattr__(name: str) -> object:
         """Import a public name when it is first used, for every run of pytest imports this package for its plugin."""
-        if name not in __all__:
+        if name == "__all__":
+            value = sorted([*_HOMES, *import_module(".exceptions", __name__).__all__])
+        elif not name.startswith("_") and name in __getattr__("__all__"):
+            value = getattr(import_module(f".{_HOMES.get(name, 'exceptions')}", __name__), name)
+        else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        home = import_module(f".{_HOMES.get(name, 'exceptions')}", __name__)
-        value = globals()[name] = getattr(home, name)
-        return value
+        return globals().setdefault(name, value)
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
-
-
-__all__ = [
-    "AioconcurrentError",
-    "CallReport",
-    "Counterexample",
-    "DatabaseInMemoryChangedError",
-    "DatabaseInMemoryLockedError",
-    "Exploration",
-    "InconclusiveError",
-    "NetworkError",
-    "NoConnectionLeftError",
-    "NoTerminalError",
-    "NotATestDatabaseError",
-    "Outcomes",
-    "PatchError",
-    "PooledSessionError",
-    "ProbeNotPermittedError",
-    "ProcessDiedError",
-    "RaceFound",
-    "RealDatabaseError",
-    "RecordedStep",
-    "Remedy",
-    "RemoteError",
-    "RowsLeftWarning",
-    "StateError",
-    "TemplateWarning",
-    "TerminatedProcessError",
-    "TokenError",
-    "UncommittedDataError",
-    "UnexplorableDatabaseError",
-    "UnpicklableError",
-    "UnreadResultWarning",
-    "WrappedError",
-    "call_concurrently",
-    "explore",
-    "make_concurrent_calls",
-    "options",
-    "override_environment",
-    "replay",
-    "step",
-]
+        return sorted({*globals(), *__getattr__("__all__")})

@@ -29,7 +29,7 @@ __all__ = [
     "PooledSessionError",
     "ProbeNotPermittedError",
     "ProcessDiedError",
-    "ProtocolError",
+    "RealDatabaseError",
     "RemoteError",
     "RowsLeftWarning",
     "StateError",

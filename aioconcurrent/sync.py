@@ -5,91 +5,32 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
+from . import __all__ as __all__  # type: ignore[attr-defined]
 from . import _calls, _question
 from ._api import run_exploration, run_race
-from ._exploration import Counterexample, Exploration, InconclusiveError, RaceFound, Remedy
+from ._exploration import Counterexample as Counterexample
+from ._exploration import Exploration as Exploration
+from ._exploration import InconclusiveError as InconclusiveError
+from ._exploration import RaceFound as RaceFound
+from ._exploration import Remedy as Remedy
 from ._loops import current_backend
-from ._options import current_options, options, override_environment
-from ._outcomes import CallReport, Outcomes
+from ._options import current_options
+from ._options import options as options
+from ._options import override_environment as override_environment
+from ._outcomes import CallReport as CallReport
+from ._outcomes import Outcomes as Outcomes
 from ._project import uses_django
-from ._step import step
+from ._step import step as step
 from ._text import naming_unknown
-from ._trace import RecordedStep
+from ._trace import RecordedStep as RecordedStep
 from ._unread import hand_over
-from .exceptions import (
-    AioconcurrentError,
-    DatabaseInMemoryChangedError,
-    DatabaseInMemoryLockedError,
-    NetworkError,
-    NoConnectionLeftError,
-    NotATestDatabaseError,
-    NoTerminalError,
-    PatchError,
-    PooledSessionError,
-    ProbeNotPermittedError,
-    ProcessDiedError,
-    RealDatabaseError,
-    RemoteError,
-    RowsLeftWarning,
-    StateError,
-    TemplateWarning,
-    TerminatedProcessError,
-    TokenError,
-    UncommittedDataError,
-    UnexplorableDatabaseError,
-    UnpicklableError,
-    UnreadResultWarning,
-    WrappedError,
-)
+from .exceptions import *  # noqa: F403 - its public names are those of the package
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from ._calls import Call, Target
     from ._question import Ignored, Question, Refusals
-
-
-__all__ = [
-    "AioconcurrentError",
-    "CallReport",
-    "Counterexample",
-    "DatabaseInMemoryChangedError",
-    "DatabaseInMemoryLockedError",
-    "Exploration",
-    "InconclusiveError",
-    "NetworkError",
-    "NoConnectionLeftError",
-    "NoTerminalError",
-    "NotATestDatabaseError",
-    "Outcomes",
-    "PatchError",
-    "PooledSessionError",
-    "ProbeNotPermittedError",
-    "ProcessDiedError",
-    "RaceFound",
-    "RealDatabaseError",
-    "RecordedStep",
-    "Remedy",
-    "RemoteError",
-    "RowsLeftWarning",
-    "StateError",
-    "TemplateWarning",
-    "TerminatedProcessError",
-    "TokenError",
-    "UncommittedDataError",
-    "UnexplorableDatabaseError",
-    "UnpicklableError",
-    "UnreadResultWarning",
-    "WrappedError",
-    "call_concurrently",
-    "explore",
-    "make_concurrent_calls",
-    "options",
-    "override_environment",
-    "replay",
-    "step",
-]
-
 
 P = ParamSpec("P")
 T = TypeVar("T")
