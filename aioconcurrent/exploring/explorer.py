@@ -1,4 +1,4 @@
-"""From runs to a verdict: runs what the search asks for, and has each ending judged."""
+"""Runs what the search asks for, has each ending judged, and proves what goes wrong."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ import anyio
 from .._exploration import Counterexample, Exploration
 from .._outcomes import Outcomes
 from .._secrets import Secrets, hidden_texts
-from .._text import text_of
 from .._trace import ENDLESS, Run, call_name
-from ..exceptions import WrappedError
 from .anomalies import name_anomaly
 from .controller import OVERTIME, SEVERED, STEPS, UNENDED, ends_sessions
 from .evidence import answers
@@ -24,9 +22,10 @@ from .judge import Judge, Seen, TooManyOrdersError
 from .oracle import Oracle
 from .privacy import private_steps
 from .schedule import Departure, Replay, Schedule, Serial, before_repeating, is_serial, serial_order, shrinks
-from .search import FEW, WAKINGS, Omission, Search
+from .search import FEW, WAKINGS, Search
 from .standings import request
 from .strangers import foreign_rows
+from .verdict import Account, counted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
@@ -123,20 +122,15 @@ class Explorer:
     progress: Callable[[int], None] = lambda _: None
     refused: set[type[BaseException]] = field(default_factory=set)  # what calls have refused by
     shown: list[Report] = field(default_factory=list)  # the reports of the run that the caller is told of
-    _made: int = 0
-    _met: bool = False  # some call changed what another touched
-    _problems: list[str] = field(default_factory=list)
-    _answers: str = ""  # of the calls in the first run
-    _notes: dict[str, None] = field(default_factory=dict)  # in the order in which they came up
     _strange: frozenset[str] = frozenset()  # tables to which somebody else has written
     _is_clean: bool = True  # nothing of any run is left in the databases
-    _unseen: set[str] = field(default_factory=set)  # what could not be seen, a sentence each
 
     def __post_init__(self) -> None:
         self._deadline = anyio.current_time() + self.limits.max_seconds
         self._all = tuple(range(len(self.calls)))
         self._hidden = hidden_texts()
-        self.calls = tuple(map(Secrets((), self._hidden).text, self.calls))
+        calls = tuple(map(Secrets((), self._hidden).text, self.calls))
+        self._account = Account(calls, self.referee.rule is not None, self.limits.preemptions)
         self._forget()
 
     async def _begin_anew(self) -> None:
@@ -149,7 +143,7 @@ class Explorer:
         self._accepted: list[Seen] = []  # runs that were no race
         self._judges: dict[tuple[int, ...], Judge] = {}  # by the calls that they judge
         self._asked: set[object] = set()  # which orders of which of many calls were run alone
-        self._uncompared = False  # an ending was not compared with all serial orders
+        self._account.uncompared = False
         self._search: Search | None = None
         self._is_open = False  # whether the last run goes wrong
         self._held: Seen | None = None  # a run that is judged when the serial orders are known
@@ -163,11 +157,11 @@ class Explorer:
                     if not await self._in_thread(self.databases.widen):
                         return found
                     await self._begin_anew()
-                return self._inconclusive(_WIDE)
+                return self._account.inconclusive(_WIDE)
             except _SpentError as budget:
                 return await self._so_far(str(budget))
             except _StopError as reason:
-                return self._inconclusive(str(reason))
+                return self._account.inconclusive(str(reason))
 
     async def replay(self, schedule: Schedule) -> Exploration:
         """Run one order alone, and those that its ending has to be compared with."""
@@ -175,9 +169,9 @@ class Explorer:
             try:
                 return await self._until_known(partial(self._replay, schedule))
             except _SpentError as budget:
-                return self._inconclusive(f"{budget} is spent")
+                return self._account.inconclusive(f"{budget} is spent")
             except _StopError as reason:
-                return self._inconclusive(str(reason))
+                return self._account.inconclusive(str(reason))
 
     async def _until_known(self, find: Callable[[], Awaitable[Exploration]]) -> Exploration:
         """Begin anew whenever a call turns out to use a database that was not open yet, or to be stepped otherwise."""
@@ -213,10 +207,10 @@ class Explorer:
         while (run := search.next_run()) is not None:
             counterexample = await self._try(run)
             if counterexample is not None:
-                return self._race(counterexample)
+                return self._account.race(counterexample)
         counterexample = await self._judge_held()
         if counterexample is not None:
-            return self._race(counterexample)
+            return self._account.race(counterexample)
         await self._doubt()
         return self._conclude(search)
 
@@ -229,8 +223,8 @@ class Explorer:
             return None
         if run.number == 1:
             secrets = Secrets(seen.ending.steps, self._hidden)
-            self._answers = answers([secrets.outcome(outcome) for outcome in seen.ending.outcomes])
-            self._note_errors(seen)
+            self._account.answers = answers([secrets.outcome(outcome) for outcome in seen.ending.outcomes])
+            self._account.note_errors(seen.ending, self.referee.refusals)
         if is_serial(seen.run.steps) and not seen.is_endless:
             await self._judge_of(self._all).learn(serial_order(seen.run.steps, len(self.calls)), seen)
             self._is_tuned = True
@@ -310,7 +304,7 @@ class Explorer:
         try:
             violation = await self._judge_of(seen.calls).judge(seen, once_more=once_more)
         except TooManyOrdersError:
-            self._uncompared = True
+            self._account.uncompared = True
             return None
         if violation is None:
             self._accept(seen)
@@ -318,20 +312,12 @@ class Explorer:
         calls = () if seen.calls == self._all else seen.calls
         return _Finding(Schedule.of(seen.run.steps, calls, is_endless=seen.is_endless), seen, violation)
 
-    def _note_errors(self, seen: Seen) -> None:
-        """Take note of what calls raise while they meet nobody: then little of them is explored."""
-        for call, outcome in enumerate(seen.ending.outcomes):
-            error = outcome.error if isinstance(outcome, WrappedError) else None
-            if error is not None and not isinstance(error, self.referee.refusals):
-                told = f"{type(error).__name__}: {text_of(error)}".strip(": ")
-                self._notes[f"even with the calls one after another {call_name(call)} raises {told}"] = None
-
     async def _confirm(self, first: _Finding) -> Counterexample | None:
         """See whether the order goes wrong a second time, and whether a simpler one does, too."""
         limit = len(first.seen.run.steps) + _LOOPING if first.seen.is_endless else STEPS
         found, departed = await self._again(first.schedule, first.seen.calls, limit)
         if found is None or departed:
-            self._problems.append(
+            self._account.problems.append(
                 f"an order of the steps went wrong once and not when it was run again ({first.schedule.token}), "
                 "so that something else than the order decides"
             )
@@ -386,7 +372,7 @@ class Explorer:
         private = private_steps(seen.ending.steps, self.databases.catalogue)
         run = secrets.run(replace(seen.ending, private=private))
         anomaly = name_anomaly(run.steps, found.violation.masked(secrets))
-        self.calls = tuple(map(secrets.text, self.calls))
+        texts = self._account.calls = tuple(map(secrets.text, self._account.calls))
         outcomes = self.referee.outcomes_of(seen.reports, calls)
         return Counterexample(
             token=found.schedule.token,
@@ -394,7 +380,7 @@ class Explorer:
             anomaly=anomaly.name,
             explanation=anomaly.explanation,
             hint=anomaly.hint,
-            calls=tuple(self.calls[call] for call in calls),
+            calls=tuple(texts[call] for call in calls),
             run=run,
             preemptions=seen.preemptions,
             marked=frozenset(anomaly.steps),
@@ -409,7 +395,7 @@ class Explorer:
             self._is_tuned = True
         seen, departure = await self._follow(schedule, calls)
         if seen is None:
-            raise _StopError(self._problems[0])
+            raise _StopError(self._account.problems[0])
         if departure is not None:
             raise _StopError(f"the program left the schedule {departure}")
         if calls == self._all:
@@ -417,12 +403,10 @@ class Explorer:
         else:
             found = await self._judged(seen)
         if found is None:
-            if self._uncompared:
-                raise _StopError(self._too_many)
-            reason = "this order ends as a serial one does" if self.referee.rule is None else "the rule is kept"
-            told = f"{reason}; it was run alone"
-            return Exploration("no race", told, False, self._made, self.calls, preemptions=0)
-        return self._race(await self._counterexample(found))
+            if self._account.uncompared:
+                raise _StopError(self._account.too_many)
+            return self._account.kept_alone()
+        return self._account.race(await self._counterexample(found))
 
     async def _move_counters(self, advances: Sequence[Advance]) -> list[Numbers]:
         self._is_tuned = True
@@ -436,7 +420,7 @@ class Explorer:
     async def _doubt(self) -> None:
         """See of the endings that were no race whether what cannot be compared would have decided otherwise."""
         for seen in self._accepted:
-            self._unseen |= await self._judge_of(seen.calls).doubts(seen.ending, self._writers(seen.ending))
+            self._account.unseen |= await self._judge_of(seen.calls).doubts(seen.ending, self._writers(seen.ending))
 
     def _writers(self, ending: Run) -> dict[str, set[int]]:
         """The calls that may have changed a table."""
@@ -451,7 +435,7 @@ class Explorer:
         serial = Serial(tuple(calls[index] for index in order), draw)
         seen = await self._perform(serial, tuple(calls[index] for index in sorted(order)), calls)
         if seen is None or seen.is_endless:
-            problem = UNENDED if seen is not None else self._problems[-1]
+            problem = UNENDED if seen is not None else self._account.problems[-1]
             raise _StopError(f"the calls cannot be made one after another: {problem}")
         return seen
 
@@ -479,17 +463,17 @@ class Explorer:
             await self.end_sessions(attempt.reports)
             await self._in_thread(self.databases.restore)
             raise _AgainError(*filter(None, [attempt.unknown]))
-        self._made += 1
-        self._notes |= dict.fromkeys(sorted(attempt.unshared))
-        self.progress(self._made)
+        self._account.made += 1
+        self._account.notes |= dict.fromkeys(sorted(attempt.unshared))
+        self.progress(self._account.made)
         steps = [(step.call, step.operation) for step in attempt.steps]
-        self._met = self._met or overlap(steps, self.databases.catalogue)
-        self._unseen |= attempt.unseen
-        self._unseen |= self.databases.moments.unseen_between(steps, self.databases.catalogue)
+        self._account.met = self._account.met or overlap(steps, self.databases.catalogue)
+        self._account.unseen |= attempt.unseen
+        self._account.unseen |= self.databases.moments.unseen_between(steps, self.databases.catalogue)
         for step in attempt.steps:
-            self._unseen |= self.databases.moments.unseen(step.operation, self.databases.catalogue)
+            self._account.unseen |= self.databases.moments.unseen(step.operation, self.databases.catalogue)
         operations = [step.operation for step in (*attempt.prelude, *attempt.steps)]
-        if self._made == 1:  # SQLite puts all tables back with any of them, so that nothing would show at the end
+        if self._account.made == 1:  # SQLite puts all tables back with any of them: nothing would show at the end
             await self._in_thread(self.databases.look_behind, operations)
         touched = self.databases.touched(operations)
         seen = None
@@ -499,7 +483,7 @@ class Explorer:
             # what a run that was given up waited for may keep from being written what is as it was
             await self._in_thread(self.databases.restore, touched if seen or self._strange else None)
             self._is_clean = True
-        self._notes |= dict.fromkeys(self.databases.remarks)
+        self._account.notes |= dict.fromkeys(self.databases.remarks)
         if self.databases.moments.learn((step.operation for step in attempt.steps), self.databases.catalogue):
             raise _AgainError
         if self.databases.blur(attempt.steps, before=attempt.prelude):
@@ -520,7 +504,7 @@ class Explorer:
             await self.end_sessions(attempt.reports)
         problem = attempt.problem or self._death(attempt, calls) or _severed(attempt, calls)
         if problem:
-            self._problems.append(problem)
+            self._account.problems.append(problem)
             # Each statement that may have come through is among the steps, so that this tells what others wrote.
             await self._adopt_strange(attempt, await self._in_thread(self.databases.rows, touched))
             return None
@@ -555,8 +539,8 @@ class Explorer:
             return False
         await self._in_thread(databases.adopt, strange, rows)
         self._strange = frozenset(strange)
-        told = " and ".join(f"{_counted(len(found), 'row')} of {table}" for table, found in sorted(strange.items()))
-        self._problems.append(
+        told = " and ".join(f"{counted(len(found), 'row')} of {table}" for table, found in sorted(strange.items()))
+        self._account.problems.append(
             f"somebody else wrote to the database meanwhile ({told}, which no call can have inserted); what they "
             "wrote is left, and nothing is proved"
         )
@@ -577,10 +561,10 @@ class Explorer:
 
     def _check_limits(self) -> None:
         if self._strange:
-            raise _StopError(self._problems[-1])
-        if len(self._problems) >= _PROBLEMS:
-            raise _StopError(self._problems[0])
-        if self._made >= self.limits.max_schedules:
+            raise _StopError(self._account.problems[-1])
+        if len(self._account.problems) >= _PROBLEMS:
+            raise _StopError(self._account.problems[0])
+        if self._account.made >= self.limits.max_schedules:
             raise _SpentError(f"the budget of {self.limits.max_schedules} schedules")
         if anyio.current_time() >= self._deadline:
             raise _SpentError(f"the budget of {self.limits.max_seconds:g} s")
@@ -588,78 +572,25 @@ class Explorer:
     async def _in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         return await anyio.to_thread.run_sync(function, *args)
 
-    def _race(self, counterexample: Counterexample) -> Exploration:
-        reason = f"{counterexample.anomaly}, with {_counted(counterexample.preemptions, 'preemption')}"
-        if len(counterexample.calls) < len(self.calls):
-            reason += f"; {len(counterexample.calls)} of the {len(self.calls)} calls are enough"
-        return Exploration("race", reason, False, self._made, self.calls, counterexample, tuple(self._notes))
-
-    def _inconclusive(self, reason: str) -> Exploration:
-        reason = "; ".join(filter(None, [reason, self._answers]))
-        return Exploration("inconclusive", reason, False, self._made, self.calls, None, tuple(self._notes))
-
     async def _so_far(self, budget: str) -> Exploration:
         """The verdict when the budget is spent and nothing went wrong."""
         search = self._search
-        problems = [problem for problem in self._problems if not problem.startswith(OVERTIME)]
+        problems = [problem for problem in self._account.problems if not problem.startswith(OVERTIME)]
         if search is None or search.completed < _ENOUGH or problems or self._is_open:
-            return self._inconclusive(
-                "; ".join([f"{budget} is spent; no schedule so far goes wrong", *self._problems[:1]])
+            return self._account.inconclusive(
+                "; ".join([f"{budget} is spent; no schedule so far goes wrong", *self._account.problems[:1]])
             )
         if await self._in_thread(self.databases.widen):
-            return self._inconclusive(_WIDE)
-        self._problems.clear()
+            return self._account.inconclusive(_WIDE)
+        self._account.problems.clear()
         for seen in self._accepted:
-            self._unseen |= self._judge_of(seen.calls).oracle.doubts(seen.ending, self._writers(seen.ending))
+            self._account.unseen |= self._judge_of(seen.calls).oracle.doubts(seen.ending, self._writers(seen.ending))
         return self._conclude(search, budget)
 
     def _conclude(self, search: Search, budget: str = "") -> Exploration:
-        """The verdict when nothing went wrong, and the search has come to its end or to that of its budget."""
-        if self._problems:
-            return self._inconclusive(self._problems[0])
-        if search.divergences:
-            return self._inconclusive(str(search.divergences[0]))
-        if self._uncompared:
-            return self._inconclusive(self._too_many)
-        if any(judge.oracle.unsteady for judge in self._judges.values()):
-            return self._inconclusive("the calls, one after another, do not end the same way twice")
-        cut = {Omission.CUT} if budget else set[Omission]()  # no run was, when the bound was completed
-        if fatal := search.omissions - {Omission.BOUND, Omission.DISORDER} - cut:
-            return self._inconclusive("; ".join(omission.value for omission in fatal))
-        if Omission.DISORDER in search.omissions:
-            self._unseen.add(Omission.DISORDER.value)
-        if not self._met:
-            nothing = (
-                "nothing overlapped: no two calls touched the same data with one of them changing it, so that no "
-                "order of theirs could matter"
-            )
-            return self._inconclusive("; ".join([nothing, *self._not_seen()]))
-        self._notes |= dict.fromkeys(note for judge in self._judges.values() for note in judge.oracle.notes())
-        unseen = self._not_seen()
-        fate = "ends as a serial one does" if self.referee.rule is None else "keeps the rule"
-        reason = f"every order that {'was run' if unseen else 'can matter'} {fate}"
-        if Omission.BOUND in search.omissions:
-            reason = f"no order with up to {_counted(self.limits.preemptions or 0, 'preemption')} goes wrong"
-        bound = self.limits.preemptions if Omission.BOUND in search.omissions else None
-        if budget:
-            bound = search.completed
-            reason = (
-                f"no order with up to {_counted(bound, 'preemption')} goes wrong ({search.completed_runs} orders); "
-                f"{budget} ended among those with {bound + 1}"
-            )
-        if unseen:
-            reason += f", but not everything could be seen: {'; '.join(unseen)}"
-        exhaustive = search.exhaustive and not unseen
-        return Exploration("no race", reason, exhaustive, self._made, self.calls, None, tuple(self._notes), bound)
-
-    @property
-    def _too_many(self) -> str:
-        return f"an ending could not be compared with all serial orders: {len(self.calls)} calls have too many"
-
-    def _not_seen(self) -> list[str]:
-        """Why "no race" would not be said of all that can happen."""
         widened = [f"rows of {table} change without any statement that says so" for table in self.databases.widened]
-        return sorted([*self._unseen, *self.databases.unseen, *widened])
+        self._account.unseen |= {*self.databases.unseen, *widened}
+        return self._account.nothing_wrong(search, [judge.oracle for judge in self._judges.values()], budget)
 
 
 def _severed(attempt: Attempt, calls: Collection[int]) -> str:
@@ -677,7 +608,3 @@ def _entangled(seen: Seen, size: int, catalogue: Catalogue) -> Iterator[tuple[in
         steps = [step for step in seen.run.steps if step.call in calls]
         if not is_serial(steps) and overlap(((step.call, step.operation) for step in steps), catalogue):
             yield calls
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,127 @@
+"""What is to be told of an exploration besides how its runs end, and the verdict that this allows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .._exploration import Counterexample, Exploration
+from .._text import text_of
+from .._trace import Run, call_name
+from ..exceptions import WrappedError
+from .search import Omission
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .oracle import Oracle
+    from .search import Search
+
+
+@dataclass
+class Account:
+    """What there is to say of one exploration.
+
+    Attributes:
+        calls: The text of each, without secrets.
+        has_rule: Whether the caller's rule decides.
+        bound: Orders with more preemptions are left out; None for no limit.
+        made: Runs that were made.
+        met: Some call changed what another touched.
+        uncompared: An ending was not compared with all serial orders.
+        answers: Of the calls in the first run.
+        problems: Why runs were given up, or prove nothing, a sentence each.
+        notes: What people should know, in the order in which it came up.
+        unseen: What could not be seen, a sentence each: with any, "no race" is not said of all that can happen.
+    """
+
+    calls: tuple[str, ...]
+    has_rule: bool
+    bound: int | None
+    made: int = 0
+    met: bool = False
+    uncompared: bool = False
+    answers: str = ""
+    problems: list[str] = field(default_factory=list)
+    notes: dict[str, None] = field(default_factory=dict)
+    unseen: set[str] = field(default_factory=set)
+
+    def note_errors(self, ending: Run, refusals: tuple[type[BaseException], ...]) -> None:
+        """Take note of what calls raise while they meet nobody: then little of them is explored."""
+        for call, outcome in enumerate(ending.outcomes):
+            error = outcome.error if isinstance(outcome, WrappedError) else None
+            if error is not None and not isinstance(error, refusals):
+                told = f"{type(error).__name__}: {text_of(error)}".strip(": ")
+                self.notes[f"even with the calls one after another {call_name(call)} raises {told}"] = None
+
+    def race(self, example: Counterexample) -> Exploration:
+        """The verdict when an order goes wrong."""
+        reason = f"{example.anomaly}, with {counted(example.preemptions, 'preemption')}"
+        if len(example.calls) < len(self.calls):
+            reason += f"; {len(example.calls)} of the {len(self.calls)} calls are enough"
+        return Exploration("race", reason, False, self.made, self.calls, example, tuple(self.notes))
+
+    def inconclusive(self, reason: str) -> Exploration:
+        """The verdict when nothing can be said."""
+        reason = "; ".join(filter(None, [reason, self.answers]))
+        return Exploration("inconclusive", reason, False, self.made, self.calls, None, tuple(self.notes))
+
+    def kept_alone(self) -> Exploration:
+        """The verdict when one order was run alone, and does not go wrong."""
+        reason = "the rule is kept" if self.has_rule else "this order ends as a serial one does"
+        return Exploration("no race", f"{reason}; it was run alone", False, self.made, self.calls, preemptions=0)
+
+    def nothing_wrong(self, search: Search, oracles: Iterable[Oracle], budget: str = "") -> Exploration:
+        """The verdict when nothing went wrong, and the search has come to its end or to that of its budget."""
+        oracles = list(oracles)
+        if reason := self._doubt(search, oracles, is_cut=bool(budget)):
+            return self.inconclusive(reason)
+        if Omission.DISORDER in search.omissions:
+            self.unseen.add(Omission.DISORDER.value)
+        unseen = sorted(self.unseen)
+        if not self.met:
+            nothing = (
+                "nothing overlapped: no two calls touched the same data with one of them changing it, so that no "
+                "order of theirs could matter"
+            )
+            return self.inconclusive("; ".join([nothing, *unseen]))
+        self.notes |= dict.fromkeys(note for oracle in oracles for note in oracle.notes())
+        fate = "keeps the rule" if self.has_rule else "ends as a serial one does"
+        reason = f"every order that {'was run' if unseen else 'can matter'} {fate}"
+        bound = None
+        if Omission.BOUND in search.omissions:
+            bound = self.bound
+            reason = f"no order with up to {counted(bound or 0, 'preemption')} goes wrong"
+        if budget:
+            bound = search.completed
+            reason = (
+                f"no order with up to {counted(bound, 'preemption')} goes wrong ({search.completed_runs} orders); "
+                f"{budget} ended among those with {bound + 1}"
+            )
+        if unseen:
+            reason += f", but not everything could be seen: {'; '.join(unseen)}"
+        exhaustive = search.exhaustive and not unseen
+        return Exploration("no race", reason, exhaustive, self.made, self.calls, None, tuple(self.notes), bound)
+
+    def _doubt(self, search: Search, oracles: list[Oracle], *, is_cut: bool) -> str:
+        """Why nothing can be said, although nothing went wrong; empty if something can."""
+        if self.problems:
+            return self.problems[0]
+        if search.divergences:
+            return str(search.divergences[0])
+        if self.uncompared:
+            return self.too_many
+        if any(oracle.unsteady for oracle in oracles):
+            return "the calls, one after another, do not end the same way twice"
+        cut = {Omission.CUT} if is_cut else set[Omission]()  # no run was, when the bound was completed
+        return "; ".join(each.value for each in search.omissions - {Omission.BOUND, Omission.DISORDER} - cut)
+
+    @property
+    def too_many(self) -> str:
+        """Say that an ending would have had to be compared with more serial orders than can be run."""
+        return f"an ending could not be compared with all serial orders: {len(self.calls)} calls have too many"
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things, as people say it."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
