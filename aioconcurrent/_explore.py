@@ -39,12 +39,11 @@ if TYPE_CHECKING:
     from ._project import Project
     from ._question import Question
     from ._race import InCaller
-    from .databases.handoff import Handoff, View
+    from .databases.handoff import View
     from .databases.memory import Loan
     from .engine.attendance import Report
     from .engine.wrapper import Result
     from .exploring.evidence import Violation
-    from .exploring.schedule import Schedule
 
 _PAUSE = 0.01  # seconds between two looks whether another exploration is over
 _exploring = threading.Lock()
@@ -103,7 +102,8 @@ if hasattr(os, "register_at_fork"):
 async def _run(question: Question, views: Sequence[View], in_caller: InCaller) -> Exploration:
     async with memory.lent(views) as loan:
         project = replace(capture(views, loan, question.options), stepped=True)
-        _refuse_uncommitted(project.databases)
+        for alias in sorted(project.databases.uncommitted):
+            raise UncommittedDataError(alias)
         doubles = Doubles.capture(leave_behind=question.options.prepare is not None)
         session = _Session(project, doubles, in_caller, loan, opened=any(view.opened for view in views))
         explored = await session.explore(question)
@@ -161,7 +161,8 @@ class _Session:
                             end_sessions,
                             progress,
                         )
-                        found = await _found(explorer, question.schedule)
+                        schedule = question.schedule
+                        found = await (explorer.explore() if schedule is None else explorer.replay(schedule))
             except BootFailedError as failure:
                 raise _tame(failure.args[0], "Starting the project") from None
         return _Explored(found, explorer.shown, explorer.refused, databases)
@@ -185,19 +186,10 @@ class _Session:
         return tuple(remedies)
 
 
-async def _found(explorer: Explorer, schedule: Schedule | None) -> Exploration:
-    return await (explorer.explore() if schedule is None else explorer.replay(schedule))
-
-
 def _classes(calls: Sequence[Call]) -> tuple[int, ...]:
     """Of each call the first that is the same function with the same arguments."""
     pickled = [call.pickle() for call in calls]
     return tuple(pickled.index(each) for each in pickled)
-
-
-def _refuse_uncommitted(databases: Handoff) -> None:
-    for alias in sorted(databases.uncommitted):
-        raise UncommittedDataError(alias)
 
 
 def _referee(question: Question, in_caller: InCaller, loan: Loan, doubles: Doubles) -> Referee:

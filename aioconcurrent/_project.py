@@ -113,7 +113,9 @@ class Project:
             has_language=language != settings.LANGUAGE_CODE,
             time_zone=_pickling.dumps(time_zone, "The active time zone") if time_zone != standard else b"",
             databases=databases,
-            drivers={name: real for name in _DRIVERS if (real := _real_name(name)) != name},
+            drivers={
+                name: real for name in _DRIVERS if (real := getattr(sys.modules.get(name), "__name__", name)) != name
+            },
             variables=caller.variables,
         )
 
@@ -469,10 +471,6 @@ def _is_same(own: Any, pickled: bytes) -> bool:
 
 def _kind_of(value: Any) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}"
-
-
-def _real_name(module: str) -> str:
-    return getattr(sys.modules.get(module), "__name__", module)
 
 
 def _own(holder: object) -> dict[str, Any]:

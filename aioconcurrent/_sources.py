@@ -50,12 +50,12 @@ def lines_of(error: BaseException) -> list[str]:
 
     What Django and other libraries have between those lines is left out.
     """
-    frames = [(frame, line) for frame, line in walk_tb(error.__traceback__) if _is_application(frame)]
+    frames = [
+        (frame, line)
+        for frame, line in walk_tb(error.__traceback__)
+        if owner_of_file(frame.f_code.co_filename) == "application"
+    ]
     return [_tell(frame, line) for frame, line in frames[-_LINES_OF_AN_ERROR:]]
-
-
-def _is_application(frame: FrameType) -> bool:
-    return owner_of_file(frame.f_code.co_filename) == "application"
 
 
 def follow_coroutines() -> None:

@@ -51,7 +51,8 @@ class Unawaited(Coroutine[Any, Any, Any]):
         self._unread = Unread()
 
     def _watch(self) -> Unread:
-        self._unread = Unread([0], functools.partial(_told, self._text))
+        text = self._text
+        self._unread = Unread([0], lambda _: text)
         return self._unread
 
     def send(self, value: Any, /) -> Any:
@@ -87,7 +88,3 @@ class Unawaited(Coroutine[Any, Any, Any]):
 
     def __repr__(self) -> str:
         return f"<{self._text}>"
-
-
-def _told(text: str, _: object) -> str:
-    return text

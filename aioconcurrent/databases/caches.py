@@ -123,7 +123,7 @@ def _pass(
     if "keys" in given:
         given["keys"] = list(given["keys"])  # which may be an iterator
         _put(args, kwargs, 0, "keys", given["keys"])
-    raw = _keys(given)
+    raw = [given["key"]] if "key" in given else list(given.get("keys", given.get("data", ())))
     keys = tuple(str(cache.make_key(key, version=given.get("version"))) for key in raw)
     tell = functools.partial(_tell, name, raw, keys, given)
     operation = Operation("cache", name, keys, database=store(cache))
@@ -136,10 +136,6 @@ def _put(args: list[Any], kwargs: dict[str, Any], position: int, name: str, valu
         args[position] = value
     else:
         kwargs[name] = value
-
-
-def _keys(given: Mapping[str, Any]) -> list[Any]:
-    return [given["key"]] if "key" in given else list(given.get("keys", given.get("data", ())))
 
 
 def _tell(name: str, raw: list[Any], keys: tuple[str, ...], given: Mapping[str, Any], found: Any) -> Any:
@@ -295,10 +291,6 @@ class CacheState:
             for alias in caches:
                 with suppress(Exception):  # whatever is wrong with it, the calls tell if they use it
                     cache: Any = caches.create_connection(alias)
-                    cache.key_func = _as_stored
+                    cache.key_func = lambda key, prefix, version: key  # as it is stored
                     self._caches.setdefault(store(cache), cache)
         return self._caches
-
-
-def _as_stored(key: str, prefix: str, version: int) -> str:
-    return key

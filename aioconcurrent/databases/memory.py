@@ -125,14 +125,12 @@ def _sources(views: Iterable[View], stack: ExitStack) -> dict[str, sqlite3.Conne
             if not is_in_memory(settings) or name in found or name in uncommitted:
                 continue
             # one that has a name is shared by the connections of all threads, the other is its connection's own
-            connection = view.opened.get(alias) if name == ":memory:" else _share(name, stack)
+            connection = (
+                view.opened.get(alias) if name == ":memory:" else stack.enter_context(closing(_open(name, uri=True)))
+            )
             if connection is not None and connection.execute("SELECT 1 FROM sqlite_master").fetchone():
                 found[name] = connection
     return found
-
-
-def _share(name: str, stack: ExitStack) -> sqlite3.Connection:
-    return stack.enter_context(closing(_open(name, uri=True)))
 
 
 def _open(name: str, *, uri: bool = False) -> sqlite3.Connection:

@@ -448,15 +448,12 @@ def with_waits(calls: Sequence[Sequence[Step]], waits: Sequence[Wait]) -> list[t
 def _with_wait(step: Step, waits: Sequence[Wait], whose: Mapping[tuple[str, int | None], int]) -> Step:
     waited, others = 0.0, set()
     for wait in waits:
-        if wait.session == _session(step) and step.started <= wait.seen and not _is_over(step, wait.begun):
+        is_under_way = step.started <= wait.seen and (step.ended is None or step.ended >= wait.begun)
+        if wait.session == _session(step) and is_under_way:
             ended = wait.ended if step.ended is None else min(step.ended, wait.ended)
             waited += max(ended - max(step.started, wait.begun), 0.0)
             others |= {whose[other] for other in wait.waited_for if other in whose}
     return replace(step, waited=waited, waited_for=frozenset(others)) if waited else step
-
-
-def _is_over(step: Step, time: float) -> bool:
-    return step.ended is not None and step.ended < time
 
 
 def _session(step: Step) -> tuple[str, int | None]:

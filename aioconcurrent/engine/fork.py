@@ -85,7 +85,7 @@ async def forking(context: Context, key: object) -> AsyncIterator[Launcher]:
                 await race.aclose()
 
 
-async def _open_race(context: Context, key: object, printed: bytearray) -> _Race:
+async def _open_race(context: Context, key: object, printed: bytearray) -> _Conversation:
     """Open a race on the template, or on a new one where the old one turns out to be gone.
 
     Args:
@@ -111,8 +111,8 @@ async def _open_race(context: Context, key: object, printed: bytearray) -> _Race
             raise
 
 
-async def _try_to_open_race(template: TemplateProcess, context: Context) -> _Race:
-    race = _Race(await anyio.abc.UNIXSocketStream.from_socket(template.open_race()))
+async def _try_to_open_race(template: TemplateProcess, context: Context) -> _Conversation:
+    race = _Conversation(await anyio.abc.UNIXSocketStream.from_socket(template.open_race()))
     try:
         await race.tell(Kind.CONTEXT, context)
         answer = await race.next_frame()
@@ -133,7 +133,7 @@ def _check(answer: Frame) -> None:
         raise UnfitError(*_pickling.loads(answer.payload))
 
 
-class _Race:
+class _Conversation:
     """One race's conversation with the template."""
 
     def __init__(self, link: UNIXSocketStream) -> None:
@@ -223,7 +223,7 @@ class _Race:
 class ForkedWrapper:
     """A wrapper that the template forked."""
 
-    def __init__(self, race: _Race, index: int, channel: socket.socket, output: int) -> None:
+    def __init__(self, race: _Conversation, index: int, channel: socket.socket, output: int) -> None:
         self._race = race
         self.index = index
         self._channel = channel  # anyio's stream around it would take two rounds of the event loop a message

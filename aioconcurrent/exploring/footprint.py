@@ -140,7 +140,8 @@ def _of_statement(vendor: str, database: str, sql: str, with_parameters: bool, c
     statement = read_statement(vendor, sql, with_parameters)
     unseen = frozenset(catalogue.unseen[name] for name in catalogue.unseen.keys() & _named(statement))
     unseen |= _run_inside(statement, catalogue)
-    whole, commits = _is_whole(statement, vendor), _commits(statement, vendor)
+    whole = _is_whole(statement, vendor)
+    commits = vendor != "postgresql" and (statement.several or statement.verb == "CALL")
     anything = Footprint(everything=True, unseen=unseen, moment=whole, commits=commits)
     if not statement.understood or statement.called & catalogue.routines:
         return anything
@@ -190,10 +191,6 @@ def _apart(statement: Statement, vendor: str, catalogue: Catalogue) -> tuple[fro
     if vendor != "sqlite" and statement.listed:
         return frozenset(name for name in statement.changes if len(catalogue.uniques.get(name, ())) > 1), False
     return NOTHING, False
-
-
-def _commits(statement: Statement, vendor: str) -> bool:
-    return vendor != "postgresql" and (statement.several or statement.verb == "CALL")
 
 
 def _is_whole(statement: Statement, vendor: str) -> bool:

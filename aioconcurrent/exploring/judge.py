@@ -155,7 +155,7 @@ class Judge:
             if any(self._is_explained(self._renamed(seen.ending, order)) for order in permutations(self._numbers)):
                 return None
         else:
-            for order in self.oracle.needs(seen.ending, self._is_explained if not seen.is_endless else _never):
+            for order in self.oracle.needs(seen.ending, self._is_explained if not seen.is_endless else lambda _: False):
                 self._check_count(order)
                 await self.learn(order, await self.serially(order))
         if seen.is_endless:
@@ -226,10 +226,6 @@ class Judge:
         assert self._first is not None
         outcomes = {name: ending.outcomes[call] for name, call in zip(self._first[0], order, strict=True)}
         return replace(ending, outcomes=tuple(outcomes[name] for name in self._numbers))
-
-
-def _never(_: Run) -> bool:
-    return False
 
 
 def _endless(ending: Run) -> Violation:

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from .._sources import lines_of
 from .._text import shown, text_of
-from .._trace import Endless, Run, Step, call_name
+from .._trace import Endless, Run, call_name
 from ..exceptions import WrappedError
 
 
@@ -98,10 +98,7 @@ def _step(run: Run, index: int, *, is_marked: bool) -> dict[str, Any]:
         "marked": is_marked,
         "private": index in run.private,
     }
-    return told | _times(run, step) if run.is_timed else told
-
-
-def _times(run: Run, step: Step) -> dict[str, Any]:
-    """In seconds from the first step on."""
-    ended = None if step.ended is None else step.ended - run.begun
-    return {"started": step.started - run.begun, "ended": ended, "waited": step.waited}
+    if run.is_timed:  # in seconds from the first step on
+        ended = None if step.ended is None else step.ended - run.begun
+        told |= {"started": step.started - run.begun, "ended": ended, "waited": step.waited}
+    return told

@@ -22,7 +22,7 @@ def reporting(most: int) -> Iterator[Callable[[int], None]]:
         most: Schedules that may be run.
     """
     with ExitStack() as stack:
-        yield _Line(most, stack).tell if _is_terminal() else _tell_nobody
+        yield _Line(most, stack).tell if sys.stderr is not None and sys.stderr.isatty() else (lambda _: None)
 
 
 class _Line:
@@ -47,11 +47,3 @@ class _Line:
         self._stack.enter_context(progress)
         task = progress.add_task("exploring", total=self._most)
         return lambda made: progress.update(task, completed=made)
-
-
-def _tell_nobody(_: int) -> None:
-    pass
-
-
-def _is_terminal() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty()

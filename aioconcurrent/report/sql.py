@@ -87,7 +87,11 @@ def _shortened(vendor: str, sql: str, with_parameters: bool, telling: tuple[str,
 def _fewer_columns(text: str, telling: Collection[str]) -> str:
     if match := _SELECT.match(text):
         columns = _COMMA.split(match[2])
-        return match[1] + ", ".join(keep(columns, (_bare(each) for each in columns), telling)) + match[3]
+        return (
+            match[1]
+            + ", ".join(keep(columns, (each.split(" AS ")[-1].split(".")[-1] for each in columns), telling))
+            + match[3]
+        )
     if match := _SET.match(text):
         pairs = _COMMA.split(match[2])
         return match[1] + ", ".join(keep(pairs, (each.split(" = ")[0] for each in pairs), telling)) + match[3]
@@ -96,10 +100,6 @@ def _fewer_columns(text: str, telling: Collection[str]) -> str:
         names, kept = keep(columns, columns, telling), keep(values, columns, telling)
         return f"{match[1]} ({', '.join(names)}) VALUES ({', '.join(kept)}){match[4]}"
     return text
-
-
-def _bare(column: str) -> str:
-    return column.split(" AS ")[-1].split(".")[-1]
 
 
 def keep(parts: list[str], names: Iterable[str], telling: Collection[str]) -> list[str]:

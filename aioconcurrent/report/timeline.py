@@ -84,15 +84,14 @@ class Timeline:
         """The steps, those that others were waiting for last, so that they lie on top."""
         for index, step in enumerate(self.run.steps):
             end = self.run.begun + self._span if step.ended is None else step.ended
-            kind = "failed" if step.error else "waiting" if step.waited_for else "marked" if self._marks(index) else ""
+            kind = (
+                "failed" if step.error else "waiting" if step.waited_for else "marked" if index in self.marked else ""
+            )
             width = (end - step.started) / self._span * (100 - _MARGIN)
             title = f"{index + 1} {call_name(step.call)}: {operation_text(step.operation)}"[:_LONGEST_TITLE]
             took = "still running" if step.ended is None else milliseconds(end - step.started)
             title = f"{title} ({took})"
             yield Bar(index, step.call, self._left(step.started), f"{width:.3f}%", _top(step.call), kind, title)
-
-    def _marks(self, index: int) -> bool:
-        return index in self.marked
 
     @property
     def links(self) -> Iterator[Link]:

@@ -247,17 +247,13 @@ def _read(vendor: str, sql: str, with_parameters: bool) -> Statement:
     is_short = not with_parameters or len(_PLACEHOLDER.findall(bare)) <= _MANY
     tree = _tree(vendor, sql, with_parameters) if is_short else None
     if tree is None and with_parameters:  # as if each were NULL
-        tree = _parsed(vendor, _shortened(text))
+        one_row = _ROWS.sub("(NULL)", text)  # for many, and two members of a list for more
+        tree = _parsed(vendor, _MEMBERS.sub("IN (NULL, NULL)", one_row))
     if tree is None:
         return UNKNOWN
     statement = _Reader(vendor, tree).statement(frozenset(name.casefold() for name in _CALLED.findall(bare)))
     places = -1 if with_parameters and "%(" in bare else statement.places
     return replace(statement, places=places, listed=head.startswith("INSERT") and _LISTED.search(text) is not None)
-
-
-def _shortened(sql: str) -> str:
-    """Put one row for many, and two members of a list for more."""
-    return _MEMBERS.sub("IN (NULL, NULL)", _ROWS.sub("(NULL)", sql))
 
 
 class _NotUnderstoodError(Exception):
@@ -311,7 +307,7 @@ class _Reader:
             shares=frozenset(shares),
             ctes=ctes,
             plain=plain,
-            keyed=self._keyed() if plain else frozenset(),
+            keyed=frozenset(filter(None, map(_equal_to_a_value, _conditions(self.tree)))) if plain else frozenset(),
             consulted=frozenset(self._consulted()) if locks or changes or removals else frozenset(),
             skipped=frozenset(self._skipped()),
             called=called,
@@ -377,9 +373,6 @@ class _Reader:
         if not isinstance(self.tree, exp.Insert) or not isinstance(returning, exp.Returning):
             return frozenset()
         return frozenset(each.name.casefold() for each in returning.expressions if isinstance(each, exp.Column))
-
-    def _keyed(self) -> frozenset[str]:
-        return frozenset(filter(None, map(_equal_to_a_value, _conditions(self.tree))))
 
     def _consulted(self) -> set[str]:
         """Tables whose rows decide what is changed or locked without being that."""
