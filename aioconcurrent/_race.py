@@ -23,13 +23,13 @@ from ._project import Project, uses_django
 from ._question import SPACING
 from ._text import printable
 from .databases import handoff, memory, sessions
-from .databases.probes import Watch, with_waits
+from .databases.probes import WaitRecorder, with_waits
 from .databases.recording import recorded_steps
 from .doubles.journey import Doubles
 from .engine.attendance import Report, race
 from .engine.fork import BootFailedError, UnfitError, forking
 from .engine.launch import spawning
-from .engine.network import Access
+from .engine.network import Reach
 from .engine.protocol import Kind
 from .engine.surroundings import Surroundings, findable
 from .engine.wall_clock import WallClock
@@ -108,7 +108,7 @@ def context_of(project: Project, modules: tuple[str, ...], doubles: Doubles, opt
         Surroundings.capture(),
         _pickling.dumps(project),
         modules,
-        access=Access.capture(options.allow_network),
+        access=Reach.capture(options.allow_network),
         clock=clock,
         doubles=doubles.pickled,
         allowed_threads=tuple(options.allow_threads),
@@ -126,9 +126,9 @@ async def _watching(databases: Handoff, options: Options, reports: Sequence[Repo
     def announced() -> list[bytes]:
         return [session for report in reports for session in report.sessions]
 
-    with Watch(databases.settings(), databases.likely, announced) as watch:
-        await anyio.to_thread.run_sync(watch.wait_until_ready)
-        yield watch.waits
+    with WaitRecorder(databases.settings(), databases.likely, announced) as recorder:
+        await anyio.to_thread.run_sync(recorder.wait_until_ready)
+        yield recorder.waits
 
 
 @asynccontextmanager

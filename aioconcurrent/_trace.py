@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 Kind = Literal["start", "sql", "fetch", "many", "callproc", "commit", "rollback", "close", "step", "cache"]
+CACHE_READS = frozenset({"get", "get_many", "has_key"})  # methods of caches that change nothing
 Primitive = str | bytes | int | float | bool | None
 
 ROWS_KEPT = 20  # of a result

@@ -12,7 +12,7 @@ import pytest
 
 from aioconcurrent import NetworkError
 from aioconcurrent._project import _places_of
-from aioconcurrent.engine.network import Access, _Guard
+from aioconcurrent.engine.network import Reach, _Guard
 from aioconcurrent.sync import call_concurrently, explore, options, override_environment
 from tests.project import network
 from tests.project.network import PUBLIC
@@ -64,12 +64,12 @@ CLOSED = ["203.0.113.1", "192.0.2.1", "198.51.100.7", "172.32.0.1", "11.0.0.1", 
     ("host", "is_open"), [(host, True) for host in OPEN + OPEN_6] + [(host, False) for host in CLOSED]
 )
 def test_private_addresses_are_open_and_all_others_are_not(host: str, is_open: bool) -> None:
-    assert _allows(Access(), host) is is_open
+    assert _allows(Reach(), host) is is_open
 
 
 @pytest.mark.parametrize("allowed", ["203.0.113.1", "203.0.113.0/24", "example.org"])
 def test_what_the_test_allows_is_open(allowed: str) -> None:
-    access = Access.capture([allowed])
+    access = Reach.capture([allowed])
     host = "example.org" if allowed == "example.org" else PUBLIC
     assert _allows(access, host)
     assert not _allows(access, "198.51.100.7")
@@ -77,14 +77,14 @@ def test_what_the_test_allows_is_open(allowed: str) -> None:
 
 def test_a_name_that_is_allowed_opens_its_addresses() -> None:
     with mock.patch("_socket.getaddrinfo", return_value=[(socket.AF_INET, 0, 0, "", (PUBLIC, 0))]):
-        assert _allows(Access.capture(["pay.example.org"]), PUBLIC)
-        assert not _allows(Access.capture(["pay.example.org"]), "198.51.100.7")
+        assert _allows(Reach.capture(["pay.example.org"]), PUBLIC)
+        assert not _allows(Reach.capture(["pay.example.org"]), "198.51.100.7")
 
 
 def test_the_projects_own_databases_and_caches_are_open_wherever_they_are() -> None:
-    assert _allows(Access(), PUBLIC, own=[(PUBLIC, 5432)])
-    assert not _allows(Access(), PUBLIC, own=[(PUBLIC, 443)])
-    assert _allows(Access(banned=True), "127.0.0.1", own=[("127.0.0.1", None)])
+    assert _allows(Reach(), PUBLIC, own=[(PUBLIC, 5432)])
+    assert not _allows(Reach(), PUBLIC, own=[(PUBLIC, 443)])
+    assert _allows(Reach(banned=True), "127.0.0.1", own=[("127.0.0.1", None)])
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_the_place_of_a_cache_is_read_from_its_location(location: str, places: s
     assert _places_of(location) == places
 
 
-def _allows(access: Access, host: str, own: list[tuple[str, int | None]] | None = None) -> bool:
+def _allows(access: Reach, host: str, own: list[tuple[str, int | None]] | None = None) -> bool:
     return _Guard(access, lambda: own or [])._is_allowed(host, 5432)
 
 

@@ -22,7 +22,7 @@ from enum import Enum
 from reprlib import Repr
 from typing import TYPE_CHECKING, Any
 
-from .._trace import Operation
+from .._trace import CACHE_READS, Operation
 from .identity import cache_names
 from .passage import primitive
 from .schema import CACHE
@@ -50,7 +50,6 @@ _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "delete_many": ("keys", "version"),
     "clear": (),
 }
-_READS = frozenset({"get", "get_many", "has_key"})
 _COMPOSED = {("django.core.cache.backends.filebased.FileBasedCache", "add")}  # of has_key and set
 _AS_SQL = "django.core.cache.backends.db.BaseDatabaseCache"
 _UNSHARED = {
@@ -247,7 +246,7 @@ class CacheState:
                 f"the cache at {operation.database} is none of CACHES, so that what it holds is not put back, and who "
                 "else uses it is not known"
             )
-        if operation.kind != "cache" or operation.text in _READS:
+        if operation.kind != "cache" or operation.text in CACHE_READS:
             return
         cache = self._open().get(operation.database)
         for key in map(str, operation.parameters or ()):
@@ -256,7 +255,7 @@ class CacheState:
 
     def touched(self, operation: Operation) -> set[str]:
         """The store that an operation may have changed."""
-        is_change = operation.kind == "cache" and operation.text not in _READS
+        is_change = operation.kind == "cache" and operation.text not in CACHE_READS
         return {CACHE + operation.database} if is_change else set()
 
     def rows(self) -> dict[str, list[dict[str, Any]]]:

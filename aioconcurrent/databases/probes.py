@@ -3,7 +3,7 @@
 A session that sleeps or computes does not wait for a lock, however long it takes.
 Each probe asks its server in the way that shows a wait at once and shows no wait
 that is over: the handier `pg_stat_activity` and InnoDB's information schema do
-neither.  While calls of a recorded race run freely, a `Watch` asks again and again.
+neither.  While calls of a recorded race run freely, a `WaitRecorder` asks again and again.
 """
 
 from __future__ import annotations
@@ -340,7 +340,7 @@ class Wait:
     waited_for: set[Session] = field(default_factory=set)
 
 
-class Watch:
+class WaitRecorder:
     """Looks at the sessions of a race from a thread of its own, in a `with` block.
 
     Args:

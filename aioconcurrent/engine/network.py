@@ -38,7 +38,7 @@ _EVENTS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class Reach:
     """Which addresses calls may reach.
 
     Attributes:
@@ -54,7 +54,7 @@ class Access:
     local_sockets: bool = True
 
     @classmethod
-    def capture(cls, allowed: bool | Iterable[str]) -> Access:
+    def capture(cls, allowed: bool | Iterable[str]) -> Reach:
         """Take note of what the test says, by our option and by pytest-socket."""
         hosts = () if isinstance(allowed, bool) else tuple(allowed)
         module = sys.modules.get("pytest_socket")
@@ -80,7 +80,7 @@ class Access:
 class _Guard:
     """Looks at each connection."""
 
-    def __init__(self, access: Access, own_places: Callable[[], Iterable[Place]]) -> None:
+    def __init__(self, access: Reach, own_places: Callable[[], Iterable[Place]]) -> None:
         self._access, self._own_places = access, own_places
         self._state = threading.local()  # what a thread asks on our own behalf, and which name it asked for last
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from .network import Access
+from .network import Reach
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -104,7 +104,7 @@ class Context:
     surroundings: Surroundings
     world: bytes
     modules: tuple[str, ...] = ()
-    access: Access = field(default_factory=Access)
+    access: Reach = field(default_factory=Reach)
     clock: WallClock | None = None
     doubles: bytes = b""
     allowed_threads: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from .._trace import Operation, Step
+from .._trace import CACHE_READS, Operation, Step
 from ..databases.schema import NOTHING, Catalogue
 from ..sql.statements import PURE_FUNCTIONS, SESSIONAL_FUNCTIONS, Control, Statement, read_statement
 from .rows import Number, Row, numbered, rows_of
@@ -61,7 +61,6 @@ RESET ROLLBACK SAVEPOINT SET SHOW START UNLISTEN
 _SESSION_VERBS = frozenset(_OF_SESSIONS.split())
 # Verbs with which MariaDB and MySQL do not commit by themselves.
 _ROW_VERBS = frozenset({"DELETE", "INSERT", "LOAD", "REPLACE", "SELECT", "TABLE", "UPDATE", "VALUES", "WITH"})
-_CACHE_READS = frozenset({"get", "get_many", "has_key"})
 _CACHE_WRITES = frozenset({"add", "set", "set_many", "get_or_set", "touch", "incr", "decr", "delete", "delete_many"})
 
 
@@ -291,7 +290,7 @@ def _qualify(found: Footprint, database: str) -> Footprint:
 def _of_cache(operation: Operation) -> Footprint:
     """A cache has no transactions, and a method of it touches the keys it is given."""
     keys = frozenset(f"{operation.database}: {key!r}" for key in operation.parameters or ())
-    if operation.text in _CACHE_READS:
+    if operation.text in CACHE_READS:
         return Footprint(reads=keys)
     if operation.text in _CACHE_WRITES:
         return Footprint(reads=keys, writes=keys, locks=keys)

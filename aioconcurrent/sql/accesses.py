@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .._trace import Operation, Step
+from .._trace import CACHE_READS, Operation, Step
 from .statements import PLACE, Computed, Given, parts
 
 Verb = Literal["select", "insert", "update", "delete", "get", "set"]
@@ -19,7 +19,6 @@ Row = Mapping[str, object]
 NEVER = math.inf
 _LOCKING = re.compile(r"\bFOR (?:NO KEY )?UPDATE\b", re.IGNORECASE)
 _ASKING = re.compile(r"SELECT (?:1|%s) AS .?a.? ", re.IGNORECASE)
-_CACHE_READS = frozenset({"get", "get_many", "has_key"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ def _of_step(steps: Sequence[Step], index: int) -> Iterator[Access]:
     failed = step.error is not None
     if step.operation.kind == "cache":
         in_vain = step.rowcount == 0  # an add() that found the key, a delete() that did not
-        verb: Verb = "get" if step.operation.text in _CACHE_READS or in_vain else "set"
+        verb: Verb = "get" if step.operation.text in CACHE_READS or in_vain else "set"
         for key in step.operation.parameters or ():
             written = rows if verb == "set" else ()
             found = () if in_vain else rows
