@@ -307,7 +307,7 @@ class _Reader:
             shares=frozenset(shares),
             ctes=ctes,
             plain=plain,
-            keyed=frozenset(filter(None, map(_equal_to_a_value, _conditions(self.tree)))) if plain else frozenset(),
+            keyed=self._keyed() if plain else frozenset(),
             consulted=frozenset(self._consulted()) if locks or changes or removals else frozenset(),
             skipped=frozenset(self._skipped()),
             called=called,
@@ -374,6 +374,13 @@ class _Reader:
             return frozenset()
         return frozenset(each.name.casefold() for each in returning.expressions if isinstance(each, exp.Column))
 
+    def _keyed(self) -> frozenset[str]:
+        wanted = filter(None, map(_wanted, _conditions(self.tree)))
+        one_value = ((column, values[0]) for column, values in wanted if len(values) == 1)
+        return frozenset(
+            column.name.casefold() for column, value in one_value if value.find(exp.Column, exp.Query) is None
+        )
+
     def _consulted(self) -> set[str]:
         """Tables whose rows decide what is changed or locked without being that."""
         root = self.tree
@@ -436,27 +443,26 @@ def _condition(tree: exp.Expr, table: str, *, alone: bool) -> Condition:
     conditions = _conditions(tree)
     found: dict[str, tuple[Value, ...]] = {}
     for each in conditions:
-        column, values = _one_of(each)
-        if column is None or column.table.casefold() not in ((table, "") if alone else (table,)):
+        column, given = _wanted(each) or (None, [])
+        values = tuple(map(_given_value, given))
+        if column is None or UNCLEAR in values or None in values:
             continue
-        found.setdefault(column.name.casefold(), values)
+        if column.table.casefold() in ((table, "") if alone else (table,)):
+            found.setdefault(column.name.casefold(), values)
     return Condition(tuple(found.items()), alone=alone and len(found) == len(conditions))
 
 
-def _one_of(condition: exp.Expr) -> tuple[exp.Column | None, tuple[Value, ...]]:
-    """The column that must have one of these given values, if that is what a condition asks for."""
+def _wanted(condition: exp.Expr) -> tuple[exp.Column, list[exp.Expr]] | None:
+    """The column that must be one of some values, if that is what a condition asks for."""
     column: Any = condition.this
     match condition:
         case exp.EQ():
-            given = [condition.expression]
+            values = [condition.expression]
         case exp.In() if not any(condition.args.get(part) for part in ("query", "unnest", "field")):
-            given = condition.expressions
+            values = condition.expressions
         case _:
-            return None, ()
-    values = tuple(map(_given_value, given))
-    if not values or not isinstance(column, exp.Column) or UNCLEAR in values or None in values:
-        return None, ()
-    return column, values
+            return None
+    return (column, values) if isinstance(column, exp.Column) and values else None
 
 
 def _is_place(node: exp.Placeholder) -> bool:
@@ -468,20 +474,6 @@ def _given_value(node: exp.Expr) -> Value:
     bare = node.unnest()
     value = _value(bare) if isinstance(bare, exp.Placeholder | exp.Null | exp.Literal) else UNCLEAR
     return value if value is None or isinstance(value, Given | str | int) else UNCLEAR
-
-
-def _equal_to_a_value(condition: exp.Expr) -> str | None:
-    """The column that a condition wants equal to one value."""
-    column: Any = condition.this
-    match condition:
-        case exp.EQ():
-            values = [condition.expression]
-        case exp.In() if not condition.args.get("query"):
-            values = condition.expressions
-        case _:
-            return None
-    given = len(values) == 1 and values[0].find(exp.Column, exp.Query) is None
-    return column.name.casefold() if given and isinstance(column, exp.Column) else None
 
 
 def _tables(node: exp.Expr) -> Iterator[exp.Table]:
@@ -529,12 +521,9 @@ def _asked(tree: exp.Expr, table: exp.Table) -> tuple[tuple[str, tuple[object, .
     """The columns of `table` that must have one of some known values."""
     found: dict[str, tuple[object, ...]] = {}
     for part in reversed(_conditions(tree)):
+        if wanted := _wanted(part):
+            _note(found, wanted[0], table, tuple(map(_value, wanted[1])))
         match part:
-            case exp.EQ() if isinstance(part.this, exp.Column):
-                values: tuple[object, ...] = (_value(part.expression),)
-                _note(found, part.this, table, values)
-            case exp.In() if isinstance(part.this, exp.Column) and part.expressions:
-                _note(found, part.this, table, tuple(_value(each) for each in part.expressions))
             case exp.Is() if isinstance(part.this, exp.Column) and isinstance(part.expression, exp.Null):
                 _note(found, part.this, table, (None,))
             case exp.Column():  # a boolean by itself, as Django writes it for PostgreSQL and SQLite
