@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal, NoReturn
 
+from ._text import counted
 from ._unread import Unread
 from .exceptions import AioconcurrentError
 
@@ -201,7 +202,7 @@ class Exploration:
         return f"<Exploration of {', '.join(self.calls)}: {vars(self)['verdict']}>"
 
     def __str__(self) -> str:
-        runs = f"{self.schedules_run} schedule{'' if self.schedules_run == 1 else 's'} run"
+        runs = f"{counted(self.schedules_run, 'schedule')} run"
         parts = [f"{self.verdict} ({runs}{', exhaustive' if self.exhaustive else ''}): {self.reason}"]
         if self.counterexample is not None:
             parts.append(str(self.counterexample))

@@ -41,6 +41,11 @@ def shown(value: object, longest: int = _LONGEST_VALUE) -> str:
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things, as people say it."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def naming_unknown(advice: str = "") -> Callable[[F], F]:
     """Decorate a function so that its error for a keyword that it has not says which was meant, and the advice."""
 

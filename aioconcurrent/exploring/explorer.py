@@ -13,6 +13,7 @@ import anyio
 from .._exploration import Counterexample, Exploration
 from .._outcomes import Outcomes
 from .._secrets import Secrets, hidden_texts
+from .._text import counted
 from .._trace import ENDLESS, Run, call_name
 from .anomalies import name_anomaly
 from .controller import OVERTIME, SEVERED, STEPS, UNENDED, ends_sessions
@@ -25,7 +26,7 @@ from .schedule import Departure, Replay, Schedule, Serial, before_repeating, is_
 from .search import FEW, WAKINGS, Search
 from .standings import request
 from .strangers import foreign_rows
-from .verdict import Account, counted
+from .verdict import Account
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .._exploration import Counterexample, Exploration
-from .._text import text_of
+from .._text import counted, text_of
 from .._trace import Run, call_name
 from ..exceptions import WrappedError
 from .search import Omission
@@ -120,8 +120,3 @@ class Account:
     def too_many(self) -> str:
         """Say that an ending would have had to be compared with more serial orders than can be run."""
         return f"an ending could not be compared with all serial orders: {len(self.calls)} calls have too many"
-
-
-def counted(number: int, what: str) -> str:
-    """A number of things, as people say it."""
-    return f"{number} {what}{'' if number == 1 else 's'}"

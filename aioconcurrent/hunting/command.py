@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .._text import counted
 from .options import HuntOptions, add_arguments
 
 if TYPE_CHECKING:
@@ -84,8 +85,7 @@ def _tell_last(options: HuntOptions, story: int | None, written: int | None) -> 
     found = read_findings(options)
     for number in filter(None, (story, written)):
         if not 1 <= number <= len(found):
-            count = f"{len(found)} race{'' if len(found) == 1 else 's'}"
-            print(f"The last hunt in {options.folder} has found {count}.", file=sys.stderr)
+            print(f"The last hunt in {options.folder} has found {counted(len(found), 'race')}.", file=sys.stderr)
             return 2
     if story:
         print(found[story - 1]["story"])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from .._text import printable
+from .._text import counted, printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -40,7 +40,7 @@ def summary(hunter: Hunter) -> list[str]:
     """What was done, and what was not."""
     counts = hunter.counts
     races = len(hunter.findings.by_cause)
-    found = f"{races} race{'' if races == 1 else 's'} in {counts.pairs} pairs"
+    found = f"{counted(races, 'race')} in {counts.pairs} pairs"
     where = f"of {counts.actions} actions of {counts.tests} tests"
     lines = [f"{found} {where}; {counts.schedules} schedules in {counts.seconds:.0f} s"]
     told = [f"{number} {verdict}" for verdict, number in sorted(counts.verdicts.items())]
