@@ -206,7 +206,7 @@ class Explorer:
             one_waiter=self.databases.one_waiter,
         )
         while (run := search.next_run()) is not None:
-            counterexample = await self._try(run)
+            counterexample = await self._try(run, search)
             if counterexample is not None:
                 return self._account.race(counterexample)
         counterexample = await self._judge_held()
@@ -215,9 +215,10 @@ class Explorer:
         await self._doubt()
         return self._conclude(search)
 
-    async def _try(self, run: Walk) -> Counterexample | None:
+    async def _try(self, run: Walk, search: Search) -> Counterexample | None:
         """Make one run of the search; return what it proves, if it goes wrong and does so again."""
         seen = await self._perform(run, self._all, ask_rule=True)
+        search.take_in()
         if run.divergences and self.databases.blur_all():  # a key that is another in each run may be all there is to it
             raise _AgainError
         if seen is None or run.is_disordered:

@@ -18,10 +18,12 @@ because a state is left out only where the same state was reached with
 as few (Musuvathi and Qadeer, MSR-TR-2007-12).
 """
 
-from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import ChainMap, deque
+from collections.abc import Generator, Iterator, Mapping, MutableMapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from itertools import islice
 
 from .._trace import START
 from ..databases.schema import Catalogue
@@ -31,6 +33,8 @@ from .schedule import is_serial
 from .standings import Standing
 from .unfolding import Event, State, Unfolding
 from .walk import Divergence, Rules, Walk, eligible, spins
+
+Plan = tuple[int, ...]  # calls, those that only begin among them
 
 FEW = 3  # calls whose serial orders are all run first
 
@@ -104,12 +108,12 @@ class Habits:
 
     def learn(self, run: Walk) -> None:
         """Take in a run; one in which a call began first tells most of it."""
-        if not run.effects or not is_serial(run.steps):
+        if not run.moves or not is_serial(run.steps):
             return
-        for call in dict.fromkeys(worker for worker, _ in run.effects):
-            known, first = self._classes[call], call == run.effects[0][0]
+        for call in dict.fromkeys(move.worker for move in run.moves):
+            known, first = self._classes[call], call == run.moves[0].worker
             if first or known not in self._effects:
-                self._effects[known] = [effect for worker, effect in run.effects if worker == call]
+                self._effects[known] = [move.effect for move in run.moves if move.worker == call]
 
     def guess(self) -> list[int]:
         """The likeliest order to go wrong: one call stopped once, and another made in between; empty if none is."""
@@ -153,6 +157,206 @@ def _overtakes(one: Effect, other: Effect) -> bool:
     return one.everything or other.everything or meet(one.reads, other.published)
 
 
+@dataclass
+class _Known:
+    """What the runs whose turn has come have shown."""
+
+    habits: Habits
+    unfolding: Unfolding | None = None
+    runs: int = 0
+    ended: set[State] = field(default_factory=set)  # final states that a run has come to
+    cut: set[State] = field(default_factory=set)
+    was_cut: bool = False
+    was_disordered: bool = False
+    guess: Walk | None = None
+    omissions: set[Omission] = field(default_factory=set)
+
+
+class _UntoldError(Exception):
+    """What comes next is known when a run has taken place that has not yet."""
+
+
+class _Pass:
+    """A walk from the start to wherever one can come, by the preemptions that it takes.
+
+    Attributes:
+        preemptions: Of the run that it asks for.
+        completed: All orders with up to so many preemptions have been run.
+        completed_runs: How many runs that took.
+    """
+
+    def __init__(self, rules: Rules, known: _Known, unfolding: Unfolding, max_preemptions: int | None) -> None:
+        self._rules = rules
+        self._known = known
+        self._unfolding = unfolding
+        self._max_preemptions = max_preemptions
+        self._seen: MutableMapping[tuple[State, int | None], int] = {}
+        self._stack: list[_Edge | None] = []
+        self._now = deque[_Edge | None]([None])
+        self._preempting: list[_Edge] = []
+        self._straying: list[_Edge] = []
+        self._private: set[tuple[int, int]] = set()  # calls and effects
+        self._is_torn = False  # something was left out on the way
+        self._asked: tuple[_Node, int | None] | None = None  # for what a run is under way
+        self._claimed: set[object] | None = None  # what the runs under way will tell, where the walk only looks ahead
+        self.preemptions = 0
+        self.completed = -1
+        self.completed_runs = 0
+
+    def plans(self) -> Iterator[Plan]:
+        """Yield plans of runs; when the walk goes on, the run has taken place."""
+        while self._now or self._stack:
+            self._stack = self._stack or [self._now.popleft()]
+            while self._stack:
+                edge = self._stack.pop()
+                self.preemptions = 0 if edge is None else edge.preemptions
+                try:
+                    yield from self._visit(edge)
+                except _UntoldError:
+                    continue
+            if not self._now:
+                self._end_level()
+
+    def ahead(self) -> Iterator[Plan]:
+        """Yield what the walk will ask for whatever the run that it waits for shows, as far as that can be told."""
+        other = copy(self)
+        other._seen = ChainMap({}, self._seen)
+        other._stack, other._now = list(self._stack), deque(self._now)
+        other._preempting, other._straying = list(self._preempting), list(self._straying)
+        other._private = set(self._private)
+        other._known = replace(self._known, omissions=set(self._known.omissions), guess=None)
+        other._claimed = self._claims(*self._asked) if self._asked is not None else set()
+        return other.plans()
+
+    def _visit(self, edge: _Edge | None) -> Iterator[Plan]:
+        node = yield from self._follow(edge)
+        if node is None or self._has_seen(node):
+            return
+        fork = yield from self._fork(node)
+        self._stack += reversed(fork.same)
+        self._preempting += self._within_bound(fork.preempting)
+        self._straying += self._within_bound(fork.straying)
+
+    def _end_level(self) -> None:
+        habits, known = self._known.habits, self._known
+        self._preempting.sort(key=lambda edge: -habits.promise(*_stopped(edge)))
+        self._now, self._preempting, self._straying = deque([*self._preempting, *self._straying]), [], []
+        if self._now and not self._is_torn and not known.omissions - {Omission.BOUND, Omission.CUT}:
+            self.completed = min(edge.preemptions for edge in self._now if edge is not None) - 1
+            self.completed_runs = known.runs
+
+    def _has_seen(self, node: _Node) -> bool:
+        """Whether the walk was here, and with as few preemptions, if they are bounded."""
+        key = node.state, node.last
+        if key in self._seen and (self._max_preemptions is None or self._seen[key] <= node.preemptions):
+            return True
+        self._seen[key] = node.preemptions
+        return False
+
+    def _within_bound(self, edges: Sequence[_Edge]) -> list[_Edge]:
+        bound = self._max_preemptions
+        found = [edge for edge in edges if bound is None or edge.preemptions <= bound]
+        if len(found) < len(edges):
+            self._known.omissions.add(Omission.BOUND)
+        return found
+
+    def _follow(self, edge: _Edge | None) -> Generator[Plan, None, _Node | None]:
+        """Take a step, or none from before the start."""
+        if edge is None:
+            return _Node(self._unfolding.start, None, 0)
+        event = yield from self._event(edge)
+        if event is None:
+            return None
+        last = edge.worker if event.moved[edge.worker].ready else None
+        fresh = self._unfolding.standing(edge.node.state, edge.worker).operation == START
+        return _Node(self._unfolding.successor(edge.node.state, event), last, edge.preemptions, edge, fresh)
+
+    def _fork(self, node: _Node) -> Generator[Plan, None, _Fork]:
+        """Find the steps to take from here."""
+        known = self._known
+        if node.state in known.cut:
+            self._is_torn = True
+            return _Fork()
+        standings = self._unfolding.standings(node.state)
+        candidates = eligible(standings, self._rules)
+        if not candidates:
+            if node.state not in known.ended:
+                yield from self._ask(node)
+                self._is_torn = self._is_torn or known.was_cut
+            elif known.guess is not None and node.state == known.guess.state:
+                known.guess.preemptions = min(known.guess.preemptions, node.preemptions)
+            return _Fork()
+        last = node.last if node.last in candidates else None
+        if last is None:
+            same, straying = self._in_turn(node, candidates, standings)
+            return _Fork(same, straying=straying)
+        going, others = _Edge(node, last, node.preemptions), [call for call in candidates if call != last]
+        if spins(standings[last]) and others:
+            free, dear = (
+                [_Edge(node, call, node.preemptions) for call in others],
+                replace(going, preemptions=going.preemptions + 1),
+            )
+            return _Fork(free, [dear])
+        if node.fresh:
+            return _Fork([going])
+        event = yield from self._event(going)
+        if event is not None and not self._unfolding.contested(last, event.effect):
+            self._private.add((last, event.effect))
+            return _Fork([going])
+        preempting, straying = self._in_turn(node, others, standings, cost=1)
+        return _Fork([going], preempting, straying)
+
+    def _in_turn(
+        self, node: _Node, calls: Sequence[int], standings: Mapping[int, Standing], cost: int = 0
+    ) -> tuple[list[_Edge], list[_Edge]]:
+        """Part the calls that it is the turn of from those that would begin before others of lower numbers."""
+        edges = [_Edge(node, call, node.preemptions + cost) for call in calls]
+        if len(self._rules.classes) <= FEW:
+            return edges, []
+        idle = [call for call in calls if standings[call].operation == START]
+        return (
+            [edge for edge in edges if edge.worker not in idle[1:]],
+            [edge for edge in edges if edge.worker in idle[1:]],
+        )
+
+    def _event(self, edge: _Edge) -> Generator[Plan, None, Event | None]:
+        """What a step does; None if not even a run of it tells, because it did not get there."""
+        event = self._unfolding.predict(edge.node.state, edge.worker)
+        if event is None:
+            yield from self._ask(edge.node, edge.worker)
+            event = self._unfolding.predict(edge.node.state, edge.worker)
+        self._is_torn = self._is_torn or event is None
+        if event is None and not self._known.was_cut and not self._known.was_disordered:
+            self._known.omissions.add(Omission.DIVERGED)
+        return event
+
+    def _ask(self, node: _Node, worker: int | None = None) -> Iterator[Plan]:
+        """Have a run made, again and again while those that wait are not woken in the order in which they came.
+
+        The other order of waking is what comes where they begin to wait in the other order.
+        """
+        plan = (*_choices(node), *([] if worker is None else [worker]))
+        if self._claimed is not None:
+            claims = self._claims(node, worker)
+            if self._claimed.isdisjoint(claims):
+                self._claimed |= claims
+                yield plan
+            raise _UntoldError
+        self._asked = node, worker
+        for _ in range(WAKINGS):
+            yield plan
+            if not self._known.was_disordered:
+                break
+        else:
+            self._known.omissions.add(Omission.DISORDER)
+        if any(self._unfolding.contested(*private) for private in self._private):
+            raise _OutdatedError
+
+    def _claims(self, node: _Node, worker: int | None) -> set[object]:
+        """What a run that is made for this will tell, so that nobody has to make another for it."""
+        return {node.state} if worker is None else set(self._unfolding.open_questions(node.state, worker))
+
+
 class Search:
     """All orders of the steps of some calls, one run after the other.
 
@@ -164,7 +368,13 @@ class Search:
 
     A run that is left before `choose` has returned None counts as cut.
 
+    With several copies of the database, `ahead` gives runs to make meanwhile, each as soon as there is a place for it.
+    `next_run` gives them again when their turn comes, so that whatever is done with runs in that order comes to
+    the same with any number of copies, and however long each run takes.
+
     Attributes:
+        runs: How many have had their turn.
+        ahead_runs: How many were given out before their turn.
         completed: All orders with up to so many preemptions have been run.
         completed_runs: How many runs that took.
 
@@ -186,197 +396,105 @@ class Search:
     ) -> None:
         self._rules = Rules(tuple(classes), catalogue, one_waiter)
         self._max_preemptions = max_preemptions
-        self._plans = self._walk()
-        self._unfolding: Unfolding | None = None
+        self._known = _Known(Habits(classes))
+        self._plans = self._all_plans()
+        self._pass: _Pass | None = None
         self._run: Walk | None = None
-        self._ended: set[State] = set()  # final states that a run has come to
-        self._cut: set[State] = set()
-        self._private: set[tuple[int, int]] = set()  # calls and effects
-        self._was_cut = False
-        self._was_disordered = False
+        self._early: dict[Plan, Walk] = {}  # runs whose turn has not come
         self._finished = False
         self._is_guessing = False
-        self._is_torn = False  # something was left out on the way
-        self._habits = Habits(classes)
-        self._guess: Walk | None = None
-        self.completed = -1
-        self.completed_runs = 0
-        self.runs = 0
-        self.preemptions = 0
+        self.ahead_runs = 0
         self.divergences: list[Divergence] = []
-        self.omissions: set[Omission] = set()
+
+    @property
+    def runs(self) -> int:
+        return self._known.runs
+
+    @property
+    def omissions(self) -> set[Omission]:
+        return self._known.omissions
+
+    @property
+    def completed(self) -> int:
+        return self._pass.completed if self._pass is not None else -1
+
+    @property
+    def completed_runs(self) -> int:
+        return self._pass.completed_runs if self._pass is not None else 0
 
     @property
     def exhaustive(self) -> bool:
         """Every order that can matter has been run."""
         return self._finished and not self.omissions
 
+    @property
+    def needless_runs(self) -> int:
+        """How many runs were given out ahead whose turn has not come."""
+        return len(self._early)
+
     def next_run(self) -> Walk | None:
-        """Plan the next run; None when there is nothing left to do."""
-        self._close()
+        """Say which run's turn it is; None when there is nothing left to do."""
+        self.take_in()
         plan = next(self._plans, None)
         if plan is None:
             self._finished = True
             return None
-        self.runs += 1
-        self._run = Walk(self.runs, self.preemptions, plan, self._rules, self._unfolding, guessed=self._is_guessing)
-        return self._run
+        self._known.runs += 1
+        run = self._run = self._early.pop(plan, None) or Walk(plan, self._rules)
+        run.number, run.guessed = self.runs, self._is_guessing
+        run.preemptions = self._pass.preemptions if self._pass is not None else int(run.guessed)
+        return run
 
-    def _close(self) -> None:
-        """Take in what the run before has shown."""
+    def ahead(self, most: int) -> list[Walk]:
+        """Give up to so many runs whose turn will come, most likely, whatever the runs under way show."""
+        if self._pass is None or most <= 0:
+            return []
+        plans = list(islice((plan for plan in self._pass.ahead() if plan not in self._early), most))
+        found = {plan: Walk(plan, self._rules) for plan in plans}
+        self._early |= found
+        self.ahead_runs += len(found)
+        return list(found.values())
+
+    def take_in(self) -> None:
+        """Learn what the run whose turn it was has shown; `next_run` does so, if nobody has."""
         run, self._run = self._run, None
         if run is None:
             return
-        self._unfolding = run.unfolding
-        self._was_cut = run.cut
-        self._was_disordered = run.is_disordered
-        self._habits.learn(run)
+        known = self._known
+        if known.unfolding is None and run.first:
+            known.unfolding = Unfolding(run.first)
+        if known.unfolding is not None:
+            run.tell(known.unfolding)
+        known.was_cut = run.cut
+        known.was_disordered = run.is_disordered
+        known.habits.learn(run)
         self.divergences += run.divergences
         if run.divergences:
-            self.omissions.add(Omission.DIVERGED)
+            known.omissions.add(Omission.DIVERGED)
         if run.is_disordered:
             return
         if run.cut:
-            self.omissions.add(Omission.CUT)
+            known.omissions.add(Omission.CUT)
         if run.state is not None:
             if run.guessed:
-                self._guess = run
-            (self._cut if run.cut else self._ended).add(run.state)
+                known.guess = run
+            (known.cut if run.cut else known.ended).add(run.state)
 
-    def _walk(self) -> Iterator[list[int]]:
+    def _all_plans(self) -> Iterator[Plan]:
         """Yield plans of runs; when the walk goes on, the run has taken place."""
-        yield []
-        plan = self._habits.guess()
-        if plan and self._unfolding is not None and self._max_preemptions != 0:
-            self._is_guessing, self.preemptions = True, 1
+        yield ()
+        unfolding = self._known.unfolding
+        if unfolding is None:
+            return
+        plan = tuple(self._known.habits.guess())
+        if plan and self._max_preemptions != 0:
+            self._is_guessing = True
             yield plan
             self._is_guessing = False
-        while self._unfolding is not None:
+        while True:
+            self._pass = _Pass(self._rules, self._known, unfolding, self._max_preemptions)
             try:
-                yield from self._pass(self._unfolding)
+                yield from self._pass.plans()
             except _OutdatedError:
-                self._private.clear()
-            else:
-                break
-
-    def _pass(self, unfolding: Unfolding) -> Iterator[list[int]]:
-        """Walk from the start to wherever one can come, by the preemptions that it takes."""
-        seen: dict[tuple[State, int | None], int] = {}
-        now, preempting, straying = deque[_Edge | None]([None]), list[_Edge](), list[_Edge]()
-        self.completed, self._is_torn = -1, False
-        while now:
-            stack = [now.popleft()]
-            while stack:
-                edge = stack.pop()
-                self.preemptions = 0 if edge is None else edge.preemptions
-                node = yield from self._follow(unfolding, edge)
-                if node is None or self._has_seen(seen, node):
-                    continue
-                fork = yield from self._fork(unfolding, node)
-                stack += reversed(fork.same)
-                preempting += self._within_bound(fork.preempting)
-                straying += self._within_bound(fork.straying)
-            if not now:
-                preempting.sort(key=lambda edge: -self._habits.promise(*_stopped(edge)))
-                now, preempting, straying = deque([*preempting, *straying]), [], []
-                if now and not self._is_torn and not self.omissions - {Omission.BOUND, Omission.CUT}:
-                    self.completed = min(edge.preemptions for edge in now if edge is not None) - 1
-                    self.completed_runs = self.runs
-
-    def _has_seen(self, seen: dict[tuple[State, int | None], int], node: _Node) -> bool:
-        """Whether the walk was here, and with as few preemptions, if they are bounded."""
-        key = node.state, node.last
-        if key in seen and (self._max_preemptions is None or seen[key] <= node.preemptions):
-            return True
-        seen[key] = node.preemptions
-        return False
-
-    def _within_bound(self, edges: Sequence[_Edge]) -> list[_Edge]:
-        bound = self._max_preemptions
-        found = [edge for edge in edges if bound is None or edge.preemptions <= bound]
-        if len(found) < len(edges):
-            self.omissions.add(Omission.BOUND)
-        return found
-
-    def _follow(self, unfolding: Unfolding, edge: _Edge | None) -> Generator[list[int], None, _Node | None]:
-        """Take a step, or none from before the start."""
-        if edge is None:
-            return _Node(unfolding.start, None, 0)
-        event = yield from self._event(unfolding, edge)
-        if event is None:
-            return None
-        last = edge.worker if event.moved[edge.worker].ready else None
-        fresh = unfolding.standing(edge.node.state, edge.worker).operation == START
-        return _Node(unfolding.successor(edge.node.state, event), last, edge.preemptions, edge, fresh)
-
-    def _fork(self, unfolding: Unfolding, node: _Node) -> Generator[list[int], None, _Fork]:
-        """Find the steps to take from here."""
-        if node.state in self._cut:
-            self._is_torn = True
-            return _Fork()
-        standings = unfolding.standings(node.state)
-        candidates = eligible(standings, self._rules)
-        if not candidates:
-            if node.state not in self._ended:
-                yield from self._ask(_choices(node))
-                self._is_torn = self._is_torn or self._was_cut
-            elif self._guess is not None and node.state == self._guess.state:
-                self._guess.preemptions = min(self._guess.preemptions, node.preemptions)
-            return _Fork()
-        last = node.last if node.last in candidates else None
-        if last is None:
-            same, straying = self._in_turn(node, candidates, standings)
-            return _Fork(same, straying=straying)
-        going, others = _Edge(node, last, node.preemptions), [call for call in candidates if call != last]
-        if spins(standings[last]) and others:
-            free, dear = (
-                [_Edge(node, call, node.preemptions) for call in others],
-                replace(going, preemptions=going.preemptions + 1),
-            )
-            return _Fork(free, [dear])
-        if node.fresh:
-            return _Fork([going])
-        event = yield from self._event(unfolding, going)
-        if event is not None and not unfolding.contested(last, event.effect):
-            self._private.add((last, event.effect))
-            return _Fork([going])
-        preempting, straying = self._in_turn(node, others, standings, cost=1)
-        return _Fork([going], preempting, straying)
-
-    def _in_turn(
-        self, node: _Node, calls: Sequence[int], standings: Mapping[int, Standing], cost: int = 0
-    ) -> tuple[list[_Edge], list[_Edge]]:
-        """Part the calls that it is the turn of from those that would begin before others of lower numbers."""
-        edges = [_Edge(node, call, node.preemptions + cost) for call in calls]
-        if len(self._rules.classes) <= FEW:
-            return edges, []
-        idle = [call for call in calls if standings[call].operation == START]
-        return (
-            [edge for edge in edges if edge.worker not in idle[1:]],
-            [edge for edge in edges if edge.worker in idle[1:]],
-        )
-
-    def _event(self, unfolding: Unfolding, edge: _Edge) -> Generator[list[int], None, Event | None]:
-        """What a step does; None if not even a run of it tells, because it did not get there."""
-        event = unfolding.predict(edge.node.state, edge.worker)
-        if event is None:
-            yield from self._ask([*_choices(edge.node), edge.worker])
-            event = unfolding.predict(edge.node.state, edge.worker)
-        self._is_torn = self._is_torn or event is None
-        if event is None and not self._was_cut and not self._was_disordered:
-            self.omissions.add(Omission.DIVERGED)
-        return event
-
-    def _ask(self, plan: list[int]) -> Iterator[list[int]]:
-        """Have a run made, again and again while those that wait are not woken in the order in which they came.
-
-        The other order of waking is what comes where they begin to wait in the other order.
-        """
-        for _ in range(WAKINGS):
-            yield plan
-            if not self._was_disordered:
-                break
-        else:
-            self.omissions.add(Omission.DISORDER)
-        if self._unfolding is not None and any(self._unfolding.contested(*private) for private in self._private):
-            raise _OutdatedError
+                continue
+            break

@@ -15,7 +15,7 @@ is told by the last event of each call, and so is a past.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from .dependence import Effect, dependent
@@ -86,6 +86,14 @@ class Unfolding:
             if event is not None:
                 return event
         return None
+
+    def open_questions(self, state: State, worker: int) -> Iterator[object]:
+        """What a run has to tell before the next step of `worker` is known; the same for steps that are one event."""
+        ways = self._ways[worker, state[worker]]
+        if not ways:
+            yield worker, state[worker]
+        for way in ways:
+            yield worker, self._past(state, way), way
 
     def contested(self, worker: int, effect: int) -> bool:
         """Tell whether any other call was ever seen to do something that depends on this effect."""

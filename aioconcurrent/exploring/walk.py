@@ -109,44 +109,57 @@ def keep_on(candidates: Sequence[int], last: int | None, standings: Mapping[int,
     return unforced(candidates, last)
 
 
-class Walk:
-    """One run, from the first decision to the end.
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One choice, and what came of it.
 
     Attributes:
-        number: Counted from 1.
+        moved: Where it left the call that was let go and those it set free.
+        step: How many steps had been made.
+    """
+
+    worker: int
+    effect: Effect
+    moved: Mapping[int, Standing]
+    step: int
+
+
+class Walk:
+    """One run, from the first decision to the end: it follows a plan, and then whoever ran last goes on.
+
+    What it does depends on its plan and on the program alone, so that it can be made at any time; what it has shown
+    is told to the search when that wants to know.
+
+    Attributes:
+        number: Counted from 1; 0 as long as its turn has not come.
         preemptions: The fewest with which its order of steps can be had.
         steps: The choices made so far.
         cut: It was given up before all calls had ended.
         is_disordered: Of two that waited for one lock the later was woken first; what came then was not learned.
-        divergences: Where the program did other things than in an earlier run.
-        effects: Of each choice whose step has ended, who made it and what it touched.
+        divergences: Where the program did other things than in an earlier run, once the search has taken it in.
+        first: How the calls stood before any choice; empty as long as the run has not begun.
+        moves: Of each choice whose step has ended, what came of it.
         guessed: It was chosen out of turn, because what the calls touched before lets expect that it goes wrong.
+        state: Where it ended, once the search has taken it in.
     """
 
-    def __init__(
-        self,
-        number: int,
-        preemptions: int,
-        plan: Sequence[int],
-        rules: Rules,
-        unfolding: Unfolding | None,
-        *,
-        guessed: bool = False,
-    ) -> None:
-        self.number = number
-        self.preemptions = preemptions
+    def __init__(self, plan: Sequence[int], rules: Rules) -> None:
+        self.plan = tuple(plan)
+        self.number = 0
+        self.preemptions = 0
+        self.guessed = False
         self.steps: list[Step] = []
         self.cut = True
         self.is_disordered = False
         self.divergences: list[Divergence] = []
-        self._new: set[Number] = set()  # rows made so far
-        self.effects: list[tuple[int, Effect]] = []
-        self.guessed = guessed
-        self.unfolding = unfolding
+        self.first: Mapping[int, Standing] = {}
+        self.moves: list[Move] = []
         self.state: State | None = None
-        self._plan = plan
+        self._new: set[Number] = set()  # rows made so far
+        self._left = self.plan  # all of it, or nothing once the program has changed under it
         self._taken: list[int] = []  # the choices, those that only had a call begin among them
         self._rules = rules
+        self._calls = range(len(rules.classes))
         self._standings: dict[int, Standing] = {}
 
     def choose(self, decision: Decision) -> int | None:
@@ -157,10 +170,11 @@ class Walk:
         self.is_disordered = self.is_disordered or bool(decision.overtook)
         if self.is_disordered:
             return self._go_on(decision)
-        if self.state is None:
-            self._begin(decision)
+        if not self._standings:
+            self.first = {call: Standing(decision.ready.get(call), blocked=False) for call in self._calls}
+            self._standings = dict(self.first)
         else:
-            self._learn(self.state, self._taken[-1], decision)
+            self._observe(self._taken[-1], decision)
         candidates = eligible(self._standings, self._rules)
         if not candidates:
             self.cut = bool(decision.blocked)
@@ -169,6 +183,19 @@ class Walk:
         self._taken.append(worker)
         take(worker, decision, self.steps)
         return worker
+
+    def tell(self, unfolding: Unfolding) -> None:
+        """Teach what each choice came to, and note where that is other than in earlier runs."""
+        if not self._standings:
+            return
+        self.state = unfolding.start
+        for move in self.moves:
+            expected = unfolding.predict(self.state, move.worker)
+            event = unfolding.learn(self.state, move.worker, move.effect, move.moved)
+            if expected is not None and expected is not event:
+                told = _requests(expected.moved), _requests(move.moved)
+                self.divergences.append(Divergence(self.number, move.step, move.worker, *told))
+            self.state = unfolding.successor(self.state, event)
 
     def _go_on(self, decision: Decision) -> int | None:
         """Let the calls come to their ends."""
@@ -182,37 +209,20 @@ class Walk:
     def _pick(self, candidates: Sequence[int]) -> int:
         number = len(self._taken)
         last = self._taken[-1] if self._taken else None
-        if number < len(self._plan):
-            if self._plan[number] in candidates:
-                return self._plan[number]
-            self._plan = ()  # the program has changed under it; the divergence is on record
+        if number < len(self._left):
+            if self._left[number] in candidates:
+                return self._left[number]
+            self._left = ()  # the program has changed under it; the divergence is on record
         return keep_on(candidates, last, self._standings)
 
-    def _begin(self, decision: Decision) -> None:
-        calls = range(len(self._rules.classes))
-        self._standings = {call: Standing(decision.ready.get(call), blocked=False) for call in calls}
-        if self.unfolding is None:
-            self.unfolding = Unfolding(dict(self._standings))
-        self.state = self.unfolding.start
-
-    def _learn(self, state: State, worker: int, decision: Decision) -> None:
-        assert self.unfolding is not None
+    def _observe(self, worker: int, decision: Decision) -> None:
         catalogue = self._rules.catalogue
         for result in decision.results.values():
             if result.operation is not None:
                 self._new |= numbers_of(result.operation, result.columns, result.rows, catalogue)
         effect, moved = observe(self._standings, worker, decision, catalogue, self._new)
-        self.effects.append((worker, effect))
-        expected = self.unfolding.predict(state, worker)
-        event = self.unfolding.learn(state, worker, effect, moved)
-        if expected is not None and expected is not event:
-            self._diverge(expected.moved, moved, worker)
+        self.moves.append(Move(worker, effect, moved, len(self.steps)))
         self._standings.update(moved)
-        self.state = self.unfolding.successor(state, event)
-
-    def _diverge(self, expected: Mapping[int, Standing], found: Mapping[int, Standing], worker: int) -> None:
-        step = len(self.steps)
-        self.divergences.append(Divergence(self.number, step, worker, _requests(expected), _requests(found)))
 
 
 def _requests(standings: Mapping[int, Standing]) -> dict[int, Request]:

@@ -7,9 +7,12 @@ from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aioconcurrent.exploring.schedule import Schedule, is_serial, preemptions
 from aioconcurrent.exploring.search import Omission
+from tests.explore import random_programs
 from tests.explore import scenarios as s
 from tests.explore.host import Schema
 from tests.explore.simulated import Server
@@ -18,7 +21,9 @@ from tests.explore.workload import (
     POSTGRESQL,
     SQLITE,
     Client,
+    Crowd,
     Engine,
+    Found,
     Outcome,
     Program,
     Scenario,
@@ -319,3 +324,29 @@ def test_a_schedule_is_the_same_run_in_a_new_search() -> None:
         return [Schedule.of(run.steps).token for run in explore(s.twice(s.get_or_create, s.SLOTS), POSTGRESQL).log]
 
     assert runs() == runs()
+
+
+@given(seed=st.integers(0, 10**6), workers=st.sampled_from([2, 4, 16]), arrival=st.randoms(use_true_random=False))
+@settings(max_examples=25, deadline=None)
+def test_with_any_number_of_workers_the_search_is_the_same(seed: int, workers: int, arrival: Random) -> None:
+    scenario, engine = random_programs.scenario(seed)
+    alone = explore(scenario, engine, limit=60)
+    crowd = explore(scenario, engine, limit=60, crowd=Crowd(workers, arrival))
+    assert told(crowd) == told(alone)
+
+
+def told(found: Found) -> object:
+    """All that a caller may see of a search."""
+    search = found.search
+    runs = [(run.steps, run.preemptions, run.guessed, run.cut) for run in found.log]
+    return runs, found.outcomes, search.exhaustive, search.omissions, search.completed, search.completed_runs
+
+
+@pytest.mark.parametrize("workers", [4, 16])
+def test_few_runs_are_made_for_nothing(workers: int) -> None:
+    runs = needless = 0
+    for scenario, engine, *_ in TABLE.values():
+        search = explore(scenario, engine, crowd=Crowd(workers, Random(7))).search
+        runs += search.runs
+        needless += search.needless_runs
+    assert needless <= 0.2 * runs, f"{needless} for nothing, besides {runs}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from random import Random
@@ -417,18 +417,40 @@ class Found:
         return next((number for number, outcome in enumerate(self.outcomes, 1) if failing(outcome)), None)
 
 
+@dataclass
+class Crowd:
+    """So many workers that make runs of a search, and bring them in any order."""
+
+    workers: int = 1
+    arrival: Random = field(default_factory=Random)
+    _under_way: list[Walk] = field(default_factory=list)
+    _brought: dict[Walk, Outcome] = field(default_factory=dict)
+
+    def outcome(self, run: Walk, search: Search, perform: Callable[[Walk], Outcome]) -> Outcome:
+        """Have this run made, and others before or after it."""
+        if run not in self._brought and run not in self._under_way:
+            self._under_way.append(run)
+        while run not in self._brought:
+            self._under_way += search.ahead(self.workers - len(self._under_way))
+            arrived = self._under_way.pop(self.arrival.randrange(len(self._under_way)))
+            self._brought[arrived] = perform(arrived)
+        return self._brought.pop(run)
+
+
 def explore(
     scenario: Scenario,
     engine: Engine,
     limit: int = 10**9,
     longest: int = 10**9,
     classes: Sequence[int] | None = None,
+    crowd: Crowd | None = None,
     **options: Any,
 ) -> Found:
     """Run a search to its end, or so many runs of it; a run of more than the longest is cut.
 
     It begins anew where it turns out that statements have to be stepped otherwise.
     """
+    crowd = crowd or Crowd()
     moments = Moments()
 
     def split(operation: Operation) -> Operation:
@@ -438,12 +460,16 @@ def explore(
         search = Search(classes or range(len(scenario.programs)), scenario.catalogue, **options)
         found = Found(search, [], [], split)
         learnt = False
-        while not learnt and len(found.outcomes) < limit and (run := search.next_run()) is not None:
-            simulation = Simulation(scenario, engine, run.number, split)
+
+        def perform(run: Walk, search: Search = search) -> Outcome:
+            simulation = Simulation(scenario, engine, search.runs, split)
             while (worker := run.choose(simulation.decision())) is not None and len(run.steps) <= longest:
                 simulation.step(worker)
+            return simulation.end()
+
+        while not learnt and len(found.outcomes) < limit and (run := search.next_run()) is not None:
             found.log.append(run)
-            found.outcomes.append(simulation.end())
+            found.outcomes.append(crowd.outcome(run, search, perform))
             learnt = moments.learn((step.operation for step in run.steps), scenario.catalogue)
         if not learnt:
             return found
