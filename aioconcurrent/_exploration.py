@@ -7,12 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal, NoReturn
 
 from ._text import counted
+from ._trace import call_name
 from ._unread import Unread
 from .exceptions import AioconcurrentError
 
 if TYPE_CHECKING:
     from ._outcomes import Outcomes
-    from ._trace import Run, Step
+    from ._trace import Precedence, Run, Step
     from .report.page import Story
 
 _TELLING = frozenset({"counterexample", "exhaustive", "reason", "verdict"})  # whoever asks for one has looked
@@ -55,6 +56,8 @@ class Counterexample:
         marked: The indexes of the steps that the explanation is about.
         read: The index of the step that read what was no longer so, if a lock there can be tried.
         remedies: What would prevent the race, where that was to be measured.
+        cycle: Why each of two calls comes before the other, by the indexes of their steps, if that can be told.
+        serial: The serial orders that were run, each as the numbers of the calls and how they ended.
     """
 
     token: str
@@ -68,6 +71,8 @@ class Counterexample:
     marked: frozenset[int] = frozenset()
     read: int | None = None
     remedies: tuple[Remedy, ...] = ()
+    cycle: tuple[Precedence, ...] = ()
+    serial: tuple[tuple[tuple[int, ...], Run], ...] = ()
 
     def __str__(self) -> str:
         advice = "\n".join([f"hint: {self.hint}", *self.measured])
@@ -155,7 +160,7 @@ class Exploration:
 
         Calls are called "A", "B" and so on, and steps are counted from 1, as in the lanes.
         """
-        from .report.data import as_json, run_data
+        from .report.data import as_json, ending_data, run_data
 
         found = self.counterexample
         told = {
@@ -177,6 +182,9 @@ class Exploration:
                 "token": found.token,
                 "preemptions": found.preemptions,
                 **run_data(found.run, found.calls, found.marked),
+                "serial_orders": [
+                    {"order": [*map(call_name, order)], **ending_data(end, found.calls)} for order, end in found.serial
+                ],
             },
         }
         return as_json(told)
@@ -232,6 +240,8 @@ def story_of_exploration(exploration: Exploration, title: str, test_id: str = ""
         calls=found.calls,
         run=found.run,
         marked=found.marked,
+        cycle=found.cycle,
+        serial=found.serial,
         anomaly=found.anomaly,
         explanation=found.explanation,
         hint=" ".join([found.hint, *measured]),

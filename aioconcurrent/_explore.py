@@ -112,7 +112,7 @@ async def _run(question: Question, views: Sequence[View], in_caller: InCaller) -
             remedies = await session.measure(question, found.counterexample, explored.databases)
             found = replace(found, counterexample=replace(found.counterexample, remedies=remedies))
     await in_caller(relay, question.calls, explored.shown, doubles)  # when a database in memory is the caller's again
-    return _unread.note(found)
+    return _unread.note(found, question)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
+EDITORS = {  # and the addresses by which they open a file
+    "vscode": "vscode://file/{file}:{line}",
+    "pycharm": "pycharm://open?file={file}&line={line}",
+}
 START_METHODS = ("fork", "spawn", "inline")
 _UNSET: Any = ...
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
@@ -123,6 +127,15 @@ def _check_replay(name: str, value: object, where: str) -> None:
     Schedule.from_token(value)
 
 
+def _check_editor(name: str, value: object, where: str) -> None:
+    is_address = isinstance(value, str) and "://" in value and "{file}" in value
+    if value is not None and value not in EDITORS and not is_address:
+        raise ValueError(
+            f"{where}: {name} must be one of {', '.join(EDITORS)}, or an address such as "
+            f"{EDITORS['vscode']!r}, not {value!r}."
+        )
+
+
 class _Kind(NamedTuple):
     """Which values an option may have.
 
@@ -143,6 +156,7 @@ _FUNCTION = _Kind(_check_prepare)
 _HOSTS = _Kind(_check_allow_network, _read_hosts)
 _PATTERNS = _Kind(_check_patterns, lambda _, text: [part.strip() for part in text.split(",")])
 _TOKEN = _Kind(_check_replay)
+_EDITOR = _Kind(_check_editor)
 
 
 class Flag(NamedTuple):
@@ -194,6 +208,13 @@ class Options:
     allow_threads: Sequence[str] = field(default=(), metadata=_row(_PATTERNS))
     start_timeout: float = field(default=120.0, metadata=_row(_SECONDS))
     step_timeout: float | None = field(default=None, metadata=_row(_SECONDS))
+    editor: str | None = field(
+        default=None,
+        metadata=_row(
+            _EDITOR,
+            Flag("EDITOR", str, "what opens source lines of pages: vscode, pycharm, or a URL with {file} and {line}"),
+        ),
+    )
     replay: str | None = field(
         default=None,
         metadata=_row(
@@ -255,6 +276,9 @@ class options:  # noqa: N801 - used like a function
         start_timeout: How long starting the project may take, in seconds.
         step_timeout: How long one step of an exploration may take, in seconds; by
             default 10, or `timeout` if that is less.
+        editor: What opens where a source line of an HTML page is clicked: "vscode", "pycharm", or
+            an address with "{file}" and "{line}" in it.  By default the lines are no links, for
+            these would tell the folders of this machine to all who get the page.
 
     Raises:
         TypeError: A value has the wrong type.
@@ -277,6 +301,7 @@ class options:  # noqa: N801 - used like a function
         allow_threads: Sequence[str] = _UNSET,
         start_timeout: float = _UNSET,
         step_timeout: float = _UNSET,
+        editor: str | None = _UNSET,
     ) -> None:
         given = {name: value for name, value in locals().items() if name != "self"}
         self._given = {name: value for name, value in given.items() if value is not _UNSET}
@@ -319,6 +344,12 @@ def current_options() -> Options:
     return replace(
         Options(), **{**from_settings, **from_file, **from_environment, **from_command_line, **_chosen.get()}
     )
+
+
+def editor_address() -> str:
+    """Return the address by which source lines open the editor, with places for file and line; empty if they do not."""
+    chosen = current_options().editor
+    return EDITORS.get(chosen, chosen) if chosen else ""
 
 
 def set_for_run(from_file: Mapping[str, Any], from_command_line: Mapping[str, Any]) -> None:

@@ -138,6 +138,19 @@ def _columns_of(named: Any) -> Iterator[tuple[str, str | None]]:
         raise ValueError(f"ignore: {named!r} has no column of its own.")
 
 
+def names_of(ignored: Iterable[tuple[str, str | None]]) -> list[str]:
+    """Return "app.Model" and "app.Model.field" for tables and columns."""
+    from django.apps import apps
+
+    models = {model._meta.db_table.lower(): model._meta for model in apps.get_models(include_auto_created=True)}
+    named = []
+    for table, column in ignored:
+        meta = models[table]
+        fields = [each.name for each in meta.concrete_fields if each.column == column]
+        named.append(".".join([meta.label, *fields]))
+    return sorted(named)
+
+
 def _moment(calls: int) -> int:
     """The time as the caller has it, in a second that is not over before the clock of the last call."""
     now = time.time_ns()

@@ -6,7 +6,7 @@ stand for it, which tell equal values from others.
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -133,6 +133,11 @@ def _in_columns(steps: Sequence[Step]) -> Iterator[object]:
 
 def _is_secret(name: str, value: object) -> bool:
     return isinstance(value, str | bytes) and len(value) >= _SHORTEST and _COLUMNS.search(name) is not None
+
+
+def hidden_in(rows: Iterable[Mapping[str, object]]) -> set[str]:
+    """Return the texts in columns whose names say that they are secret."""
+    return {str(value) for row in rows for name, value in row.items() if _is_secret(name, value)}
 
 
 def hidden_texts() -> frozenset[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -88,6 +88,19 @@ class Endless:
 
 
 ENDLESS = Endless()
+
+
+class Precedence(NamedTuple):
+    """Why one call comes before another in any serial order: its step `before`, as an index, and the other's, `after`.
+
+    Attributes:
+        why: "read": the step before read what the step after had not changed yet; "write": the step after wrote over
+            what the step before had written; "seen": the step after read what the step before had written.
+    """
+
+    before: int
+    after: int
+    why: Literal["read", "write", "seen"]
 
 
 @dataclass(frozen=True)

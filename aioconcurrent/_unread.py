@@ -138,10 +138,10 @@ def hand_over(result: R) -> R:
 _kept: list[object] | None = None
 
 
-def note(result: T) -> T:
-    """Take note of what a race or an exploration has come to, and return it."""
+def note(result: T, asked: object = None) -> T:
+    """Take note of what a race or an exploration has come to, and of what was asked, and return it."""
     if _kept is not None:
-        _kept[:] = [copy.copy(result)]  # the result itself may have to be gone for somebody
+        _kept[:] = [copy.copy(result), asked]  # the result itself may have to be gone for somebody
     return result
 
 
@@ -154,6 +154,11 @@ def keep_last() -> None:
 def last() -> object | None:
     """Return what was noted last; None if nothing was, or nobody watches."""
     return _kept[0] if _kept else None
+
+
+def last_asked() -> object | None:
+    """Return what was asked, if an exploration was noted last."""
+    return _kept[1] if _kept else None
 
 
 def forget() -> None:

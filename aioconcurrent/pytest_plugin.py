@@ -15,6 +15,7 @@ from . import _unread
 from ._options import set_for_run
 from ._pytest import hunt
 from ._pytest.options import add_options, apply_options, check_replayed, read_options, report_folder
+from ._pytest.pages import PagesPlugin
 from ._pytest.rounds import MARK, RoundsPlugin
 from ._pytest.sections import add_sections
 from ._pytest.unread import UnreadPlugin
@@ -35,7 +36,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARK)
     layers = read_options(config)
     apply_options(*layers)
-    config.stash[_pages] = report_folder(config, *layers)
+    pages = config.stash[_pages] = report_folder(config, *layers)
+    if pages is not None and not hasattr(config, "workerinput") and not config.getoption("aioconcurrent_replay"):
+        config.pluginmanager.register(PagesPlugin(config, pages), "aioconcurrent pages")
     config.pluginmanager.register(RoundsPlugin(*layers), "aioconcurrent rounds")
     config.pluginmanager.register(UnreadPlugin(), "aioconcurrent unread")
     if asked := hunt.options_of(config):

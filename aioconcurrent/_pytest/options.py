@@ -7,6 +7,7 @@ comes before what is written down for all.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -64,6 +65,12 @@ def report_folder(config: pytest.Config, from_file: Layer, from_command_line: La
     if "report" in from_command_line:
         return config.invocation_params.dir / str(from_command_line["report"])
     return config.rootpath / str(from_file["report"]) if "report" in from_file else None
+
+
+def named_here(config: pytest.Config, test: str) -> str:
+    """The id of a test as the command line takes it, which may be given in another folder than the root."""
+    path, colons, name = test.partition("::")
+    return os.path.relpath(config.rootpath / path, config.invocation_params.dir) + colons + name
 
 
 def shows_unfolded(config: pytest.Config) -> bool:

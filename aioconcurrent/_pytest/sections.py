@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .. import _unread
-from .options import shows_unfolded
+from .._options import editor_address
+from .options import named_here, shows_unfolded
+from .pages import SECTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +46,8 @@ def add_sections(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.
             is_told = told is not None and told.reason is exploration.reason
             report.sections.extend(_of_exploration(exploration, story, item.config, is_told=is_told))
     if story is not None and pages is not None:
-        report.sections.append(("Page", _write(story, pages, _data(result, story))))
+        told = replace(story, editor=editor_address(), test=_copied(result, item.nodeid))
+        report.sections.append((SECTION, _write(told, pages, _data(result, story))))
 
 
 def _of_race(outcomes: Outcomes[Any]) -> Iterator[tuple[str, str]]:
@@ -84,7 +87,7 @@ def _story(exploration: Exploration, item: pytest.Item) -> Story | None:
         return None
     from .._exploration import story_of_exploration
 
-    return story_of_exploration(exploration, item.nodeid, _as_named_here(item))
+    return story_of_exploration(exploration, item.nodeid, named_here(item.config, item.nodeid))
 
 
 def _story_of_race(outcomes: Outcomes[Any], item: pytest.Item) -> Story | None:
@@ -92,13 +95,22 @@ def _story_of_race(outcomes: Outcomes[Any], item: pytest.Item) -> Story | None:
         return None
     from .._outcomes import story_of_race
 
-    return story_of_race(outcomes, item.nodeid, _as_named_here(item))
+    return story_of_race(outcomes, item.nodeid, named_here(item.config, item.nodeid))
 
 
-def _as_named_here(item: pytest.Item) -> str:
-    """The id of a test as the command line takes it, which may be given in another folder than the root."""
-    path, colons, name = item.nodeid.partition("::")
-    return os.path.relpath(item.config.rootpath / path, item.config.invocation_params.dir) + colons + name
+def _copied(result: object, test: str) -> str:
+    """The text of a test with the same race; nothing where none can be written."""
+    from .._exploration import Exploration
+    from .._question import Question
+    from ..hunting.writing import copied_test
+
+    asked = _unread.last_asked()
+    if not (isinstance(result, Exploration) and result.verdict == "race" and isinstance(asked, Question)):
+        return ""
+    try:
+        return copied_test(result, asked, test)
+    except Exception:  # the rows of a broken test may not be there to be read; its report must be
+        return ""
 
 
 def _data(result: object, story: Story) -> str:

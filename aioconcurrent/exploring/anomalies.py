@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from .._trace import Step, call_name
+from .._trace import Precedence, Step, call_name
 from ..sql.accesses import Access, accesses
 from ..sql.statements import Computed
 from .evidence import Difference, Violation, result
-from .patterns import Finding, aggregated, counts, find, only
+from .patterns import Finding, aggregated, counts, cycle, find, only
 from .values import ABSENT, as_number, as_time, show
 
 
@@ -28,6 +28,7 @@ class Anomaly:
         hint: What may help.
         steps: The indexes of the steps that it is about.
         read: The index of the one that read what was no longer so, if it can lock.
+        cycle: Why each of two calls comes before the other, which no serial order has; empty if that cannot be told.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Anomaly:
     hint: str
     steps: tuple[int, ...] = ()
     read: int | None = None
+    cycle: tuple[Precedence, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.name}: {self.explanation}\nhint: {self.hint}"
@@ -101,7 +103,8 @@ def name_anomaly(steps: Sequence[Step], violation: Violation) -> Anomaly:
     if found is None:
         return _unnamed(violation, done)
     explanation = f"{found.story}; {result(violation, done, found.stale.place)}."
-    return Anomaly(found.name, explanation, _hint(found, violation.differences), found.steps, _lockable(found))
+    hint = _hint(found, violation.differences)
+    return Anomaly(found.name, explanation, hint, found.steps, _lockable(found), cycle(found, done))
 
 
 def _lockable(found: Finding) -> int | None:

@@ -387,6 +387,8 @@ class Explorer:
             preemptions=seen.preemptions,
             marked=frozenset(anomaly.steps),
             read=anomaly.read,
+            cycle=anomaly.cycle,
+            serial=tuple((order, secrets.run(end)) for order, end in self._judge_of(calls).oracle.whole_orders),
         )
 
     async def _replay(self, schedule: Schedule) -> Exploration:

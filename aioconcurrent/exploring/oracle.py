@@ -109,6 +109,13 @@ class Oracle:
         self._views: dict[tuple[Order, _Reading, frozenset[Spot]], _View] = {}
         self.unsteady: set[Order] = set()  # orders that did not end twice alike, however they were compared
 
+    @property
+    def whole_orders(self) -> Iterator[tuple[Order, Run]]:
+        """The serial orders of all calls that were learnt, and how each ended, without its steps."""
+        for order, ends in sorted(self._serial.items()):
+            if len(order) == len(self._calls):
+                yield order, replace(ends[-1], steps=())
+
     def learn(self, order: Order, ending: Run) -> None:
         """Take in how the calls of `order` end one after another.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from .._trace import call_name
+from .._trace import Precedence, call_name
 from ..sql.accesses import NEVER, Access, asks_whether
 from ..sql.statements import Computed
 from .evidence import Difference
@@ -156,6 +156,30 @@ def find(accesses: Sequence[Access], differences: Sequence[Difference]) -> Findi
         for index, finding in enumerate(pattern(scene))
     ]
     return max(found, key=lambda each: each[:-1], default=(None,))[-1]
+
+
+def cycle(finding: Finding, accesses: Sequence[Access]) -> tuple[Precedence, ...]:
+    """Return why each of the two calls comes before the other; nothing where the accesses do not tell both."""
+    read, change, write = finding.read, finding.change, finding.write
+    if finding.manner == "read back":
+        return Precedence(write.step, change.step, "write"), Precedence(change.step, read.step, "seen")
+    back = next(_back(change, write, read, accesses), None)
+    return (Precedence(read.step, change.step, "read"), back) if back is not None else ()
+
+
+def _back(change: Access, write: Access, read: Access, accesses: Sequence[Access]) -> Iterator[Precedence]:
+    """Why the call that changed what was read comes before the one that read it."""
+    both_write = write.writes and {write.verb, change.verb} <= {"update", "delete"} and write.call == read.call
+    if both_write and write.done > change.done and write.meets(change):
+        yield Precedence(change.step, write.step, "write")
+    for each in _stale(accesses):
+        if (each.read.call, each.change.call) == (change.call, read.call):
+            yield Precedence(each.read.step, each.change.step, "read")
+    for theirs in accesses:
+        for seen in accesses:
+            ours = seen.call == read.call and theirs.call == change.call and seen.table == theirs.table
+            if ours and theirs.writes and not seen.writes and theirs.visible < seen.seen and _concerns(theirs, seen):
+                yield Precedence(theirs.step, seen.step, "seen")
 
 
 def _fit(finding: Finding, differences: Sequence[Difference]) -> int:

@@ -20,7 +20,7 @@ from .exploring import explored, uncompared
 from .findings import Finding, Findings, cause_of, kind_of
 from .observer import observer
 from .records import Pair, Record, Unhunted, pairs, touches
-from .writing import ready_test
+from .writing import ready_test, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -324,26 +324,32 @@ class Hunter:
         )
         is_new = self.findings.add(finding)
         if is_new:
-            self._write_test(finding, actions)
-            self._write_page(replace(found, counterexample=example, calls=example.calls), finding)
+            ready = self._write_test(finding, actions)
+            self._write_page(replace(found, counterexample=example, calls=example.calls), finding, ready)
         self._progress(pair, f"race: {finding.anomaly}{'' if is_new else ', again'}")
 
-    def _write_page(self, found: Exploration, finding: Finding) -> None:
+    def _write_page(self, found: Exploration, finding: Finding, ready: str) -> None:
         from .._exploration import story_of_exploration
+        from .._options import editor_address
         from ..report.page import write_page
 
         story = story_of_exploration(found, f"{finding.who} in {finding.test}")
         note = f"Found by a hunt in {finding.test}; the order is {finding.token}."
-        told = replace(story, token="", notes=(*story.notes, note))
-        page = write_page(told, Path(self.options.folder, "pages"))
+        told = replace(
+            story, token="", notes=(*story.notes, note), editor=editor_address(), test=without_secrets(ready)
+        )
+        page = write_page(replace(told, test=without_secrets(ready)), Path(self.options.folder, "pages"))
         self.findings.by_cause[finding.cause] = replace(self.findings.by_cause[finding.cause], page=page.name)
 
-    def _write_test(self, finding: Finding, actions: tuple[Action, Action]) -> None:
+    def _write_test(self, finding: Finding, actions: tuple[Action, Action]) -> str:
+        """Keep a ready test of a race and return its text; nothing if none can be written."""
+        text = problem = ""
         try:
             text = ready_test(finding, actions, uncompared(self.options))
         except Exception as error:
-            text = f"# No test could be written: {_told(error)}\n"
-        self.findings.by_cause[finding.cause] = replace(self.findings.by_cause[finding.cause], ready=text)
+            problem = f"# No test could be written: {_told(error)}\n"
+        self.findings.by_cause[finding.cause] = replace(self.findings.by_cause[finding.cause], ready=text or problem)
+        return text
 
     def _progress(self, pair: Pair, what: str) -> None:
         self._told += 1

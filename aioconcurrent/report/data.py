@@ -33,11 +33,17 @@ def run_data(run: Run, calls: Sequence[str], marked: Collection[int] = ()) -> di
         calls: The text of each call, as "withdraw(account_id=1, amount=80)".
         marked: The indexes of the steps that explain the race.
     """
+    ending = ending_data(run, calls)
+    steps = [_step(run, index, is_marked=index in marked) for index in range(len(run.steps))]
+    return {"calls": ending["calls"], "steps": steps, "tables": ending["tables"]}
+
+
+def ending_data(run: Run, calls: Sequence[str]) -> dict[str, Any]:
+    """Tell how a run ended."""
     return {
         "calls": [
             {"call": call_name(call), "text": text, **_outcome(run.outcomes[call])} for call, text in enumerate(calls)
         ],
-        "steps": [_step(run, index, is_marked=index in marked) for index in range(len(run.steps))],
         "tables": {name: [value(row) for row in rows] for name, rows in sorted(run.tables.items())},
     }
 

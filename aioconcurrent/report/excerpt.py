@@ -6,12 +6,21 @@ import linecache
 import re
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 _SOURCE = re.compile(r"(?P<file>.+?):(?P<line>\d+)(?: in (?P<function>[^:]+))?(?:: (?P<code>.*))?", re.DOTALL)
 _BEFORE, _AFTER = 4, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """Some lines of code, and the file that they are in, if it was found."""
+
+    lines: Sequence[CodeLine] = ()
+    file: str = ""
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +41,7 @@ def place(source: str) -> str:
     return f"{match['file']}:{match['line']}{function}"
 
 
-def excerpt(source: str) -> list[CodeLine]:
+def excerpt(source: str) -> Excerpt:
     """Return the code around a step's source, "shop/services.py:42 in buy: show.save()".
 
     A source names a file by its last folder alone.  The file is looked for among
@@ -41,13 +50,13 @@ def excerpt(source: str) -> list[CodeLine]:
     """
     match = _SOURCE.fullmatch(source)
     if match is None:
-        return []
+        return Excerpt()
     number, code = int(match["line"]), (match["code"] or "").strip()
     for file in _files(match["file"]):
         lines = linecache.getlines(file)
         if number <= len(lines) and _is_same(lines[number - 1], code):
-            return _around(lines, number)
-    return [CodeLine(number, code, here=True)] if code else []
+            return Excerpt(_around(lines, number), file, number)
+    return Excerpt([CodeLine(number, code, here=True)]) if code else Excerpt()
 
 
 def _files(short: str) -> Iterator[str]:

@@ -16,8 +16,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from hashlib import blake2b, sha256
+from itertools import groupby
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from django.template import Context, Engine
 from django.utils.html import format_html
@@ -25,9 +27,11 @@ from django.utils.safestring import SafeString, mark_safe
 from rich.text import Text
 
 from .._text import shown
-from .._trace import Run, Step, call_name
+from .._trace import Precedence, Run, Step, call_name
 from ..exceptions import WrappedError
-from .excerpt import CodeLine, excerpt, place
+from ..sql.accesses import accesses
+from .endings import Ended, compared
+from .excerpt import Excerpt, excerpt, place
 from .lanes import LaneRow, State, lanes, states
 from .sql import Bit, formatted, highlighted, operation_text
 from .timeline import Timeline, milliseconds
@@ -36,6 +40,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _HUES = (255, 50, 155, 325, 200, 290, 105, 5, 230, 75)
 _NARROWEST_LANE = 14  # rem; narrower ones become rails, with all texts in one column beside them
 _RAILS = 18.0  # rem, for all of them together
+_HEADS_WITH_TEXT = 4
 _ROWS_SHOWN = 50
 _LONGEST_OUTPUT = 100_000
 _LONGEST_NAME = 100
@@ -67,6 +72,10 @@ class Story:
         token: Of the schedule.
         test_id: As pytest has it, "tests/test_bank.py::test_withdraw".
         outputs: What each call printed.
+        cycle: Why each of two calls comes before the other.
+        serial: Serial orders of the calls, and how they ended.
+        editor: The address by which a source line opens, with "{file}" and "{line}" in it; empty for none.
+        test: The text of a module of tests with this race.
     """
 
     title: str
@@ -82,6 +91,10 @@ class Story:
     token: str = ""
     test_id: str = ""
     outputs: Sequence[str] = ()
+    cycle: Sequence[Precedence] = ()
+    serial: Sequence[Ended] = ()
+    editor: str = ""
+    test: str = ""
 
     @property
     def replay_lines(self) -> tuple[str, ...]:
@@ -91,6 +104,9 @@ class Story:
         test = [shlex.quote(self.test_id)] if self.test_id else []
         command = " ".join(["pytest", *test, "--aioconcurrent-replay", shlex.quote(self.token)])
         return command, f'replay("{self.token}", ...)'
+
+
+_EMPTY = Story(title="", calls=(), run=Run())
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +123,8 @@ class _Row:
     rails: str
     time: str = ""
     is_inside: bool = False  # of a fold
+    stale_from: int | None = None  # the step that changed what it read
+    tables: str = ""  # by their numbers; "*" for what stays whichever is asked for
 
     @property
     def results(self) -> list[tuple[str, str]]:
@@ -144,15 +162,20 @@ class _Table:
 
 def as_page(story: Story) -> str:
     """Render a story as HTML; neither Django's settings nor its apps are needed."""
-    style = _render("page.css", {"calls": _lanes_of_style(story), "sizes": _sizes(story)}).strip()
-    script = _render("page.js", {}).strip()
+    style = style_of_pages(story)
+    script = rendered("page.js", {}).strip()
     context = _context(story) | {
         "style": mark_safe(style),
         "script": mark_safe(script),
-        "style_hash": _hash(style),
-        "script_hash": _hash(script),
+        "style_hash": content_hash(style),
+        "script_hash": content_hash(script),
     }
-    return _render("page.html", context)
+    return rendered("page.html", context)
+
+
+def style_of_pages(story: Story = _EMPTY) -> str:
+    """The style sheet, with a colour for each call of a story."""
+    return rendered("page.css", {"calls": _lanes_of_style(story), "sizes": _sizes(story)}).strip()
 
 
 def write_page(story: Story, folder: Path) -> Path:
@@ -172,13 +195,20 @@ def write_page(story: Story, folder: Path) -> Path:
     return path
 
 
+def page_names(folder: Path, test_id: str) -> list[Path]:
+    """The files in `folder` that pages about a test can be."""
+    name = _file_name(test_id)
+    return [page for page in folder.glob(f"{name}*.html") if re.fullmatch(rf"{name}(-\d+)?", page.stem)]
+
+
 def _file_name(name: str) -> str:
     """Letters, digits and dashes, and a hash: other names can look the same in these."""
     slug = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[-_LONGEST_NAME:].lstrip("-")
     return f"{slug or 'race'}-{blake2b(name.encode(errors='backslashreplace'), digest_size=3).hexdigest()}"
 
 
-def _render(name: str, values: Mapping[str, Any]) -> str:
+def rendered(name: str, values: Mapping[str, Any]) -> str:
+    """Fill in a template of pages; neither Django's settings nor its apps are needed."""
     global _engine
     if _engine is None:
         _engine = Engine([str(_TEMPLATES)])
@@ -187,18 +217,24 @@ def _render(name: str, values: Mapping[str, Any]) -> str:
     return _engine.get_template(name).render(context)
 
 
-def _hash(text: str) -> str:
+def content_hash(text: str) -> str:
+    """What a content security policy knows a script or a style sheet by."""
     return b64encode(sha256(text.encode()).digest()).decode()
 
 
 def _context(story: Story) -> dict[str, Any]:
     rows = list(_unfolded(lanes(story.run, story.calls, story.marked).rows))
     found = details(story, [row for row, _ in rows])
+    tables = _Tables(story.run)
     return {
         "story": story,
         "verdict_class": story.verdict.replace(" ", "-"),
         "heads": [(call, call_name(call), text) for call, text in enumerate(story.calls)],
-        "rows": _rows(story, rows, found),
+        "alike": _alike(story.calls),
+        "cycle": [_reason(story.run, each) for each in story.cycle],
+        "endings": compared(story.run, story.calls, story.serial),
+        "filter": tables.names if len(tables.names) > 1 else [],
+        "rows": _rows(story, rows, found, tables),
         "is_folded": any(row.folded for row, _ in rows),
         "details": found,
         "steps": len(story.run.steps),
@@ -215,7 +251,54 @@ def _unfolded(rows: Sequence[LaneRow]) -> Iterator[tuple[LaneRow, bool]]:
         yield from ((inner, True) for inner in row.folded)
 
 
-def _rows(story: Story, rows: Sequence[tuple[LaneRow, bool]], found: list[Detail]) -> list[_Row]:
+@dataclass(frozen=True, slots=True)
+class _Reason:
+    """Why one call comes before another: what is said, with the numbers of two steps in it."""
+
+    step: int
+    did: str
+    other: int
+    order: str
+
+
+def _reason(run: Run, edge: Precedence) -> _Reason:
+    before, after = (call_name(run.steps[index].call) for index in (edge.before, edge.after))
+    order = f"so {before} comes before {after}"
+    match edge.why:
+        case "read":
+            return _Reason(edge.before + 1, f"{before} read what {after} then changed in", edge.after + 1, order)
+        case "write":
+            return _Reason(edge.after + 1, f"{after} wrote over what {before} had written in", edge.before + 1, order)
+    return _Reason(edge.after + 1, f"{after} read what {before} had changed in", edge.before + 1, order)
+
+
+def _alike(calls: Sequence[str]) -> list[tuple[str, str]]:
+    """The letters of calls with one text, where these are too many to stand at the head of their lanes."""
+    if len(calls) <= _HEADS_WITH_TEXT:
+        return []
+    runs = [(text, [call for call, _ in found]) for text, found in groupby(enumerate(calls), lambda each: each[1])]
+    return [(" to ".join(dict.fromkeys((call_name(run[0]), call_name(run[-1])))), text) for text, run in runs]
+
+
+class _Tables:
+    """Which tables each step concerns."""
+
+    def __init__(self, run: Run) -> None:
+        self._of_step: dict[int, set[str]] = {}
+        for access in accesses(run.steps):
+            self._of_step.setdefault(access.step, set()).add(access.table)
+        self.names = sorted({name for names in self._of_step.values() for name in names})
+
+    def numbers(self, row: LaneRow) -> str:
+        """Those of a row as a page has them; what ends calls and transactions belongs to all."""
+        if row.kind in ("ended", "resumed"):
+            return "*"
+        names = {name for index in row.steps for name in self._of_step.get(index, ())}
+        return " ".join(str(self.names.index(name)) for name in sorted(names))
+
+
+def _rows(story: Story, rows: Sequence[tuple[LaneRow, bool]], found: list[Detail], tables: _Tables) -> list[_Row]:
+    stale = {edge.before: edge.after + 1 for edge in story.cycle if edge.why == "read"}
     vendor = next((step.operation.vendor for step in story.run.steps if step.operation.vendor), "")
     targets = {detail.index: f"step-{detail.number}" for detail in found}
     rails = cache(_rail)
@@ -230,7 +313,10 @@ def _rows(story: Story, rows: Sequence[tuple[LaneRow, bool]], found: list[Detail
         where, code = _split(row.source)
         lines = SafeString("".join(map(rails, after)))
         label = _label(row, story)
-        made.append(_Row(row, call_name(row.call), label, target, where, code, bits, lines, time, is_inside))
+        stale_from = stale.get(row.steps.start) if row.kind == "step" else None
+        numbers = tables.numbers(row)
+        letter = call_name(row.call)
+        made.append(_Row(row, letter, label, target, where, code, bits, lines, time, is_inside, stale_from, numbers))
     return made
 
 
@@ -330,7 +416,7 @@ class Detail:
 
     story: Story
     index: int
-    code: Sequence[CodeLine] = ()
+    excerpt: Excerpt = Excerpt()  # noqa: RUF009 - it cannot be changed
     alike: Sequence[Alike] = ()
     left_out: int = 0
 
@@ -363,6 +449,14 @@ class Detail:
     def place(self) -> str:
         """Where in the application it was asked for."""
         return place(self.step.source or "")
+
+    @property
+    def address(self) -> str:
+        """What opens that place in the editor, if one is chosen and the file was found."""
+        if not (self.story.editor and self.excerpt.file):
+            return ""
+        file = quote(Path(self.excerpt.file).as_posix(), safe="/:")
+        return self.story.editor.replace("{file}", file).replace("{line}", str(self.excerpt.number))
 
     @cached_property
     def statement(self) -> list[Bit]:
@@ -439,7 +533,7 @@ class Detail:
 
 def details(story: Story, rows: Sequence[LaneRow]) -> list[Detail]:
     """One for each step that has a row of its own, and for those that are told together one."""
-    excerpts: dict[str, list[CodeLine]] = {}
+    excerpts: dict[str, Excerpt] = {}
     made = []
     for row in rows:
         if row.kind not in ("step", "repeated"):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aioconcurrent._trace import Step
+from aioconcurrent._trace import Precedence, Step
 from aioconcurrent.exploring.anomalies import Anomaly, name_anomaly
 from aioconcurrent.exploring.evidence import Difference, Violation
 from aioconcurrent.exploring.values import ABSENT
@@ -38,6 +38,7 @@ def test_a_lost_update_is_told_with_the_values(atomic: bool) -> None:
     assert "F('balance')" in anomaly.hint
     assert "select_for_update()" in anomaly.hint
     assert anomaly.steps == (1, 2, 3)
+    assert anomaly.cycle == (Precedence(1, 2, "read"), Precedence(2, 3, "write"))
 
 
 def test_a_read_of_what_is_not_committed_yet_is_stale_too() -> None:
@@ -138,6 +139,7 @@ def test_write_skew_is_two_decisions_on_what_the_other_changes() -> None:
     assert anomaly.name == "write skew"
     assert "A read count=2 before B's update of doctor name='y' to on_call=False" in anomaly.explanation
     assert "SERIALIZABLE" in anomaly.hint
+    assert anomaly.cycle == (Precedence(0, 3, "read"), Precedence(1, 2, "read"))
 
 
 def test_rows_that_appear_after_a_count_are_a_phantom() -> None:
@@ -170,6 +172,7 @@ def test_two_rows_read_on_both_sides_of_a_change_are_read_skew() -> None:
     anomaly = named(steps, Difference("outcome", 280, 200, call=1))
     assert anomaly.name == "read skew"
     assert "but balance=180 after A's update of account" in anomaly.explanation
+    assert anomaly.cycle == (Precedence(0, 1, "read"), Precedence(2, 3, "seen"))
 
 
 def test_a_check_that_no_longer_holds_when_it_is_acted_on_is_a_stale_read() -> None:

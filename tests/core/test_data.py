@@ -25,6 +25,7 @@ RUN = Run((True, WrappedError(ValueError("no money"))), {"account": [{"balance":
 FOUND = Counterexample(
     "aioc1:0.1", Outcomes(), "lost update", "A read 100.", "Lock it.", CALLS, RUN, 1, frozenset({1, 2}),
     remedies=(Remedy("SERIALIZABLE", prevents=True, repeats=True),),
+    serial=(((1, 0), Run((False, True), {"account": [{"balance": 20}]})),),
 )  # fmt: skip
 EXPLORATION = Exploration(
     "race", "lost update, with 1 preemption", False, 12, ("withdraw(80)",) * 3, FOUND, ("two of three",)
@@ -57,6 +58,10 @@ def test_the_counterexample_has_its_story_and_its_token() -> None:
         [{"name": "SERIALIZABLE", "prevents": True, "repeats": True}],
     ]  # fmt: skip
     assert found["tables"] == {"account": [{"balance": "20.00"}]}
+    [order] = found["serial_orders"]
+    assert order["order"] == ["B", "A"]
+    assert [call["value"] for call in order["calls"]] == [False, True]
+    assert order["tables"] == {"account": [{"balance": 20}]}
 
 
 def test_without_a_race_there_is_no_counterexample() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aioconcurrent.report.excerpt import CodeLine, excerpt, place
+from aioconcurrent.report.excerpt import CodeLine, Excerpt, excerpt, place
 
 CODE = """\
 import shop
@@ -30,7 +30,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_lines_around_are_shown_without_their_common_indent() -> None:
-    assert excerpt("excerpted/code.py:7 in buy: show.save()") == [
+    assert excerpt("excerpted/code.py:7 in buy: show.save()").lines == [
         CodeLine(4, "def buy(pk):", here=False),
         CodeLine(5, "    show = find(pk)", here=False),
         CodeLine(6, "", here=False),
@@ -38,8 +38,13 @@ def test_the_lines_around_are_shown_without_their_common_indent() -> None:
     ]
 
 
+def test_the_file_that_the_lines_were_found_in_is_known(tmp_path: Path) -> None:
+    assert excerpt("excerpted/code.py:7: show.save()").file == str(tmp_path / "excerpted" / "code.py")
+    assert excerpt("excerpted/code.py:7: show.delete()").file == ""
+
+
 def test_a_module_that_is_loaded_is_found_wherever_it_lies() -> None:
-    lines = excerpt("core/test_excerpt.py:1 in <module>")
+    lines = excerpt("core/test_excerpt.py:1 in <module>").lines
     assert lines[0] == CodeLine(1, '"""Code around the line that a step names."""', here=True)
 
 
@@ -47,12 +52,12 @@ def test_a_module_that_is_loaded_is_found_wherever_it_lies() -> None:
     "source", ["excerpted/code.py:7 in buy: show.delete()", "excerpted/code.py:700: show.delete()"]
 )
 def test_code_that_has_changed_is_not_shown_for_what_it_was(source: str) -> None:
-    assert [line.text for line in excerpt(source)] == ["show.delete()"]
+    assert [line.text for line in excerpt(source).lines] == ["show.delete()"]
 
 
 @pytest.mark.parametrize("source", ["nowhere/at_all.py:3 in f", "no source", ""])
 def test_where_nothing_is_found_nothing_is_shown(source: str) -> None:
-    assert excerpt(source) == []
+    assert excerpt(source) == Excerpt()
 
 
 def test_a_place_is_the_source_without_its_code() -> None:

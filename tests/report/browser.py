@@ -60,8 +60,11 @@ class Browser:
         size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 600}
         self._driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
-    def emulate(self, medium: str, colours: str) -> None:
-        features = [{"name": "prefers-color-scheme", "value": colours}]
+    def emulate(self, medium: str, colours: str, *, forced: bool = False) -> None:
+        features = [
+            {"name": "prefers-color-scheme", "value": colours},
+            {"name": "forced-colors", "value": "active" if forced else "none"},
+        ]
         self._driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": medium, "features": features})
 
     def open(self, name: str) -> None:

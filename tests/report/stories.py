@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from aioconcurrent._trace import Run, Step, interleaved
+from aioconcurrent._trace import Precedence, Run, Step, interleaved
 from aioconcurrent.report.page import Story
 from tests.explore.traces import Tracer, timed, waited
 
@@ -46,6 +47,11 @@ BOUGHT_TWICE = (
 )  # fmt: skip
 
 
+def sold_once(*returned: bool) -> Run:
+    show = {"id": 1, "title": TITLE, "seats_left": 0}
+    return Run(returned, {"demo_show": [show], "demo_ticket": [{"id": 3, "show_id": 1}]})
+
+
 def bought_twice(**changes: Any) -> Story:
     """Two buyers of the last ticket, as exploring tells of them."""
     tables: dict[str, list[dict[str, Any]]] = {
@@ -67,6 +73,10 @@ def bought_twice(**changes: Any) -> Story:
         reason="8 of 70 schedules were run.",
         token="aioc1:0.1.0*2.1*2.0.1:kT3wPq_a",
         outputs=("looking for a seat\n\x1b[32msold\x1b[0m\n", ""),
+        cycle=(Precedence(1, 3, "read"), Precedence(3, 5, "write")),
+        serial=[((0, 1), sold_once(True, False)), ((1, 0), sold_once(False, True))],
+        editor="vscode://file/{file}:{line}",
+        test="def test_lost_update():\n    pass\n",
     )
     return replace(story, **changes)
 
@@ -126,7 +136,15 @@ def request() -> Story:
     ]
     steps = *looked_up, *(replace(step, resumed_after=18) if step.waited_for else step for step in BOUGHT_TWICE)
     run = Run((True, True), {}, steps, frozenset(range(len(looked_up))))
-    return bought_twice(run=run, marked={13, 15, 17})
+    cycle = (Precedence(13, 15, "read"), Precedence(15, 17, "write"))
+    return bought_twice(run=run, marked={13, 15, 17}, cycle=cycle)
+
+
+def edited() -> Story:
+    """A story of a line that is there."""
+    line = Path(__file__).read_text(encoding="utf-8").splitlines()[0]
+    step = replace(get(0), source=f"report/stories.py:1 in <module>: {line}")
+    return bought_twice(run=Run((True, True), {}, (step, get(1))), marked={0}, cycle=(), serial=())
 
 
 STORIES = {
@@ -135,5 +153,6 @@ STORIES = {
     "loops": crowd(3, 120, loops=True),
     "on one clock": recorded(),
     "a request": request(),
+    "in an editor": edited(),
     "hostile": hostile(),
 }

@@ -1,5 +1,6 @@
 """What a failed test shows of its race."""
 
+import html
 import json
 import re
 
@@ -86,8 +87,10 @@ def test_a_folder_for_reports_records_the_races_and_gets_a_page_of_a_failed_test
     assert site.pytest("--aioconcurrent-report", "pages") == 1
     shown = site.text.split("- Their lanes -")[1]
     assert "UPDATE shop_counter" in shown.split("- Page -")[0]
-    [page] = (site.folder / "pages").glob("*.html")
+    page, index = sorted((site.folder / "pages").glob("*.html"), key=lambda path: path.name == "index.html")
     assert f"{page}\n" in shown
+    assert f"Pages of races: {index}" in shown
+    assert page.name in index.read_text()
     assert "tests.project.shop.calls.increment" in page.read_text()
 
 
@@ -96,7 +99,9 @@ def test_beside_each_page_stands_the_same_as_data(site: Site) -> None:
     assert site.pytest("--aioconcurrent-report", "pages") == 1
     files = {file.name for file in (site.folder / "pages").iterdir()}
     of_race, of_exploration = sorted(name.removesuffix(".json") for name in files if name.endswith(".json"))
-    assert files == {f"{name}.{kind}" for name in (of_race, of_exploration) for kind in ("html", "json")}
+    assert files == {f"{name}.{kind}" for name in (of_race, of_exploration) for kind in ("html", "json")} | {
+        "index.html"
+    }
     raced, explored = (
         json.loads((site.folder / "pages" / f"{name}.json").read_text()) for name in (of_race, of_exploration)
     )
@@ -104,6 +109,15 @@ def test_beside_each_page_stands_the_same_as_data(site: Site) -> None:
     assert any(step["text"].startswith("UPDATE") and step["ended"] > step["started"] for step in raced["steps"])
     assert explored["verdict"] == "race"
     assert explored == json.loads((site.folder / "told.json").read_text())
+    copied = html.unescape((site.folder / "pages" / f"{of_exploration}.html").read_text())
+    text = copied.partition('aria-label="A test of this race">')[2].partition("</pre>")[0]
+    (site.folder / "test_shop.py").unlink()
+    (site.folder / "test_copied.py").write_text(text)
+    assert site.pytest("--aioconcurrent-report", "pages") == 1
+    assert "RaceFound: race" in site.text
+    site.write_tests(TOLD.replace("call_concurrently(2, increment, counter.pk)\n    assert False", ""))
+    assert site.pytest("--aioconcurrent-report", "pages", "test_shop.py::test_a_race") == 0
+    assert f"{of_race}.html" not in {file.name for file in (site.folder / "pages").iterdir()}
 
 
 LONG = """

@@ -9,7 +9,8 @@
   const targets = links.map(link => link.getAttribute("href").slice(1));
   const firsts = new Map(), ends = new Map(), rowOf = new Map(), bars = new Map();
   const words = {open: "in a transaction", alone: "in no transaction"};
-  let current = -1;
+  const lanes = one(".lanes"), list = one(".rows"), arrows = one(".arrows");
+  let current = -1, shown = -1, chosen = "";
 
   rows.forEach((row, index) => {
     const call = callOf(row);
@@ -44,6 +45,8 @@
   }
 
   function show(index) {
+    if (shown === index) return;  // or what is being clicked would be another element by then
+    shown = index;
     const detail = document.getElementById(targets[index]).cloneNode(true);
     detail.removeAttribute("id");
     body.replaceChildren(detail);
@@ -71,6 +74,7 @@
     for (let inner = index + 1; rows[inner]?.classList.contains("inside"); inner += 1) {
       rows[inner].classList.toggle("opened", opened);
     }
+    draw();
   }
 
   function foldOf(index) {
@@ -79,13 +83,57 @@
   }
 
   function isShown(index) {
-    return !rows[index].matches(".inside:not(.opened)");
+    return !rows[index].matches(chosen ? ".elsewhere" : ".inside:not(.opened)");
+  }
+
+  // With a table chosen, the rows that concern it stand open, and the others are hidden.
+  function filter(table) {
+    chosen = table;
+    list.classList.toggle("filtered", table !== "");
+    rows.forEach(row => {
+      const concerned = row.dataset.tables.split(" ");
+      const isConcerned = !row.matches(".folded") && (concerned.includes(table) || concerned[0] === "*");
+      row.classList.toggle("elsewhere", table !== "" && !isConcerned);
+    });
+    if (!isShown(current)) select(rows.findIndex((row, index) => isShown(index)), {scroll: false});
+    draw();
+  }
+
+  // Arrows from reads to the steps that made them stale, in the lanes of both.
+  function draw() {
+    arrows.replaceChildren();
+    const ground = lanes.getBoundingClientRect();
+    rows.forEach((row, index) => {
+      const other = row.dataset.stale && rowOf.get(`step-${row.dataset.stale}`);
+      if (other === undefined || other === "" || !isShown(index) || !isShown(other)) return;
+      const from = anchor(row, ground), to = anchor(rows[other], ground);
+      const isOneColumn = Math.abs(to.x - from.x) < 2, side = isOneColumn ? 1 : Math.sign(to.x - from.x);
+      const x = from.x + (isOneColumn ? -14 : side * 6), end = to.x - side * 6, turn = Math.min(8, Math.abs(end - x));
+      // down beside the lane, and along the upper edge of the row, where no text is
+      arrow(`M${x} ${from.middle}V${to.top - turn}Q${x} ${to.top} ${x + Math.sign(end - x) * turn} ${to.top}H${end}`, "line");
+      arrow(`M${to.x} ${to.top}l${-side * 9} -5v10z`, "head");
+    });
+  }
+
+  function arrow(path, kind) {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", "path");
+    made.setAttribute("d", path);
+    made.setAttribute("class", kind);
+    arrows.append(made);
+  }
+
+  // Where the lane of a row's call is, the middle of the row, and its upper edge.
+  function anchor(row, ground) {
+    const own = all(`.rail.l${callOf(row)}, .chip`, row).find(each => each.offsetWidth) ?? row;
+    const box = own.getBoundingClientRect(), whole = row.getBoundingClientRect();
+    return {x: box.left + box.width / 2 - ground.left, middle: (whole.top + whole.bottom) / 2 - ground.top, top: whole.top + 4 - ground.top};
   }
 
   function foldAll() {
     const folds = rows.flatMap((row, index) => row.classList.contains("folded") ? [index] : []);
     const opened = folds.some(index => !rows[index].classList.contains("opened"));
     folds.forEach(index => fold(index, opened));
+    draw();
     if (folds.length) select(isShown(current) ? current : foldOf(current), {focus: true});
   }
 
@@ -135,32 +183,33 @@
   function marked(direction) {
     for (let count = 1; count <= rows.length; count += 1) {
       const index = (current + direction * count + rows.length * 2) % rows.length;
-      if (rows[index].classList.contains("marked")) return index;
+      if (rows[index].classList.contains("marked") && isShown(index)) return index;
     }
     return current;
   }
 
   const moves = {
-    first: () => 0,
+    first: () => Math.max(rows.findIndex((row, index) => isShown(index)), 0),
     back: () => next(-1),
     on: () => next(1),
-    last: () => rows.length - 1,
+    last: () => rows.findLastIndex((row, index) => isShown(index)),
     marked: () => marked(1),
     before: () => marked(-1),
   };
-  const keys = {
-    ArrowDown: "on", ArrowRight: "on", j: "on", ArrowUp: "back", ArrowLeft: "back", k: "back",
-    Home: "first", End: "last", n: "marked", p: "before",
-  };
+  const keys = {j: "on", k: "back", n: "marked", p: "before"};
+  const keysInRows = {ArrowDown: "on", ArrowUp: "back", Home: "first", End: "last"};  // elsewhere they scroll the page
 
   function copy(button) {
-    const code = button.previousElementSibling;
+    const code = document.getElementById(button.dataset.copies) ?? button.previousElementSibling;
+    const label = button.textContent;
     const say = text => {
       button.textContent = text;
       status.textContent = text;
-      setTimeout(() => { button.textContent = "Copy"; }, 2000);
+      setTimeout(() => { button.textContent = label; }, 2000);
     };
     const selectIt = () => {
+      const folded = code.closest("details");
+      if (folded) folded.open = true;
       getSelection().selectAllChildren(code);
       say("Selected");
     };
@@ -169,9 +218,10 @@
   }
 
   document.addEventListener("keydown", event => {
-    const move = keys[event.key], folds = event.key === "f";
+    const isInRows = event.target.closest(".rows") !== null;
+    const move = keys[event.key] ?? (isInRows ? keysInRows[event.key] : undefined), folds = event.key === "f";
     if (!(move || folds) || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target.closest(".body, .output")) return;
+    if (event.target.closest(".body, .output, select")) return;
     event.preventDefault();
     if (folds) foldAll();
     else select(moves[move](), {focus: !event.target.closest("button, summary")});
@@ -214,11 +264,14 @@
     if (event.pointerType === "mouse") show(current);
   });
 
+  one(".filter select")?.addEventListener("change", event => filter(event.target.value));
+
   document.documentElement.classList.add("scripted");
-  all("button[data-copies]").forEach(button => { button.hidden = false; });
+  all("button[data-copies], .filter").forEach(each => { each.hidden = false; });
   if (!rows.length) return;
   panel.hidden = false;
   one("[data-goes=marked]").hidden = !one(".rows > .marked");
   links.forEach(link => { link.tabIndex = -1; });
   select(Math.max(rows.findIndex(row => row.classList.contains("marked")), 0), {scroll: false, quiet: true});
+  new ResizeObserver(draw).observe(list);
 })();

@@ -1,0 +1,145 @@
+"""How a run ended beside how the serial orders of its calls do: only what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, time
+from typing import Any, Literal
+
+from .._text import shown, text_of
+from .._trace import Endless, Run, call_name
+from ..exceptions import WrappedError
+
+Row = Mapping[str, Any]
+Ended = tuple[tuple[int, ...], Run]
+
+_ORDERS_SHOWN = 6
+_LINES_SHOWN = 20
+_LONGEST_CELL = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Something that is not alike in all endings: what it is, and what it came to in each, the run's own last."""
+
+    kind: Literal["call", "row"]
+    name: str
+    cells: tuple[str, ...]
+
+    @property
+    def is_unusual(self) -> bool:
+        """Whether no serial order ends like the run in this place."""
+        return self.cells[-1] not in self.cells[:-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Endings:
+    """What differs between the serial orders and the run, line by line."""
+
+    orders: tuple[str, ...]
+    lines: tuple[Line, ...]
+    more: int
+
+
+def compared(run: Run, calls: Sequence[str], serial: Sequence[Ended]) -> Endings | None:
+    """Set a run beside the serial orders of its calls; None where nothing is to be seen.
+
+    Args:
+        calls: The text of each call.
+        serial: Orders of the numbers of calls, and how they ended.
+    """
+    shown_orders = serial[:_ORDERS_SHOWN]
+    ends = [*(end for _, end in shown_orders), run]
+    lines = [*_of_calls(ends, calls), *_of_tables(ends)]
+    if not serial or not lines:
+        return None
+    names = tuple(", then ".join(map(call_name, order)) for order, _ in shown_orders)
+    return Endings(names, tuple(lines[:_LINES_SHOWN]), max(len(lines) - _LINES_SHOWN, 0))
+
+
+def _of_calls(ends: Sequence[Run], calls: Sequence[str]) -> Iterator[Line]:
+    for call, text in enumerate(calls):
+        told = tuple(_outcome(end.outcomes[call]) if call < len(end.outcomes) else "" for end in ends)
+        if len(set(told)) > 1:
+            yield Line("call", f"{call_name(call)}: {text}", told)
+
+
+def _outcome(outcome: object) -> str:
+    error = outcome.error if isinstance(outcome, WrappedError) else outcome
+    if isinstance(outcome, Endless):
+        return "never ends"
+    if isinstance(error, BaseException):
+        said = text_of(error).strip().partition("\n")[0]
+        return f"raises {type(error).__name__}{': ' if said else ''}{said[:_LONGEST_CELL]}"
+    return f"returns {shown(outcome, _LONGEST_CELL)}"
+
+
+def _of_tables(ends: Sequence[Run]) -> Iterator[Line]:
+    for table in sorted({name for end in ends for name in end.tables}):
+        if all(table in end.tables for end in ends):  # else the rows of one are those at the start, and not known here
+            yield from _of_table(table, [end.tables[table] for end in ends])
+
+
+def _of_table(table: str, ends: Sequence[Sequence[Row]]) -> Iterator[Line]:
+    key = _key(ends)
+    by_key = [{shown(row.get(key)) if key else number: row for number, row in enumerate(rows)} for rows in ends]
+    names = list(dict.fromkeys(name for rows in by_key for name in rows))
+    aligned = [line for name in names if _differs(line := [rows.get(name) for rows in by_key])]
+    told = (_of_row(table, key, rows) for rows in _merged(aligned, key))
+    yield from (line for line in told if line is not None)
+
+
+def _differs(rows: Sequence[Row | None]) -> bool:
+    return any(row != rows[0] for row in rows)
+
+
+def _key(ends: Sequence[Sequence[Row]]) -> str:
+    """The first column that tells the rows of each ending apart; a table of Django's begins with its primary key."""
+    columns = next((list(row) for rows in ends for row in rows), [])
+    for column in columns:
+        values = [[shown(row.get(column)) for row in rows] for rows in ends]
+        if all(len(set(each)) == len(each) for each in values):
+            return column
+    return ""
+
+
+def _merged(aligned: Sequence[list[Row | None]], key: str) -> Iterator[list[Row | None]]:
+    """The lines, with those in one that are alike but for the number that a new row was given."""
+    left = [*aligned]
+    while left:
+        line = left.pop(0)
+        for other in [*left]:
+            apart = not any(one is not None and two is not None for one, two in zip(line, other, strict=True))
+            if apart and _without(line, key) == _without(other, key):
+                line = [one if one is not None else two for one, two in zip(line, other, strict=True)]
+                left.remove(other)
+        yield line
+
+
+def _without(rows: Sequence[Row | None], key: str) -> dict[str, Any] | None:
+    """The columns of the first row that is there, but for the key."""
+    first = next((row for row in rows if row is not None), None)
+    return None if first is None else {column: value for column, value in first.items() if column != key}
+
+
+def _of_row(table: str, key: str, rows: Sequence[Row | None]) -> Line | None:
+    there = [row for row in rows if row is not None]
+    columns = [name for name in there[0] if len({shown(row.get(name)) for row in there}) > 1 and name != key]
+    columns = [name for name in columns if not _is_time(there, name)] or columns
+    if len(there) == len(rows) and not columns:
+        return None
+    told = columns if len(there) == len(rows) else [name for name in there[0] if name != key]
+    steady = len({shown(row.get(key)) for row in there}) == 1 if key else False
+    name = f"{table} {key}={shown(there[0].get(key))}" if steady else table
+    return Line("row", name, tuple("no row" if row is None else _told(row, told) for row in rows))
+
+
+def _is_time(rows: Sequence[Row], column: str) -> bool:
+    """Whether a column says when something happened, which any two orders may do differently."""
+    return all(isinstance(row.get(column), datetime | time) for row in rows)
+
+
+def _told(row: Row, columns: Sequence[str]) -> str:
+    told = ", ".join(f"{name}={shown(row.get(name), _LONGEST_CELL)}" for name in columns)
+    return told if len(told) <= 2 * _LONGEST_CELL else f"{told[: 2 * _LONGEST_CELL - 3]}..."
