@@ -27,7 +27,7 @@ from .engine.surroundings import findable
 from .exceptions import RealDatabaseError, UncommittedDataError, WrappedError
 from .exploring.controller import staging
 from .exploring.databases import ExploredDatabases
-from .exploring.explorer import Explorer, Limits, Referee
+from .exploring.explorer import Explorer, Limits, Place, Referee
 from .exploring.oracle import broken_rule
 from .report.progress import reporting
 
@@ -154,8 +154,7 @@ class _Session:
                         explorer = Explorer(
                             tuple(call.text for call in calls),
                             _classes(calls),
-                            stage,
-                            databases,
+                            [Place(stage, databases)],
                             referee,
                             limits,
                             end_sessions,

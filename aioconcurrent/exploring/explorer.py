@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -17,6 +18,7 @@ from .._text import counted
 from .._trace import ENDLESS, Run, call_name
 from .anomalies import name_anomaly
 from .controller import OVERTIME, SEVERED, STEPS, UNENDED, ends_sessions
+from .crew import Crew, crewed
 from .evidence import answers
 from .footprint import overlap
 from .judge import Judge, Seen, TooManyOrdersError
@@ -91,6 +93,34 @@ class _Finding:
     violation: Violation
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where runs are made: a stage, and the databases that its calls may change."""
+
+    stage: Stage
+    databases: ExploredDatabases
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What was seen of a run on its place, before anything is concluded.
+
+    Attributes:
+        seen: How it ended; None if it was given up.
+        problems: Why it proves nothing, a sentence each.
+        strange: Tables to which somebody else wrote meanwhile.
+        refused: What calls have refused by.
+        remarks: How its rows were put back, a sentence each.
+    """
+
+    attempt: Attempt
+    seen: Seen | None = None
+    problems: Sequence[str] = ()
+    strange: frozenset[str] = frozenset()
+    refused: frozenset[type[BaseException]] = frozenset()
+    remarks: Sequence[str] = ()
+
+
 class _AgainError(Exception):
     """All has to be begun anew, with this database open, if any, and with what was learnt of the statements."""
 
@@ -110,13 +140,13 @@ class Explorer:
     Args:
         calls: The text of each.
         classes: Of each a number, the same for those that are the same function with the same arguments.
+        places: Runs of the search are made on all of them, all others on the first, where the caller's rows are.
         progress: Is told how many runs were made.
     """
 
     calls: tuple[str, ...]
     classes: tuple[int, ...]
-    stage: Stage
-    databases: ExploredDatabases
+    places: Sequence[Place]
     referee: Referee
     limits: Limits
     end_sessions: Callable[[Sequence[Report]], Awaitable[None]]
@@ -124,7 +154,7 @@ class Explorer:
     refused: set[type[BaseException]] = field(default_factory=set)  # what calls have refused by
     shown: list[Report] = field(default_factory=list)  # the reports of the run that the caller is told of
     _strange: frozenset[str] = frozenset()  # tables to which somebody else has written
-    _is_clean: bool = True  # nothing of any run is left in the databases
+    _unclean: set[int] = field(default_factory=set)  # places in whose databases something of a run may be left
 
     def __post_init__(self) -> None:
         self._deadline = anyio.current_time() + self.limits.max_seconds
@@ -132,11 +162,21 @@ class Explorer:
         self._hidden = hidden_texts()
         calls = tuple(map(Secrets((), self._hidden).text, self.calls))
         self._account = Account(calls, self.referee.rule is not None, self.limits.preemptions)
+        self.stage, self.databases = self.places[0].stage, self.places[0].databases
+        self._crew: Crew[int, _Made] | None = None
+        self._home = anyio.Lock()  # held by who has a run made there
         self._forget()
 
     async def _begin_anew(self) -> None:
-        await self._in_thread(self.databases.move_counters)
+        await self._everywhere(methodcaller("move_counters"))
         self._forget()
+
+    def _tell_all(self, learn: Callable[[ExploredDatabases], bool]) -> bool:
+        """Have all places know of something; whether it was new to any."""
+        return True in [learn(place.databases) for place in self.places]
+
+    async def _everywhere(self, do: Callable[[ExploredDatabases], Any]) -> list[Any]:
+        return [await self._in_thread(do, place.databases) for place in self.places]
 
     def _forget(self) -> None:
         self._is_tuned = self.referee.rule is not None  # the counters of keys are where they are to be
@@ -155,7 +195,7 @@ class Explorer:
             try:
                 for _ in range(_WIDENED):
                     found = await self._until_known(self._explore_once)
-                    if not await self._in_thread(self.databases.widen):
+                    if not any(await self._everywhere(methodcaller("widen"))):
                         return found
                     await self._begin_anew()
                 return self._account.inconclusive(_WIDE)
@@ -181,7 +221,7 @@ class Explorer:
                 return await find()
             except _AgainError as new:
                 for identity in new.args:
-                    await self._in_thread(self.databases.open, identity)
+                    await self._everywhere(methodcaller("open", identity))
                 await self._begin_anew()
 
     @asynccontextmanager
@@ -193,10 +233,12 @@ class Explorer:
             is_done = True
         finally:
             with anyio.CancelScope(shield=True):
-                await self.stage.aclose(in_order=is_done)
-                await self.end_sessions(self.stage.reports)
-                await self._in_thread(partial(self.databases.restore, but=self._strange if self._is_clean else ()))
-                await self._in_thread(self.databases.move_counters)
+                for number, place in enumerate(self.places):
+                    await place.stage.aclose(in_order=is_done)
+                    await self.end_sessions(place.stage.reports)
+                    kept = self._strange if number not in self._unclean else ()
+                    await self._in_thread(partial(place.databases.restore, but=kept))
+                await self._everywhere(methodcaller("move_counters"))
 
     async def _explore_once(self) -> Exploration:
         search = self._search = Search(
@@ -205,21 +247,27 @@ class Explorer:
             max_preemptions=self.limits.preemptions,
             one_waiter=self.databases.one_waiter,
         )
-        while (run := search.next_run()) is not None:
-            counterexample = await self._try(run, search)
-            if counterexample is not None:
-                return self._account.race(counterexample)
+        # The caller's rule looks at the caller's own rows.
+        places = self.places if self.referee.rule is None else self.places[:1]
+        async with crewed(search, range(len(places)), self._make_ahead, self._home) as crew:
+            self._crew = crew
+            while (run := search.next_run()) is not None:
+                counterexample = await self._try(run, search, crew)
+                if counterexample is not None:
+                    return self._account.race(counterexample)
         counterexample = await self._judge_held()
         if counterexample is not None:
             return self._account.race(counterexample)
         await self._doubt()
         return self._conclude(search)
 
-    async def _try(self, run: Walk, search: Search) -> Counterexample | None:
+    async def _try(self, run: Walk, search: Search, crew: Crew[int, _Made]) -> Counterexample | None:
         """Make one run of the search; return what it proves, if it goes wrong and does so again."""
-        seen = await self._perform(run, self._all, ask_rule=True)
+        self._check_limits()
+        seen = self._take_in(await crew.result(run))
         search.take_in()
-        if run.divergences and self.databases.blur_all():  # a key that is another in each run may be all there is to it
+        # a key that is another in each run may be all there is to it
+        if run.divergences and self._tell_all(methodcaller("blur_all")):
             raise _AgainError
         if seen is None or run.is_disordered:
             return None
@@ -414,7 +462,8 @@ class Explorer:
 
     async def _move_counters(self, advances: Sequence[Advance]) -> list[Numbers]:
         self._is_tuned = True
-        self._numbers = await self._in_thread(self.databases.move_counters, advances)
+        async with self._crew.standstill() if self._crew is not None else nullcontext():
+            self._numbers, *_ = await self._everywhere(methodcaller("move_counters", advances))
         return self._numbers
 
     def _accept(self, seen: Seen) -> None:
@@ -461,68 +510,103 @@ class Explorer:
             limit: How many steps it may have.
         """
         self._check_limits()
-        self._is_clean = False
-        attempt = await self.stage.perform(chooser, made, self._deadline, limit)
+        async with self._home:
+            return self._take_in(await self._make(0, chooser, made, among or made, ask_rule=ask_rule, limit=limit))
+
+    async def _make_ahead(self, number: int, run: Walk) -> _Made:
+        return await self._make(number, run, self._all, self._all, ask_rule=True)
+
+    async def _make(
+        self,
+        number: int,
+        chooser: Chooser,
+        made: tuple[int, ...],
+        among: tuple[int, ...],
+        *,
+        ask_rule: bool,
+        limit: int = STEPS,
+    ) -> _Made:
+        """Make one run on a place and put everything back there; what it shows is taken in when its turn comes."""
+        place = self.places[number]
+        databases = place.databases
+        self._unclean.add(number)
+        attempt = await place.stage.perform(chooser, made, self._deadline, limit)
         if attempt.unknown or attempt.outdated:
             await self.end_sessions(attempt.reports)
-            await self._in_thread(self.databases.restore)
-            raise _AgainError(*filter(None, [attempt.unknown]))
-        self._account.made += 1
-        self._account.notes |= dict.fromkeys(sorted(attempt.unshared))
-        self.progress(self._account.made)
-        steps = [(step.call, step.operation) for step in attempt.steps]
-        self._account.met = self._account.met or overlap(steps, self.databases.catalogue)
-        self._account.unseen |= attempt.unseen
-        self._account.unseen |= self.databases.moments.unseen_between(steps, self.databases.catalogue)
-        for step in attempt.steps:
-            self._account.unseen |= self.databases.moments.unseen(step.operation, self.databases.catalogue)
+            await self._in_thread(databases.restore)
+            return _Made(attempt)
         operations = [step.operation for step in (*attempt.prelude, *attempt.steps)]
-        if self._account.made == 1:  # SQLite puts all tables back with any of them: nothing would show at the end
-            await self._in_thread(self.databases.look_behind, operations)
-        touched = self.databases.touched(operations)
-        seen = None
+        if not self._account.made:  # SQLite puts all tables back with any of them: nothing would show at the end
+            await self._in_thread(databases.look_behind, operations)
+        touched = databases.touched(operations)
+        found = _Made(attempt)
         try:
-            seen = await self._look(attempt, touched, made, among or made, ask_rule=ask_rule)
+            found = await self._look(place, attempt, touched, made, among, ask_rule=ask_rule)
         finally:
             # what a run that was given up waited for may keep from being written what is as it was
-            await self._in_thread(self.databases.restore, touched if seen or self._strange else None)
-            self._is_clean = True
-        self._account.notes |= dict.fromkeys(self.databases.remarks)
-        if self.databases.moments.learn((step.operation for step in attempt.steps), self.databases.catalogue):
+            is_told = found.seen or found.strange or self._strange
+            await self._in_thread(databases.restore, touched if is_told else None)
+            self._unclean.discard(number)
+        return replace(found, remarks=databases.remarks)
+
+    def _take_in(self, made: _Made) -> Seen | None:
+        """Learn from a run whose turn has come.
+
+        Raises:
+            _AgainError: What it shows changes how runs are made.
+        """
+        attempt, databases = made.attempt, self.databases
+        if attempt.unknown or attempt.outdated:
+            raise _AgainError(*filter(None, [attempt.unknown]))
+        account, notes = self._account, [*sorted(attempt.unshared), *made.remarks]
+        account.made += 1
+        account.problems += made.problems
+        account.notes |= dict.fromkeys(notes)
+        self._strange |= made.strange
+        self.refused |= made.refused
+        self.progress(account.made)
+        steps = [(step.call, step.operation) for step in attempt.steps]
+        account.met = account.met or overlap(steps, databases.catalogue)
+        account.unseen |= attempt.unseen
+        account.unseen |= databases.moments.unseen_between(steps, databases.catalogue)
+        for step in attempt.steps:
+            account.unseen |= databases.moments.unseen(step.operation, databases.catalogue)
+        learnt = self._tell_all(lambda each: each.moments.learn((step for _, step in steps), databases.catalogue))
+        if learnt or self._tell_all(lambda each: each.blur(attempt.steps, before=attempt.prelude)):
             raise _AgainError
-        if self.databases.blur(attempt.steps, before=attempt.prelude):
-            raise _AgainError
-        return seen
+        return made.seen
 
     async def _look(
         self,
+        place: Place,
         attempt: Attempt,
         touched: Collection[str],
         calls: Collection[int],
         among: tuple[int, ...],
         *,
         ask_rule: bool,
-    ) -> Seen | None:
+    ) -> _Made:
+        databases = place.databases
         if any(attempt.reports[number].result is None for number in calls):
-            await self.stage.see_gone()
+            await place.stage.see_gone()
             await self.end_sessions(attempt.reports)
         problem = attempt.problem or self._death(attempt, calls) or _severed(attempt, calls)
         if problem:
-            self._account.problems.append(problem)
             # Each statement that may have come through is among the steps, so that this tells what others wrote.
-            await self._adopt_strange(attempt, await self._in_thread(self.databases.rows, touched))
-            return None
+            strange = await self._adopt_strange(databases, attempt, await self._in_thread(databases.rows, touched))
+            return _Made(attempt, problems=[problem, *_told_of(strange)], strange=frozenset(strange))
         rule = self.referee.rule if ask_rule and not attempt.is_endless else None
         if rule is not None:
-            await self.stage.see_gone()
+            await place.stage.see_gone()
         if not self.shown:
             self.shown = list(attempt.reports)
         outcomes: Sequence[object] = (made := self._outcomes(attempt, calls))
-        self.refused |= {type(each.error) for each in made.errors if isinstance(each.error, self.referee.refusals)}
-        tables = await self._in_thread(self.databases.rows, touched)
-        if not attempt.unseen and await self._adopt_strange(attempt, tables):
-            return None
-        advances = () if self._is_tuned else await self._in_thread(self.databases.advances)
+        refused = frozenset(type(each.error) for each in made.errors if isinstance(each.error, self.referee.refusals))
+        tables = await self._in_thread(databases.rows, touched)
+        strange = await self._adopt_strange(databases, attempt, tables) if not attempt.unseen else {}
+        if strange:
+            return _Made(attempt, problems=_told_of(strange), strange=frozenset(strange), refused=refused)
+        advances = () if self._is_tuned else await self._in_thread(databases.advances)
         broken = await rule(made) if rule is not None else None
         steps = attempt.steps
         if attempt.is_endless:
@@ -531,24 +615,20 @@ class Explorer:
                 outcome if attempt.reports[number].result or number not in calls else ENDLESS
                 for number, outcome in enumerate(outcomes)
             ]
-        return Seen(Run(tuple(outcomes), tables, tuple(steps)), among, attempt.reports, advances, broken)
+        run = Run(tuple(outcomes), tables, tuple(steps))
+        return _Made(attempt, Seen(run, among, attempt.reports, advances, broken), refused=refused)
 
-    async def _adopt_strange(self, attempt: Attempt, rows: Mapping[str, Sequence[Row]]) -> bool:
-        """Leave in place what somebody else has written during a run; whether there is such."""
-        databases, steps = self.databases, [*attempt.prelude, *attempt.steps]
+    async def _adopt_strange(
+        self, databases: ExploredDatabases, attempt: Attempt, rows: Mapping[str, Sequence[Row]]
+    ) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        """Leave in place what somebody else has written during a run, and say what that is, by table."""
+        steps = [*attempt.prelude, *attempt.steps]
         strange = foreign_rows(
             rows, databases.start, databases.keys, steps, lambda step: databases.touched([step.operation])
         )
-        if not strange:
-            return False
-        await self._in_thread(databases.adopt, strange, rows)
-        self._strange = frozenset(strange)
-        told = " and ".join(f"{counted(len(found), 'row')} of {table}" for table, found in sorted(strange.items()))
-        self._account.problems.append(
-            f"somebody else wrote to the database meanwhile ({told}, which no call can have inserted); what they "
-            "wrote is left, and nothing is proved"
-        )
-        return True
+        if strange:
+            await self._in_thread(databases.adopt, strange, rows)
+        return strange
 
     def _death(self, attempt: Attempt, calls: Collection[int]) -> str:
         """Why a process gave no result; empty if all did, or were not let."""
@@ -603,6 +683,15 @@ def _severed(attempt: Attempt, calls: Collection[int]) -> str:
         return ""
     cut = [number for number in calls if (result := attempt.reports[number].result) and result.is_severed]
     return SEVERED.format(cut[0] + 1) if cut else ""
+
+
+def _told_of(strange: Mapping[str, Sequence[object]]) -> list[str]:
+    """What somebody else wrote, as a sentence; none if nobody did."""
+    if not strange:
+        return []
+    rows = " and ".join(f"{counted(len(found), 'row')} of {table}" for table, found in sorted(strange.items()))
+    told = f"somebody else wrote to the database meanwhile ({rows}, which no call can have inserted); what they wrote "
+    return [f"{told}is left, and nothing is proved"]
 
 
 def _entangled(seen: Seen, size: int, catalogue: Catalogue) -> Iterator[tuple[int, ...]]:

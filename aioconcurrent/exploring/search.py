@@ -403,6 +403,7 @@ class Search:
         self._early: dict[Plan, Walk] = {}  # runs whose turn has not come
         self._finished = False
         self._is_guessing = False
+        self._forgotten = 0
         self.ahead_runs = 0
         self.divergences: list[Divergence] = []
 
@@ -430,7 +431,12 @@ class Search:
     @property
     def needless_runs(self) -> int:
         """How many runs were given out ahead whose turn has not come."""
-        return len(self._early)
+        return len(self._early) + self._forgotten
+
+    def forget_ahead(self) -> None:
+        """Take back the runs that were given out ahead."""
+        self._forgotten += len(self._early)
+        self._early.clear()
 
     def next_run(self) -> Walk | None:
         """Say which run's turn it is; None when there is nothing left to do."""
