@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from .._trace import CACHE_READS, Operation, Step
 from ..databases.schema import NOTHING, Catalogue
-from ..sql.statements import PURE_FUNCTIONS, SESSIONAL_FUNCTIONS, Control, Statement, read_statement
+from ..sql.statements import PURE_FUNCTIONS, SESSIONAL_FUNCTIONS, Control, Statement, control_of, read_statement
 from .rows import Number, Row, numbered, rows_of
 
 
@@ -47,12 +47,6 @@ class Footprint:
 
 EVERYTHING = Footprint(everything=True)
 
-_CONTROLS: dict[str, Control] = {
-    "start": Control.SETTING,
-    "commit": Control.COMMIT,
-    "rollback": Control.ROLLBACK,
-    "close": Control.ROLLBACK,
-}
 # Verbs that PostgreSQL takes in a transaction without leaving it anything to commit, or does not take there.
 _OF_SESSIONS = """
 ABORT BEGIN CHECKPOINT CLOSE COMMIT DEALLOCATE DECLARE DISCARD END FETCH LISTEN LOAD LOCK MOVE NOTIFY PREPARE RELEASE
@@ -66,8 +60,8 @@ _CACHE_WRITES = frozenset({"add", "set", "set_many", "get_or_set", "touch", "inc
 
 def footprint(operation: Operation, catalogue: Catalogue) -> Footprint:
     """Tell what `operation` may touch."""
-    if operation.kind in _CONTROLS:
-        return Footprint(control=_CONTROLS[operation.kind])
+    if (control := control_of(operation)) is not Control.NONE:
+        return Footprint(control=control)
     if operation.kind == "cache":
         return _of_cache(operation)
     if operation.kind not in ("sql", "fetch", "many"):
@@ -144,8 +138,6 @@ def _of_statement(vendor: str, database: str, sql: str, with_parameters: bool, c
     anything = Footprint(everything=True, unseen=unseen, moment=whole, commits=commits)
     if not statement.understood or statement.called & catalogue.routines:
         return anything
-    if statement.control is not Control.NONE:
-        return Footprint(control=statement.control)
     try:
         touched = _widen(statement, catalogue)
     except _UnknownError:

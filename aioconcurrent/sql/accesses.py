@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from .._trace import CACHE_READS, Operation, Step
-from .statements import PLACE, Computed, Given, parts
+from .statements import PLACE, Computed, Control, Given, control_of, parts
 
 Verb = Literal["select", "insert", "update", "delete", "get", "set"]
 Row = Mapping[str, object]
 
 NEVER = math.inf
+_WITHOUT_SNAPSHOT = {Control.BEGIN, Control.BEGIN_LOCKED, Control.SAVEPOINT, Control.RELEASE, Control.SETTING}
 _LOCKING = re.compile(r"\bFOR (?:NO KEY )?UPDATE\b", re.IGNORECASE)
 _ASKING = re.compile(r"SELECT (?:1|%s) AS .?a.? ", re.IGNORECASE)
 
@@ -135,7 +136,7 @@ def _seen(steps: Sequence[Step], index: int, done: float) -> float:
         if step.call == steps[index].call:
             if step.operation.kind != "sql" or not step.operation.in_transaction:
                 break
-            if not step.operation.text.lstrip("( ").upper().startswith(("BEGIN", "SAVEPOINT", "RELEASE", "SET ")):
+            if control_of(step.operation) not in _WITHOUT_SNAPSHOT:
                 first = earlier
     return first
 
@@ -151,16 +152,16 @@ def _visible(steps: Sequence[Step], index: int, done: float) -> float:
         same = (step.call, step.operation.database, step.operation.connection)
         if same != (mine.call, mine.operation.database, mine.operation.connection):
             continue
-        words = step.operation.text.upper().split() if step.operation.kind == "sql" else []
-        match words:
-            case ["SAVEPOINT", name]:
+        name = step.operation.text.upper().rstrip("; ").rpartition(" ")[2]
+        match control_of(step.operation):
+            case Control.SAVEPOINT:
                 inner.add(name)
-            case ["ROLLBACK", "TO", *_, name] if name not in inner:
+            case Control.COMMIT:
+                return later if step.error is None else NEVER
+            case Control.ROLLBACK:
                 return NEVER
-        if step.operation.kind == "commit" or words[:1] in (["COMMIT"], ["END"]):
-            return later if step.error is None else NEVER
-        if step.operation.kind in ("rollback", "close") or words == ["ROLLBACK"]:
-            return NEVER
+            case Control.ROLLBACK_TO if name not in inner:
+                return NEVER
     return NEVER
 
 

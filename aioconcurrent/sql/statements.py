@@ -16,6 +16,8 @@ from typing import Any, Literal
 from sqlglot import exp, parse
 from sqlglot.errors import SqlglotError
 
+from .._trace import Operation
+
 DIALECTS = {"postgresql": "postgres", "mysql": "mysql", "sqlite": "sqlite"}
 
 # Built-in functions that sqlglot has no class for; none of them writes, locks or runs other code.
@@ -166,6 +168,12 @@ _CONTROLS = (
         Control.SETTING,
     ),
 )
+_CONTROLS_OF_KINDS = {
+    "start": Control.SETTING,
+    "commit": Control.COMMIT,
+    "rollback": Control.ROLLBACK,
+    "close": Control.ROLLBACK,
+}
 _PARSED = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "VALUES", "TABLE", "(")
 # Django folds atomic blocks and big IN lists into a few hundred texts; a loop that formats SQL must not fill memory.
 _REMEMBERED_TEXTS = 4096
@@ -231,6 +239,13 @@ def read_statement(vendor: str, sql: str, with_parameters: bool) -> Statement:
         words=frozenset(word.casefold() for word in _WORD.findall(bare)),
         several=";" in bare,
     )
+
+
+def control_of(operation: Operation) -> Control:
+    """What an operation does to the transaction, whether Django or a text says so."""
+    if operation.kind in ("sql", "fetch", "many"):
+        return read_statement(operation.vendor, operation.text, operation.parameters is not None).control
+    return _CONTROLS_OF_KINDS.get(operation.kind, Control.NONE)
 
 
 def _read(vendor: str, sql: str, with_parameters: bool) -> Statement:

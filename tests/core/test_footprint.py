@@ -197,6 +197,7 @@ def test_a_cascade_into_a_table_with_triggers_touches_everything() -> None:
 )
 def test_transaction_control_is_told_apart(sql: str, control: Control) -> None:
     assert of(sql) == Footprint(control=control)
+    assert footprint(Operation("many", sql, (), "postgresql"), CATALOGUE).control is control
 
 
 def test_percent_signs_stand_for_themselves_without_parameters() -> None:
