@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
-from . import _outbox, _pickling, _unread
+from . import _pickling, _unread
 from ._clock import ticking_loop
 from ._mistakes import raise_mistakes
 from ._outcomes import Outcomes
@@ -21,6 +21,7 @@ from ._own_loop import on_errand
 from ._race import capture, context_of, end_sessions, launching, mentioned, outcomes_of, pack, relay, take_effect
 from ._remedies import aliases_of, can_be_measured, changed_handoff, changed_question, changes, remedy
 from .databases import memory
+from .doubles import outbox
 from .doubles.journey import Doubles
 from .engine.fork import BootFailedError
 from .engine.surroundings import findable
@@ -257,7 +258,7 @@ class _Rule:
     @contextmanager
     def _in_effect(self) -> Iterator[None]:
         """Let this process know of the run in a block."""
-        with self._doubles.forgetting(), _outbox.forgetting():
+        with self._doubles.forgetting(), outbox.forgetting():
             for result in self._results:
                 take_effect(result, self._doubles)
             yield

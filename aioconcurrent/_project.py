@@ -18,10 +18,11 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from . import _context_variables, _outbox, _pickling
+from . import _context_variables, _pickling
 from ._loops import current_backend
 from .databases.guard import guard
 from .databases.handoff import Handoff
+from .doubles import outbox
 from .exceptions import UnpicklableError
 
 if TYPE_CHECKING:
@@ -224,7 +225,7 @@ class Project:
 
     def sent(self) -> tuple[bytes, ...]:
         """What this process has sent by e-mail."""
-        return _outbox.sent()
+        return outbox.sent()
 
     def places(self) -> set[tuple[str, int | None]]:
         """Hosts, or paths, and ports of the databases and caches; None where any port will do."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
-from . import _outbox, _pickling, _unread
+from . import _pickling, _unread
 from ._calls import by_value_modules, import_name
 from ._clock import ticking_loop
 from ._loops import current_backend
@@ -25,6 +25,7 @@ from ._text import printable
 from .databases import handoff, memory, sessions
 from .databases.probes import WaitRecorder, with_waits
 from .databases.recording import recorded_steps
+from .doubles import outbox
 from .doubles.journey import Doubles
 from .engine.attendance import Report, race
 from .engine.fork import BootFailedError, UnfitError, forking
@@ -262,7 +263,7 @@ def relay(calls: Sequence[Call], reports: Sequence[Report], doubles: Doubles) ->
 def take_effect(result: Result, doubles: Doubles) -> None:
     """Let this process know of what a call has sent, and of what it did to the test's doubles, where it can."""
     doubles.absorb(result.doubles)
-    _outbox.receive(result.sent)
+    outbox.receive(result.sent)
 
 
 def _echo(output: str) -> None:

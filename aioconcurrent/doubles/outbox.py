@@ -8,9 +8,9 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from . import _pickling
-from ._text import printable
-from .exceptions import UnpicklableError
+from .. import _pickling
+from .._text import printable
+from ..exceptions import UnpicklableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
