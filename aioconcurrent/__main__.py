@@ -1,9 +1,10 @@
-"""The command line: `python -m aioconcurrent demo`, and `aioconcurrent hunt`."""
+"""The command line: `aioconcurrent demo` and `aioconcurrent hunt`, or `python -m aioconcurrent ...`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from importlib.metadata import version
 
 from .demo.databases import DemoError, server_settings
 
@@ -14,13 +15,15 @@ def main() -> int:
         from .hunting.command import hunt
 
         return hunt(sys.argv[2:])
-    parser = argparse.ArgumentParser(prog="python -m aioconcurrent", description="Race Django functions on purpose.")
+    parser = argparse.ArgumentParser(prog="aioconcurrent", description="Find race conditions of Django code.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('aioconcurrent')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     demo = commands.add_parser(
         "demo",
-        help="sell the last ticket of a small shop to several buyers at the same moment",
-        description="Sell the last ticket of a small shop to several buyers at the same moment: first with a function "
-        "that sells it more than once, then with one that does not.",
+        help="race and explore the last ticket of a small shop",
+        description="Sell the last ticket of a small shop to several buyers at the same moment, first with a function "
+        "that sells it more than once, then with one that does not; and then explore both: run two buyers in every "
+        "order of their statements that can matter.",
     )
     demo.add_argument(
         "--database",

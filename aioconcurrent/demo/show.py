@@ -1,4 +1,4 @@
-"""What the demo does and prints: rounds of buyers, first with the naive `buy`, then with the safe one."""
+"""What the demo does and prints: rounds of buyers, then every order of two, by the naive `buy` and the safe one."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rich.console import Console
 from rich.text import Text
 
+from .._options import Options
 from ..exceptions import WrappedError
-from ..sync import Outcomes, call_concurrently
+from ..sync import Exploration, Outcomes, call_concurrently, explore, options
 from .databases import own_database
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from .._outcomes import CallReport
 
-_ROUNDS = 10  # how often luck may save the naive version
+_ROUNDS = 3  # how often luck may save the naive version
 _SHOWN = 20  # calls of a round
 _LANE = 30  # characters
+_ASCII = str.maketrans("│─┼", "|-+")
 
 
 class Round(NamedTuple):
@@ -50,7 +52,13 @@ def run(server: Mapping[str, Any] | None, calls: int) -> int:
         naive = _play_until_oversold(console, buy, calls)
         safe = _play(buy_safely, calls)
         _show(console, "Safe: the database compares and takes the seat in one statement", buy_safely, safe)
-    return _conclude(console, naive, safe)
+        if errors := naive.outcomes.errors + safe.outcomes.errors:
+            return _tell_errors(console, errors)
+        console.print("\n[bold]Two buyers again, in every order of their statements that can matter.[/]")
+        raced, is_proven = _explore(buy), _explore(buy_safely)
+        _show_story(console, "Naive", buy, raced)
+        _show_story(console, "Safe", buy_safely, is_proven)
+    return _conclude(console, (naive, safe), (raced, is_proven))
 
 
 def _play_until_oversold(console: Console, buy: Callable[..., bool], calls: int) -> Round:
@@ -58,7 +66,7 @@ def _play_until_oversold(console: Console, buy: Callable[..., bool], calls: int)
         played = _play(buy, calls)
         if played.sold > 1 or played.outcomes.errors or number == _ROUNDS:
             break
-        console.print(f"\nRound {number}: sold once, by luck: nobody looked while another one bought. Once more.")
+        console.print(f"\nRound {number}: sold once, by luck. Once more.")
     _show(console, "Naive: look for a seat, sell it, write down how many are left", buy, played)
     return played
 
@@ -70,6 +78,29 @@ def _play(buy: Callable[..., bool], calls: int) -> Round:
     outcomes = call_concurrently(calls, buy, show_id=show.pk)
     show.refresh_from_db()
     return Round(outcomes, Ticket.objects.filter(show=show).count(), show.seats_left)
+
+
+def _explore(buy: Callable[..., bool]) -> Exploration:
+    from .models import Show
+
+    show = Show.objects.create(title="The Mousetrap", seats_left=1)
+    call = (buy, {"show_id": show.pk})
+    with options(start_method=Options().start_method):  # calls of "inline" cannot be stepped
+        return explore(call, call)
+
+
+def _show_story(console: Console, title: str, function: Callable[..., bool], explored: Exploration) -> None:
+    colour = "green" if explored.verdict == "no race" else "red"
+    console.print(f"\n[bold]{title}:[/] {function.__name__}() [bold {colour}]{explored.verdict}[/]", end="")
+    runs = f", {explored.schedules_run} orders run"
+    found = explored.counterexample
+    if found is None:
+        console.print(f"{runs}: {explored.reason}", markup=False, soft_wrap=True)
+        return
+    console.print(f"{runs}\n\n{found.anomaly}: {found.explanation}\n", markup=False, soft_wrap=True)
+    drawn = found.lanes()
+    console.print(drawn.translate(_ASCII) if console.options.ascii_only else drawn, markup=False, soft_wrap=True)
+    console.print(f"\nhint: {found.hint}", markup=False, soft_wrap=True)
 
 
 def _show(console: Console, title: str, function: Callable[..., bool], played: Round) -> None:
@@ -122,21 +153,27 @@ def _describe_database() -> str:
     return f"{connection.display_name} {version}, {place}"
 
 
-def _conclude(console: Console, naive: Round, safe: Round) -> int:
+def _tell_errors(console: Console, errors: Sequence[WrappedError]) -> int:
     console.print()
-    if errors := naive.outcomes.errors + safe.outcomes.errors:
-        for error in errors:
-            console.print(str(error), markup=False)
-        console.print("Where calls fail, nothing is shown about those that do not.")
-    elif not safe.is_right:
-        console.print(f"The safe version sold one ticket {safe.sold} times, which should not happen.")
-    elif naive.sold < 2:
-        console.print(
-            f"Both versions sold one ticket once, the naive one in each of {_ROUNDS} rounds: the race is in its code, "
-            "but it was not met here. Try more buyers: --calls 20"
-        )
-    else:
-        console.print(f"The naive version sold one ticket {naive.sold} times, the safe one once.")
-        console.print("Read next: the first test in the README, or python -m pydoc aioconcurrent.sync")
-        return 0
+    for error in errors:
+        console.print(str(error), markup=False)
+    console.print("Calls failed, so this shows nothing about races.")
     return 1
+
+
+def _conclude(console: Console, rounds: tuple[Round, Round], explored: tuple[Exploration, Exploration]) -> int:
+    naive, safe = rounds
+    console.print()
+    if not safe.is_right or [each.verdict for each in explored] != ["race", "no race"]:
+        console.print("This is not what should happen: please report it, with all of the above.")
+        return 1
+    told = f"sold one ticket {naive.sold} times"
+    if naive.sold < 2:
+        told = f"had luck in {_ROUNDS} rounds, and not in every order"
+    for line in (
+        f"The naive version {told}; the safe one sold it once, in every order.",
+        "Next: explore(call, call).assert_no_race() in a test of yours; python -m pydoc aioconcurrent.sync",
+        "Or let the tests that you have find races: aioconcurrent hunt --help",
+    ):
+        console.print(line, soft_wrap=True)
+    return 0
