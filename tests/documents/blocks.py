@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import indent
 
-from tests import servers
-
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PLACE = re.compile(r"# (\S+\.py)\n")
@@ -80,13 +78,6 @@ class Project:
     def _install(self) -> None:
         settings = self.folder / "bank" / "settings.py"
         settings.write_text(settings.read_text().replace("INSTALLED_APPS = [", 'INSTALLED_APPS = [\n    "shop",'))
-
-    def use_postgresql(self) -> None:
-        """Have its tests run on the PostgreSQL server of ours."""
-        settings = {"ENGINE": "django.db.backends.postgresql", **servers.connection_settings(servers.find_postgresql())}
-        settings["TEST"] = {"NAME": f"test_documents_{os.getpid()}"}
-        with (self.folder / "bank" / "settings.py").open("a") as file:
-            file.write(f"\nDATABASES = {{'default': {settings!r}}}\n")
 
     def pytest(self, *arguments: str) -> str:
         """Run its tests, and return what was printed."""

@@ -25,10 +25,9 @@ def test_the_code_in_the_documents_runs(tmp_path: Path) -> None:
     assert re.search(rf"^{count - 1} passed, 1 xfailed", printed, re.MULTILINE), printed
 
 
-def test_the_tutorial_finds_its_race_and_mends_it(tmp_path: Path) -> None:
+def test_the_tutorial_finds_its_race_and_mends_it_on_the_database_that_it_has(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.start_app()
-    project.use_postgresql()
     code = blocks(TUTORIAL)
     *broken, mended = [block for block in code if block.place]
     for block in broken:
@@ -39,5 +38,8 @@ def test_the_tutorial_finds_its_race_and_mends_it(tmp_path: Path) -> None:
     explanation = re.search(r"^lost update: .*$", (ROOT / TUTORIAL).read_text(), re.MULTILINE)
     assert explanation is not None
     assert explanation[0] in printed, printed
+    text = (ROOT / TUTORIAL).read_text()
+    assert set(re.findall(r"aioc1:[^`\s]+", text)) <= set(re.findall(r"aioc1:[^\s\"]+", printed)), printed
+    assert f"hint: {text.partition('hint: ')[2].splitlines()[0]}" in printed
     project.write(mended.place, mended.code)
     assert re.search(r"^2 passed", project.pytest("shop/test_explore.py", "shop/test_race.py", "-q"), re.MULTILINE)
