@@ -28,8 +28,9 @@ from .engine.surroundings import findable
 from .exceptions import RealDatabaseError, UncommittedDataError, WrappedError
 from .exploring.controller import staging
 from .exploring.databases import ExploredDatabases
-from .exploring.explorer import Explorer, Limits, Place, Referee
+from .exploring.explorer import Explorer, Limits
 from .exploring.oracle import broken_rule
+from .exploring.place import Place, Referee
 from .report.progress import reporting
 
 if TYPE_CHECKING:

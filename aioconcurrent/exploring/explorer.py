@@ -14,29 +14,27 @@ import anyio
 from .._exploration import Counterexample, Exploration
 from .._outcomes import Outcomes
 from .._secrets import Secrets, hidden_texts
-from .._text import counted
-from .._trace import ENDLESS, Run, call_name
+from .._trace import Run
 from .anomalies import name_anomaly
-from .controller import OVERTIME, SEVERED, STEPS, UNENDED, ends_sessions
+from .controller import OVERTIME, STEPS, UNENDED
 from .crew import Crew, crewed
 from .evidence import answers
 from .footprint import overlap
 from .judge import Judge, Seen, TooManyOrdersError
 from .oracle import Oracle
+from .place import Made, Maker, Place, Referee, in_thread
 from .privacy import private_steps
-from .schedule import Departure, Replay, Schedule, Serial, before_repeating, is_serial, serial_order, shrinks
+from .schedule import Departure, Replay, Schedule, Serial, is_serial, serial_order, shrinks
 from .search import FEW, WAKINGS, Search
-from .standings import request
-from .strangers import foreign_rows
 from .verdict import Account
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from ..databases.schema import Catalogue
-    from ..databases.state import Advance, Row
+    from ..databases.state import Advance
     from ..engine.attendance import Report
-    from .controller import Attempt, Chooser, Stage
+    from .controller import Chooser
     from .databases import ExploredDatabases
     from .evidence import Order, Violation
     from .facts import Numbers
@@ -67,23 +65,6 @@ class Limits:
     preemptions: int | None
 
 
-@dataclass(frozen=True)
-class Referee:
-    """Judges how runs end.
-
-    Attributes:
-        outcomes_of: Makes what the calls came to from their reports.
-        refusals: Exceptions by which a call refuses.
-        ignored: Tables, and columns of tables, that are not compared.
-        rule: Asks the caller's rule, if there is one; None where it is kept.
-    """
-
-    outcomes_of: Callable[[Sequence[Report], Collection[int]], Outcomes]
-    refusals: tuple[type[BaseException], ...] = ()
-    ignored: Collection[tuple[str, str | None]] = ()
-    rule: Callable[[Outcomes], Awaitable[Violation | None]] | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class _Finding:
     """A run that goes wrong."""
@@ -91,34 +72,6 @@ class _Finding:
     schedule: Schedule
     seen: Seen
     violation: Violation
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where runs are made: a stage, and the databases that its calls may change."""
-
-    stage: Stage
-    databases: ExploredDatabases
-
-
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """What was seen of a run on its place, before anything is concluded.
-
-    Attributes:
-        seen: How it ended; None if it was given up.
-        problems: Why it proves nothing, a sentence each.
-        strange: Tables to which somebody else wrote meanwhile.
-        refused: What calls have refused by.
-        remarks: How its rows were put back, a sentence each.
-    """
-
-    attempt: Attempt
-    seen: Seen | None = None
-    problems: Sequence[str] = ()
-    strange: frozenset[str] = frozenset()
-    refused: frozenset[type[BaseException]] = frozenset()
-    remarks: Sequence[str] = ()
 
 
 class _AgainError(Exception):
@@ -152,18 +105,16 @@ class Explorer:
     end_sessions: Callable[[Sequence[Report]], Awaitable[None]]
     progress: Callable[[int], None] = lambda _: None
     refused: set[type[BaseException]] = field(default_factory=set)  # what calls have refused by
-    shown: list[Report] = field(default_factory=list)  # the reports of the run that the caller is told of
-    _strange: frozenset[str] = frozenset()  # tables to which somebody else has written
-    _unclean: set[int] = field(default_factory=set)  # places in whose databases something of a run may be left
 
     def __post_init__(self) -> None:
-        self._deadline = anyio.current_time() + self.limits.max_seconds
+        deadline = anyio.current_time() + self.limits.max_seconds
+        self._maker = Maker(self.referee, self.end_sessions, deadline)
         self._all = tuple(range(len(self.calls)))
         self._hidden = hidden_texts()
         calls = tuple(map(Secrets((), self._hidden).text, self.calls))
         self._account = Account(calls, self.referee.rule is not None, self.limits.preemptions)
         self.stage, self.databases = self.places[0].stage, self.places[0].databases
-        self._crew: Crew[int, _Made] | None = None
+        self._crew: Crew[int, Made] | None = None
         self._home = anyio.Lock()  # held by who has a run made there
         self._forget()
 
@@ -176,10 +127,10 @@ class Explorer:
         return True in [learn(place.databases) for place in self.places]
 
     async def _everywhere(self, do: Callable[[ExploredDatabases], Any]) -> list[Any]:
-        return [await self._in_thread(do, place.databases) for place in self.places]
+        return [await in_thread(do, place.databases) for place in self.places]
 
     def _forget(self) -> None:
-        self._is_tuned = self.referee.rule is not None  # the counters of keys are where they are to be
+        self._maker.is_tuned = self.referee.rule is not None  # the counters of keys are where they are to be
         self._numbers: list[Numbers] = []  # that they give
         self._accepted: list[Seen] = []  # runs that were no race
         self._judges: dict[tuple[int, ...], Judge] = {}  # by the calls that they judge
@@ -188,6 +139,11 @@ class Explorer:
         self._search: Search | None = None
         self._is_open = False  # whether the last run goes wrong
         self._held: Seen | None = None  # a run that is judged when the serial orders are known
+
+    @property
+    def shown(self) -> list[Report]:
+        """The reports of the run that the caller is told of."""
+        return self._maker.shown
 
     async def explore(self) -> Exploration:
         """Run all orders that matter, until one goes wrong."""
@@ -233,11 +189,11 @@ class Explorer:
             is_done = True
         finally:
             with anyio.CancelScope(shield=True):
-                for number, place in enumerate(self.places):
+                for place in self.places:
                     await place.stage.aclose(in_order=is_done)
                     await self.end_sessions(place.stage.reports)
-                    kept = self._strange if number not in self._unclean else ()
-                    await self._in_thread(partial(place.databases.restore, but=kept))
+                    kept = self._maker.strange if place.is_clean else ()
+                    await in_thread(partial(place.databases.restore, but=kept))
                 await self._everywhere(methodcaller("move_counters"))
 
     async def _explore_once(self) -> Exploration:
@@ -261,7 +217,7 @@ class Explorer:
         await self._doubt()
         return self._conclude(search)
 
-    async def _try(self, run: Walk, search: Search, crew: Crew[int, _Made]) -> Counterexample | None:
+    async def _try(self, run: Walk, search: Search, crew: Crew[int, Made]) -> Counterexample | None:
         """Make one run of the search; return what it proves, if it goes wrong and does so again."""
         self._check_limits()
         seen = self._take_in(await crew.result(run))
@@ -277,7 +233,7 @@ class Explorer:
             self._account.note_errors(seen.ending, self.referee.refusals)
         if is_serial(seen.run.steps) and not seen.is_endless:
             await self._judge_of(self._all).learn(serial_order(seen.run.steps, len(self.calls)), seen)
-            self._is_tuned = True
+            self._maker.is_tuned = True
             if seen.broken is None:
                 return await self._judge_held() if len(self.calls) == _PAIR else None
         elif run.guessed and seen.broken is None and len(set(self.classes)) > 1:
@@ -417,7 +373,7 @@ class Explorer:
     async def _counterexample(self, found: _Finding) -> Counterexample:
         await self.stage.see_gone()
         seen, calls = found.seen, found.seen.calls
-        self.shown = list(seen.reports)
+        self._maker.shown = list(seen.reports)
         secrets = Secrets(seen.ending.steps, self._hidden)
         private = private_steps(seen.ending.steps, self.databases.catalogue)
         run = secrets.run(replace(seen.ending, private=private))
@@ -444,7 +400,7 @@ class Explorer:
         if self.referee.rule is None:
             judge = self._judge_of(calls)
             await judge.learn(likely := tuple(range(len(calls))), await self._serially(calls, likely))
-            self._is_tuned = True
+            self._maker.is_tuned = True
         seen, departure = await self._follow(schedule, calls)
         if seen is None:
             raise _StopError(self._account.problems[0])
@@ -461,7 +417,7 @@ class Explorer:
         return self._account.race(await self._counterexample(found))
 
     async def _move_counters(self, advances: Sequence[Advance]) -> list[Numbers]:
-        self._is_tuned = True
+        self._maker.is_tuned = True
         async with self._crew.standstill() if self._crew is not None else nullcontext():
             self._numbers, *_ = await self._everywhere(methodcaller("move_counters", advances))
         return self._numbers
@@ -513,43 +469,13 @@ class Explorer:
         async with self._home:
             return self._take_in(await self._make(0, chooser, made, among or made, ask_rule=ask_rule, limit=limit))
 
-    async def _make_ahead(self, number: int, run: Walk) -> _Made:
+    async def _make_ahead(self, number: int, run: Walk) -> Made:
         return await self._make(number, run, self._all, self._all, ask_rule=True)
 
-    async def _make(
-        self,
-        number: int,
-        chooser: Chooser,
-        made: tuple[int, ...],
-        among: tuple[int, ...],
-        *,
-        ask_rule: bool,
-        limit: int = STEPS,
-    ) -> _Made:
-        """Make one run on a place and put everything back there; what it shows is taken in when its turn comes."""
-        place = self.places[number]
-        databases = place.databases
-        self._unclean.add(number)
-        attempt = await place.stage.perform(chooser, made, self._deadline, limit)
-        if attempt.unknown or attempt.outdated:
-            await self.end_sessions(attempt.reports)
-            await self._in_thread(databases.restore)
-            return _Made(attempt)
-        operations = [step.operation for step in (*attempt.prelude, *attempt.steps)]
-        if not self._account.made:  # SQLite puts all tables back with any of them: nothing would show at the end
-            await self._in_thread(databases.look_behind, operations)
-        touched = databases.touched(operations)
-        found = _Made(attempt)
-        try:
-            found = await self._look(place, attempt, touched, made, among, ask_rule=ask_rule)
-        finally:
-            # what a run that was given up waited for may keep from being written what is as it was
-            is_told = found.seen or found.strange or self._strange
-            await self._in_thread(databases.restore, touched if is_told else None)
-            self._unclean.discard(number)
-        return replace(found, remarks=databases.remarks)
+    async def _make(self, number: int, *args: Any, **options: Any) -> Made:
+        return await self._maker.make(self.places[number], *args, is_first=not self._account.made, **options)
 
-    def _take_in(self, made: _Made) -> Seen | None:
+    def _take_in(self, made: Made) -> Seen | None:
         """Learn from a run whose turn has come.
 
         Raises:
@@ -562,7 +488,7 @@ class Explorer:
         account.made += 1
         account.problems += made.problems
         account.notes |= dict.fromkeys(notes)
-        self._strange |= made.strange
+        self._maker.strange |= made.strange
         self.refused |= made.refused
         self.progress(account.made)
         steps = [(step.call, step.operation) for step in attempt.steps]
@@ -576,85 +502,15 @@ class Explorer:
             raise _AgainError
         return made.seen
 
-    async def _look(
-        self,
-        place: Place,
-        attempt: Attempt,
-        touched: Collection[str],
-        calls: Collection[int],
-        among: tuple[int, ...],
-        *,
-        ask_rule: bool,
-    ) -> _Made:
-        databases = place.databases
-        if any(attempt.reports[number].result is None for number in calls):
-            await place.stage.see_gone()
-            await self.end_sessions(attempt.reports)
-        problem = attempt.problem or self._death(attempt, calls) or _severed(attempt, calls)
-        if problem:
-            # Each statement that may have come through is among the steps, so that this tells what others wrote.
-            strange = await self._adopt_strange(databases, attempt, await self._in_thread(databases.rows, touched))
-            return _Made(attempt, problems=[problem, *_told_of(strange)], strange=frozenset(strange))
-        rule = self.referee.rule if ask_rule and not attempt.is_endless else None
-        if rule is not None:
-            await place.stage.see_gone()
-        if not self.shown:
-            self.shown = list(attempt.reports)
-        outcomes: Sequence[object] = (made := self._outcomes(attempt, calls))
-        refused = frozenset(type(each.error) for each in made.errors if isinstance(each.error, self.referee.refusals))
-        tables = await self._in_thread(databases.rows, touched)
-        strange = await self._adopt_strange(databases, attempt, tables) if not attempt.unseen else {}
-        if strange:
-            return _Made(attempt, problems=_told_of(strange), strange=frozenset(strange), refused=refused)
-        advances = () if self._is_tuned else await self._in_thread(databases.advances)
-        broken = await rule(made) if rule is not None else None
-        steps = attempt.steps
-        if attempt.is_endless:
-            steps = steps[: before_repeating([(step.call, request(step.operation)) for step in steps])]
-            outcomes = [
-                outcome if attempt.reports[number].result or number not in calls else ENDLESS
-                for number, outcome in enumerate(outcomes)
-            ]
-        run = Run(tuple(outcomes), tables, tuple(steps))
-        return _Made(attempt, Seen(run, among, attempt.reports, advances, broken), refused=refused)
-
-    async def _adopt_strange(
-        self, databases: ExploredDatabases, attempt: Attempt, rows: Mapping[str, Sequence[Row]]
-    ) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-        """Leave in place what somebody else has written during a run, and say what that is, by table."""
-        steps = [*attempt.prelude, *attempt.steps]
-        strange = foreign_rows(
-            rows, databases.start, databases.keys, steps, lambda step: databases.touched([step.operation])
-        )
-        if strange:
-            await self._in_thread(databases.adopt, strange, rows)
-        return strange
-
-    def _death(self, attempt: Attempt, calls: Collection[int]) -> str:
-        """Why a process gave no result; empty if all did, or were not let."""
-        if attempt.is_endless:
-            return ""
-        silent = [number for number in calls if attempt.reports[number].result is None]
-        dead = silent[:1] if attempt.dead is None else [attempt.dead]
-        return "".join(
-            f"{call_name(number)} has no outcome: {self._outcomes(attempt, calls)[number]}" for number in dead
-        )
-
-    def _outcomes(self, attempt: Attempt, calls: Collection[int]) -> Outcomes:
-        return self.referee.outcomes_of(attempt.reports, calls)
-
     def _check_limits(self) -> None:
-        if self._strange:
+        if self._maker.strange:
             raise _StopError(self._account.problems[-1])
         if len(self._account.problems) >= _PROBLEMS:
             raise _StopError(self._account.problems[0])
         if self._account.made >= self.limits.max_schedules:
             raise _SpentError(f"the budget of {self.limits.max_schedules} schedules")
-        if anyio.current_time() >= self._deadline:
+        if anyio.current_time() >= self._maker.deadline:
             raise _SpentError(f"the budget of {self.limits.max_seconds:g} s")
-
-    async def _in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
-        return await anyio.to_thread.run_sync(function, *args)
 
     async def _so_far(self, budget: str) -> Exploration:
         """The verdict when the budget is spent and nothing went wrong."""
@@ -664,7 +520,7 @@ class Explorer:
             return self._account.inconclusive(
                 "; ".join([f"{budget} is spent; no schedule so far goes wrong", *self._account.problems[:1]])
             )
-        if await self._in_thread(self.databases.widen):
+        if await in_thread(self.databases.widen):
             return self._account.inconclusive(_WIDE)
         self._account.problems.clear()
         for seen in self._accepted:
@@ -675,23 +531,6 @@ class Explorer:
         widened = [f"rows of {table} change without any statement that says so" for table in self.databases.widened]
         self._account.unseen |= {*self.databases.unseen, *widened}
         return self._account.nothing_wrong(search, [judge.oracle for judge in self._judges.values()], budget)
-
-
-def _severed(attempt: Attempt, calls: Collection[int]) -> str:
-    """Which of the calls the server has ended the session of; empty if none, or if the calls do that themselves."""
-    if any(ends_sessions(step.operation) for step in attempt.steps):
-        return ""
-    cut = [number for number in calls if (result := attempt.reports[number].result) and result.is_severed]
-    return SEVERED.format(cut[0] + 1) if cut else ""
-
-
-def _told_of(strange: Mapping[str, Sequence[object]]) -> list[str]:
-    """What somebody else wrote, as a sentence; none if nobody did."""
-    if not strange:
-        return []
-    rows = " and ".join(f"{counted(len(found), 'row')} of {table}" for table, found in sorted(strange.items()))
-    told = f"somebody else wrote to the database meanwhile ({rows}, which no call can have inserted); what they wrote "
-    return [f"{told}is left, and nothing is proved"]
 
 
 def _entangled(seen: Seen, size: int, catalogue: Catalogue) -> Iterator[tuple[int, ...]]:

@@ -1,0 +1,223 @@
+"""One run on its place: made, looked at, and put back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+
+from .._text import counted
+from .._trace import ENDLESS, Run, call_name
+from .controller import SEVERED, STEPS, ends_sessions
+from .judge import Seen
+from .schedule import before_repeating
+from .standings import request
+from .strangers import foreign_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+
+    from .._outcomes import Outcomes
+    from ..databases.state import Row
+    from ..engine.attendance import Report
+    from .controller import Attempt, Chooser, Stage
+    from .databases import ExploredDatabases
+    from .evidence import Violation
+
+
+@dataclass(frozen=True)
+class Referee:
+    """Judges how runs end.
+
+    Attributes:
+        outcomes_of: Makes what the calls came to from their reports.
+        refusals: Exceptions by which a call refuses.
+        ignored: Tables, and columns of tables, that are not compared.
+        rule: Asks the caller's rule, if there is one; None where it is kept.
+    """
+
+    outcomes_of: Callable[[Sequence[Report], Collection[int]], Outcomes]
+    refusals: tuple[type[BaseException], ...] = ()
+    ignored: Collection[tuple[str, str | None]] = ()
+    rule: Callable[[Outcomes], Awaitable[Violation | None]] | None = None
+
+
+@dataclass(slots=True)
+class Place:
+    """Where runs are made: a stage, and the databases that its calls may change.
+
+    Attributes:
+        is_clean: Nothing of any run is left in the databases.
+    """
+
+    stage: Stage
+    databases: ExploredDatabases
+    is_clean: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What was seen of a run on its place, before anything is concluded.
+
+    Attributes:
+        seen: How it ended; None if it was given up.
+        problems: Why it proves nothing, a sentence each.
+        strange: Tables to which somebody else wrote meanwhile.
+        refused: What calls have refused by.
+        remarks: How its rows were put back, a sentence each.
+    """
+
+    attempt: Attempt
+    seen: Seen | None = None
+    problems: Sequence[str] = ()
+    strange: frozenset[str] = frozenset()
+    refused: frozenset[type[BaseException]] = frozenset()
+    remarks: Sequence[str] = ()
+
+
+@dataclass
+class Maker:
+    """Makes runs.
+
+    Attributes:
+        end_sessions: Ends what calls have left on servers.
+        deadline: Of the exploration, on the clock of the event loop.
+        is_tuned: The counters of keys are where they are to be, and how far a run moves them does not matter.
+        strange: Tables to which somebody else has written.
+        shown: The reports of the run that the caller is told of: the first, as long as no other is chosen.
+    """
+
+    referee: Referee
+    end_sessions: Callable[[Sequence[Report]], Awaitable[None]]
+    deadline: float
+    is_tuned: bool = False
+    strange: frozenset[str] = frozenset()
+    shown: list[Report] = field(default_factory=list)
+
+    async def make(
+        self,
+        place: Place,
+        chooser: Chooser,
+        made: tuple[int, ...],
+        among: tuple[int, ...],
+        *,
+        is_first: bool,
+        ask_rule: bool,
+        limit: int = STEPS,
+    ) -> Made:
+        """Make one run, look at it, and put everything back on its place.
+
+        Args:
+            made: The calls that are made.
+            among: Those by which its ending counts them.
+            is_first: Whether no run has come before it.
+            ask_rule: Whether the caller's rule is asked, if there is one.
+            limit: How many steps it may have.
+        """
+        databases = place.databases
+        place.is_clean = False
+        attempt = await place.stage.perform(chooser, made, self.deadline, limit)
+        if attempt.unknown or attempt.outdated:
+            await self.end_sessions(attempt.reports)
+            await in_thread(databases.restore)
+            return Made(attempt)
+        operations = [step.operation for step in (*attempt.prelude, *attempt.steps)]
+        if is_first:  # SQLite puts all tables back with any of them: nothing would show at the end
+            await in_thread(databases.look_behind, operations)
+        touched = databases.touched(operations)
+        found = Made(attempt)
+        try:
+            found = await self._look(place, attempt, touched, made, among, ask_rule=ask_rule)
+        finally:
+            # what a run that was given up waited for may keep from being written what is as it was
+            is_told = found.seen or found.strange or self.strange
+            await in_thread(databases.restore, touched if is_told else None)
+            place.is_clean = True
+        return replace(found, remarks=databases.remarks)
+
+    async def _look(
+        self,
+        place: Place,
+        attempt: Attempt,
+        touched: Collection[str],
+        calls: Collection[int],
+        among: tuple[int, ...],
+        *,
+        ask_rule: bool,
+    ) -> Made:
+        databases = place.databases
+        if any(attempt.reports[number].result is None for number in calls):
+            await place.stage.see_gone()
+            await self.end_sessions(attempt.reports)
+        problem = attempt.problem or self._death(attempt, calls) or _severed(attempt, calls)
+        if problem:
+            # Each statement that may have come through is among the steps, so that this tells what others wrote.
+            strange = await _adopt(databases, attempt, await in_thread(databases.rows, touched))
+            return Made(attempt, problems=[problem, *_told_of(strange)], strange=frozenset(strange))
+        rule = self.referee.rule if ask_rule and not attempt.is_endless else None
+        if rule is not None:
+            await place.stage.see_gone()
+        if not self.shown:
+            self.shown = list(attempt.reports)
+        outcomes: Sequence[object] = (made := self.referee.outcomes_of(attempt.reports, calls))
+        refused = frozenset(type(each.error) for each in made.errors if isinstance(each.error, self.referee.refusals))
+        tables = await in_thread(databases.rows, touched)
+        strange = await _adopt(databases, attempt, tables) if not attempt.unseen else {}
+        if strange:
+            return Made(attempt, problems=_told_of(strange), strange=frozenset(strange), refused=refused)
+        advances = () if self.is_tuned else await in_thread(databases.advances)
+        broken = await rule(made) if rule is not None else None
+        steps = attempt.steps
+        if attempt.is_endless:
+            steps = steps[: before_repeating([(step.call, request(step.operation)) for step in steps])]
+            outcomes = [
+                outcome if attempt.reports[number].result or number not in calls else ENDLESS
+                for number, outcome in enumerate(outcomes)
+            ]
+        run = Run(tuple(outcomes), tables, tuple(steps))
+        return Made(attempt, Seen(run, among, attempt.reports, advances, broken), refused=refused)
+
+    def _death(self, attempt: Attempt, calls: Collection[int]) -> str:
+        """Why a process gave no result; empty if all did, or were not let."""
+        if attempt.is_endless:
+            return ""
+        silent = [number for number in calls if attempt.reports[number].result is None]
+        dead = silent[:1] if attempt.dead is None else [attempt.dead]
+        outcomes = self.referee.outcomes_of(attempt.reports, calls) if dead else ()
+        return "".join(f"{call_name(number)} has no outcome: {outcomes[number]}" for number in dead)
+
+
+async def _adopt(
+    databases: ExploredDatabases, attempt: Attempt, rows: Mapping[str, Sequence[Row]]
+) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+    """Leave in place what somebody else has written during a run, and say what that is, by table."""
+    steps = [*attempt.prelude, *attempt.steps]
+    strange = foreign_rows(
+        rows, databases.start, databases.keys, steps, lambda step: databases.touched([step.operation])
+    )
+    if strange:
+        await in_thread(databases.adopt, strange, rows)
+    return strange
+
+
+def _severed(attempt: Attempt, calls: Collection[int]) -> str:
+    """Which of the calls the server has ended the session of; empty if none, or if the calls do that themselves."""
+    if any(ends_sessions(step.operation) for step in attempt.steps):
+        return ""
+    cut = [number for number in calls if (result := attempt.reports[number].result) and result.is_severed]
+    return SEVERED.format(cut[0] + 1) if cut else ""
+
+
+def _told_of(strange: Mapping[str, Sequence[object]]) -> list[str]:
+    """What somebody else wrote, as a sentence; none if nobody did."""
+    if not strange:
+        return []
+    rows = " and ".join(f"{counted(len(found), 'row')} of {table}" for table, found in sorted(strange.items()))
+    told = f"somebody else wrote to the database meanwhile ({rows}, which no call can have inserted); what they wrote "
+    return [f"{told}is left, and nothing is proved"]
+
+
+async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
+    """Run what blocks in a thread."""
+    return await anyio.to_thread.run_sync(function, *args)
