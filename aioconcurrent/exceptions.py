@@ -59,8 +59,7 @@ class WrappedError(AioconcurrentError):
 
     def __init__(self, error: BaseException, call: str = "") -> None:
         super().__init__(error, call)
-        self.error = error
-        self.call = call
+        self.error, self.call = error, call
 
     @property
     def traceback(self) -> TracebackType | None:
@@ -322,8 +321,7 @@ class ProbeNotPermittedError(AioconcurrentError):
 
     def __init__(self, alias: str, grant: str) -> None:
         super().__init__(alias, grant)
-        self.alias = alias
-        self.grant = grant
+        self.alias, self.grant = alias, grant
 
     def __str__(self) -> str:
         return (
@@ -337,8 +335,7 @@ class NoConnectionLeftError(AioconcurrentError):
 
     def __init__(self, alias: str, problem: str) -> None:
         super().__init__(alias, problem)
-        self.alias = alias
-        self.problem = problem
+        self.alias, self.problem = alias, problem
 
     def __str__(self) -> str:
         return printable(
@@ -353,8 +350,7 @@ class UnexplorableDatabaseError(AioconcurrentError):
 
     def __init__(self, alias: str, vendor: str) -> None:
         super().__init__(alias, vendor)
-        self.alias = alias
-        self.vendor = vendor
+        self.alias, self.vendor = alias, vendor
 
     def __str__(self) -> str:
         return (
@@ -368,8 +364,7 @@ class PooledSessionError(AioconcurrentError):
 
     def __init__(self, alias: str, place: str) -> None:
         super().__init__(alias, place)
-        self.alias = alias
-        self.place = place
+        self.alias, self.place = alias, place
 
     def __str__(self) -> str:
         return (
@@ -385,8 +380,7 @@ class StateError(AioconcurrentError):
 
     def __init__(self, alias: str, reason: str) -> None:
         super().__init__(alias, reason)
-        self.alias = alias
-        self.reason = reason
+        self.alias, self.reason = alias, reason
 
     def __str__(self) -> str:
         return (
@@ -401,8 +395,7 @@ class TokenError(AioconcurrentError, ValueError):
 
     def __init__(self, token: str, fault: str) -> None:
         super().__init__(token, fault)
-        self.token = token
-        self.fault = fault
+        self.token, self.fault = token, fault
 
     def __str__(self) -> str:
         return (
