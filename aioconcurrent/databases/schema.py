@@ -27,6 +27,25 @@ class Key:
     references: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """All that may have been changed in a table, where that is known.
+
+    Attributes:
+        keys: The primary keys of the rows, of numbers and plain texts.
+        assigned: The columns that were set, in lower case; None where rows may have been inserted or deleted.
+    """
+
+    keys: frozenset[tuple[int | str, ...]]
+    assigned: frozenset[str] | None
+
+    def and_also(self, other: Changes) -> Changes:
+        """These and the others."""
+        is_set = self.assigned is not None and other.assigned is not None
+        assigned = (self.assigned or NOTHING) | (other.assigned or NOTHING) if is_set else None
+        return Changes(self.keys | other.keys, assigned)
+
+
 Kind = Literal["integer", "uuid", "text"]
 
 

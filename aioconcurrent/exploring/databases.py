@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 from ..databases.caches import CacheState
@@ -17,12 +17,12 @@ from ..databases.handoff import database_identity
 from ..databases.identity import database_names
 from ..databases.memory import is_lent
 from ..databases.probes import open_probe
-from ..databases.schema import Catalogue, Key
+from ..databases.schema import Catalogue, Changes, Key
 from ..databases.state import StateError
 from ..databases.state.standby import Standby, lasting
 from ..databases.underway import Note, noted
 from .facts import Numbers, apart
-from .footprint import blurred_by, footprint
+from .footprint import blurred_by, changes, footprint
 from .moments import Moments
 
 if TYPE_CHECKING:
@@ -82,6 +82,10 @@ class ExploredDatabases:
         self._blurred: set[str] = set()  # tables whose rows are not told apart any more
         self.keys: dict[str, Key] = {}
         self.start: dict[str, list[Row]] = {}
+        self._places: dict[str, dict[object, int]] = {}  # of the rows at the start, by their keys
+        self._moved: dict[str, frozenset[tuple[int | str, ...]]] = {}  # rows of the start that are at other places
+        self._has_moved = False
+        self._whole: set[str] = set()  # tables that come back as a whole
         self.probes: dict[str, Probe] = {}
         self.one_waiter = False
         self._is_as_found = False  # all was looked at since the last run
@@ -175,6 +179,28 @@ class ExploredDatabases:
                 found |= self._touched(operation, each)
         return frozenset(found)
 
+    def changes(self, steps: Iterable[Step]) -> dict[str, Changes | None]:
+        """The tables in which these steps may have changed rows or counters, and all that they may have; None for any.
+
+        What a step may have done counts, whether it was taken back or not.
+        """
+        steps = list(steps)
+        found: dict[str, Changes | None] = dict.fromkeys(self.touched(step.operation for step in steps))
+        told: dict[str, list[Changes | None]] = {}
+        for step in steps:
+            for each in self._databases:
+                for table in self._touched(step.operation, each):
+                    told.setdefault(table, []).append(self._changed_by(step, table, each))
+        for table in found.keys() & told.keys() - self.widened - self._whole:
+            known = [each for each in told[table] if each is not None]
+            if len(known) == len(told[table]):
+                found[table] = reduce(Changes.and_also, known)
+        return found
+
+    def _changed_by(self, step: Step, table: str, database: _Database) -> Changes | None:
+        found = changes(step, self.catalogue, database.state.keys)
+        return found.get(f"{step.operation.database}.{table.removeprefix(database.prefix)}")
+
     def _touched(self, operation: Operation, database: _Database) -> set[str]:
         if operation.kind in _NO_ROUND_TRIP or operation.database != database.identity:
             return set()
@@ -205,7 +231,7 @@ class ExploredDatabases:
             return None if each.state.is_kept(names) else partial(each.state.keep, names)
         return None
 
-    def rows(self, tables: Collection[str]) -> dict[str, list[Row]]:
+    def rows(self, tables: Mapping[str, Changes | None]) -> dict[str, list[Row]]:
         """The rows that these tables have now; those that they had at the start are in `start` from then on.
 
         Raises:
@@ -213,11 +239,34 @@ class ExploredDatabases:
         """
         found: dict[str, list[Row]] = self.caches.rows()
         for each in self._databases:
-            rows = each.state.rows(_own(each, tables))
+            picked = self._pick(each, tables)
+            found |= picked
+            rows = each.state.rows(_own(each, tables.keys() - picked.keys()))
             new = {table for table in rows if each.prefix + table not in self.start}
             self.start |= {each.prefix + table: these for table, these in each.state.start_rows(new).items()}
             found |= {each.prefix + table: these for table, these in rows.items()}
         return found
+
+    def _pick(self, database: _Database, tables: Mapping[str, Changes | None]) -> dict[str, list[Row]]:
+        """The rows of large tables in which only some can have changed: the others are as they were at the start."""
+        found = {}
+        for table, each in tables.items():
+            if each is None or table not in self.start or table not in database.tables or not _are_numbers(each.keys):
+                continue
+            picked = database.state.pick(table.removeprefix(database.prefix), each.keys)
+            if picked is not None:
+                rows, count = picked
+                now = _replaced(self.start[table], self._places_in(table), self.keys[table].columns[0], rows, each.keys)
+                if len(now) == count:  # else somebody else has written to it
+                    found[table] = now
+        return found
+
+    def _places_in(self, table: str) -> Mapping[object, int]:
+        """Where the rows are that there were at the start, by their keys."""
+        if table not in self._places:
+            (column,) = self.keys[table].columns
+            self._places[table] = {row[column]: place for place, row in enumerate(self.start[table])}
+        return self._places[table]
 
     def is_untouched(self, table: str) -> bool:
         """Whether no run can have changed this table so far."""
@@ -241,10 +290,11 @@ class ExploredDatabases:
                     others = [key for key in _keys(rows[table], columns) if key not in known]
                     each.state.adopt(table.removeprefix(each.prefix), columns, _keys(found, columns), others)
 
-    def restore(self, tables: Collection[str] | None = None, but: Collection[str] = ()) -> None:
+    def restore(self, tables: Mapping[str, Changes | None] | None = None, but: Collection[str] = ()) -> None:
         """Put the rows of these tables back to what they were at the start; by default of all that differ.
 
         Args:
+            tables: With all that was changed in them, where that is known.
             but: Tables that are left as they are, of all those.
 
         Raises:
@@ -253,10 +303,51 @@ class ExploredDatabases:
         if tables is None and self._is_as_found:
             return
         if tables is None and but:
-            tables = self._changed() - frozenset(but)
+            tables = dict.fromkeys(self._changed() - frozenset(but))
+        told = self._in_one_order(tables)
         for each in self._databases:
-            each.state.restore(None if tables is None else _own(each, tables))
+            own = None if tables is None else _own(each, tables)
+            each.state.restore(own, {name.removeprefix(each.prefix): told[name] for name in told.keys() & each.tables})
         self.caches.restore()
+
+    def _in_one_order(self, tables: Mapping[str, Changes | None] | None) -> dict[str, Changes]:
+        """What is to be put back of tables in which it is known what was changed.
+
+        Where a row that comes back has another place than before, a query without an order would find another one in
+        the next run.  So all such rows come back after each run; the runs until then do not count.
+        """
+        told = {table: each for table, each in (tables or {}).items() if each is not None}
+        for table in filter(self._moves, [*told]):
+            self._move(table, told)
+        whole = self._moved.keys() if tables is None else tables.keys() - told.keys()  # where all are at their places
+        self._moved = {table: keys for table, keys in self._moved.items() if table not in whole}
+        return told
+
+    def _moves(self, table: str) -> bool:
+        return any(
+            each.state.moves(table.removeprefix(each.prefix)) for each in self._databases if table in each.tables
+        )
+
+    def _move(self, table: str, told: dict[str, Changes]) -> None:
+        if table not in self.start or not _are_numbers(told[table].keys):
+            del told[table]
+            return
+        places = self._places_in(table)
+        keys = frozenset(key for key in told[table].keys if key[0] in places)
+        is_first = not self._moved.get(table)
+        known = keys if is_first else self._moved[table]
+        self._has_moved |= bool(keys) and (is_first or not keys <= known)
+        if keys <= known:
+            self._moved[table] = known
+            told[table] = replace(told[table], keys=told[table].keys | known)
+        else:  # there may be no end of them
+            self._whole.add(table)
+            del told[table]
+
+    def has_moved(self) -> bool:
+        """Whether rows have come to other places than they had in the runs before, since this was asked last."""
+        moved, self._has_moved = self._has_moved, False
+        return moved
 
     @property
     def unseen(self) -> frozenset[str]:
@@ -300,7 +391,7 @@ class ExploredDatabases:
     def widen(self) -> bool:
         """Put back what was changed without a statement saying so, and look at it from now on; False if nothing was."""
         changed = self._changed()
-        self.restore(changed)
+        self.restore(dict.fromkeys(changed))
         self.widened |= changed
         self._is_as_found = not changed
         return bool(changed)
@@ -336,6 +427,30 @@ def _birth(state: Standby) -> str:
 
 def _keys(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> list[list[Any]]:
     return [[row[column] for column in columns] for row in rows]
+
+
+def _are_numbers(keys: Iterable[tuple[int | str, ...]]) -> bool:
+    return all(len(key) == 1 and isinstance(key[0], int) for key in keys)
+
+
+def _replaced(
+    start: Sequence[Row],
+    places: Mapping[object, int],
+    column: str,
+    rows: Iterable[Row],
+    keys: Iterable[tuple[Any, ...]],
+) -> list[Row]:
+    """The rows at the start, with these in place of those that have any of these keys."""
+    now: list[Row | None] = list(start)
+    for (key,) in keys:
+        if key in places:
+            now[places[key]] = None
+    for row in rows:
+        if row[column] in places:
+            now[places[row[column]]] = row
+        else:
+            now.append(row)
+    return [row for row in now if row is not None]
 
 
 def _own(database: _Database, tables: Collection[str]) -> frozenset[str]:

@@ -498,7 +498,7 @@ class Explorer:
         for step in attempt.steps:
             account.unseen |= databases.moments.unseen(step.operation, databases.catalogue)
         learnt = self._tell_all(lambda each: each.moments.learn((step for _, step in steps), databases.catalogue))
-        if learnt or self._tell_all(lambda each: each.blur(attempt.steps, before=attempt.prelude)):
+        if made.has_moved or learnt or self._tell_all(lambda each: each.blur(attempt.steps, before=attempt.prelude)):
             raise _AgainError
         return made.seen
 

@@ -14,7 +14,7 @@ which it is.  What they leave open is tried, within a limit.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, Literal
@@ -96,6 +96,12 @@ class Fact:
 Facts = Counter[Fact]
 
 
+def apart_from(rows: Sequence[Row], start: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """Leave out of both the objects that are in both."""
+    ours, theirs = set(map(id, rows)), set(map(id, start))
+    return [row for row in rows if id(row) not in theirs], [row for row in start if id(row) not in ours]
+
+
 class Start:
     """The rows from which every run begins, and which columns hold keys.
 
@@ -113,6 +119,7 @@ class Start:
         self._rows: dict[str, dict[Hashable, Row]] = {}
         self._counts: dict[str, Counter[Hashable]] = {}
         self._old: dict[str, set[Hashable]] = {}
+        self._same: dict[str, tuple[Sequence[Row], Sequence[Row], Counter[Hashable]]] = {}
 
     def row(self, table: str, identity: Hashable) -> Row:
         """The row of this identity; of several the last."""
@@ -125,6 +132,19 @@ class Start:
         if table not in self._counts:
             self._counts[table] = Counter(self.identity(table, row) for row in self._tables.get(table, ()))
         return self._counts[table]
+
+    def compared(self, table: str, rows: Sequence[Row]) -> tuple[Sequence[Row], Counter[Hashable]]:
+        """The rows that are not the very objects of the start, and how many rows of each identity those stand against.
+
+        Of a large table nearly all rows are those objects, see `ExploredDatabases.rows`.
+        """
+        if table not in self._same or self._same[table][0] is not rows:
+            start = self._tables.get(table, ())
+            others, gone = apart_from(rows, start)
+            left = self.counts(table) if len(gone) == len(start) else Counter(self.identity(table, row) for row in gone)
+            self._same[table] = rows, others, left
+        _, compared, against = self._same[table]
+        return compared, Counter(against)
 
     def is_old(self, table: str, value: Any) -> bool:
         """Whether a row had this key at the start."""
@@ -270,9 +290,9 @@ class Scheme:
         number = whole_number(value)
         return None if number is None else next((each.table for each in self.numbers if number in each), None)
 
-    def _of_table(self, table: str, rows: Iterable[Row]) -> Iterator[tuple[Fact, bool]]:
-        left = Counter(self.start.counts(table))
-        for row in rows:
+    def _of_table(self, table: str, rows: Sequence[Row]) -> Iterator[tuple[Fact, bool]]:
+        others, left = self.start.compared(table, rows)
+        for row in others:
             identity = self.start.identity(table, row)
             before = self.start.row(table, identity) if left[identity] > 0 else None
             left[identity] -= 1

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from .._trace import CACHE_READS, Operation, Step
-from ..databases.schema import NOTHING, Catalogue
+from ..databases.schema import NOTHING, Catalogue, Changes, Key
 from ..sql.statements import PURE_FUNCTIONS, SESSIONAL_FUNCTIONS, Control, Statement, control_of, read_statement
-from .rows import Number, Row, numbered, rows_of
+from .rows import Number, Row, made_keys, numbered, primary_keys, rows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,29 @@ def rows(
     if not statement.understood or touched.everything or touched.control is not Control.NONE or touched.immediate:
         return {}
     return rows_of(operation, statement, catalogue, new)
+
+
+def changes(step: Step, catalogue: Catalogue, primaries: Mapping[str, Key]) -> Mapping[str, Changes | None]:
+    """The tables that a step may have written to, qualified, and all that it may have changed; None if that is unknown.
+
+    Args:
+        primaries: The primary keys of the tables of its database.
+    """
+    operation = step.operation
+    writes = footprint(operation, catalogue).writes
+    if not writes or operation.kind not in ("sql", "fetch"):
+        return dict.fromkeys(writes)
+    statement = read_statement(operation.vendor, operation.text, operation.parameters is not None)
+    told = rows(operation, catalogue)
+    assigned = None
+    if statement.verb == "UPDATE" and statement.assigned is not None:
+        assigned = frozenset(column for column, _ in statement.assigned)
+    found: dict[str, Changes | None] = {}
+    for name in writes:
+        columns = primaries[name.removeprefix(f"{operation.database}.")].columns
+        keys = primary_keys(told.get(name, ()), columns) or made_keys(step, statement, columns, catalogue)
+        found[name] = Changes(keys, assigned) if keys and len(writes) == 1 else None
+    return found
 
 
 def blurred_by(step: Step, catalogue: Catalogue) -> AbstractSet[str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from .._outcomes import Outcomes
+    from ..databases.schema import Changes
     from ..databases.state import Row
     from ..engine.attendance import Report
     from .controller import Attempt, Chooser, Stage
@@ -66,6 +67,7 @@ class Made:
         strange: Tables to which somebody else wrote meanwhile.
         refused: What calls have refused by.
         remarks: How its rows were put back, a sentence each.
+        has_moved: Whether some came to other places in a table than they had before, see `ExploredDatabases`.
     """
 
     attempt: Attempt
@@ -74,6 +76,7 @@ class Made:
     strange: frozenset[str] = frozenset()
     refused: frozenset[type[BaseException]] = frozenset()
     remarks: Sequence[str] = ()
+    has_moved: bool = False
 
 
 @dataclass
@@ -125,7 +128,7 @@ class Maker:
         operations = [step.operation for step in (*attempt.prelude, *attempt.steps)]
         if is_first:  # SQLite puts all tables back with any of them: nothing would show at the end
             await in_thread(databases.look_behind, operations)
-        touched = databases.touched(operations)
+        touched = databases.changes([*attempt.prelude, *attempt.steps])
         found = Made(attempt)
         try:
             found = await self._look(place, attempt, touched, made, among, ask_rule=ask_rule)
@@ -134,13 +137,13 @@ class Maker:
             is_told = found.seen or found.strange or self.strange
             await in_thread(databases.restore, touched if is_told else None)
             place.is_clean = True
-        return replace(found, remarks=databases.remarks)
+        return replace(found, remarks=databases.remarks, has_moved=databases.has_moved())
 
     async def _look(
         self,
         place: Place,
         attempt: Attempt,
-        touched: Collection[str],
+        touched: Mapping[str, Changes | None],
         calls: Collection[int],
         among: tuple[int, ...],
         *,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import product
 from uuid import UUID
 
-from .._trace import Operation
+from .._trace import Operation, Step
 from ..databases.schema import Catalogue, Keys, Kind
 from ..sql.statements import Condition, Given, Statement, Value, read_statement
 
@@ -242,6 +242,33 @@ class _Teller:
 
     def _qualified(self, table: str) -> str:
         return f"{self._operation.database}.{table}"
+
+
+def primary_keys(rows: Iterable[Row], columns: Sequence[str]) -> frozenset[tuple[int | str, ...]]:
+    """The primary keys of these rows; none if that of any is not known.
+
+    Args:
+        columns: Of the primary key, in its order.
+    """
+    found: set[tuple[int | str, ...]] = set()
+    for row in rows:
+        values = {column: value for key, told in row.keys for column, value in zip(key, told, strict=True)}
+        key = tuple(values.get(column.casefold()) for column in columns)
+        if not all(isinstance(value, int | str) for value in key):
+            return frozenset()
+        found.add(key)  # type: ignore[arg-type]  # as has just been seen
+    return frozenset(found)
+
+
+def made_keys(
+    step: Step, statement: Statement, columns: Sequence[str], catalogue: Catalogue
+) -> frozenset[tuple[int | str, ...]]:
+    """The primary keys of all rows that an INSERT has made, where it has returned the numbers that they were given."""
+    numbers = numbers_of(step.operation, step.columns, step.rows, catalogue)
+    is_all = step.error is None and step.rowcount == len(step.rows) == len(numbers) and not statement.removals
+    if statement.verb != "INSERT" or not is_all or len(columns) != 1 or columns[0] not in step.columns:
+        return frozenset()
+    return frozenset((number,) for _, number in numbers if isinstance(number, int))
 
 
 def numbers_of(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..sql.accesses import accesses
+from .facts import apart_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -40,13 +41,19 @@ def foreign_rows(
     found = {}
     for table, now in rows.items():
         columns = keys[table].columns if table in keys else ()
-        known = {_key(row, columns) for row in start.get(table, ())}
-        new = [row for row in now if _key(row, columns) not in known] if columns else []
+        new = _new(now, start.get(table, ()), columns) if columns else []
         if new and _are_understood(table, columns, made, steps, touched):
             inserted = _inserted(table, made)
             if len(new) > len(inserted):
                 found[table] = _unmatched(new, inserted) or new[len(inserted) :]
     return found
+
+
+def _new(now: Sequence[Row], start: Sequence[Row], columns: Sequence[str]) -> list[Row]:
+    """The rows of which none at the start had the key."""
+    others, gone = apart_from(now, start)
+    known = {_key(row, columns) for row in gone}
+    return [row for row in others if _key(row, columns) not in known]
 
 
 def _inserted(table: str, made: Sequence[Access]) -> list[dict[str, Any]]:

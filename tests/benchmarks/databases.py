@@ -21,6 +21,7 @@ from django.test.utils import setup_databases, teardown_databases  # noqa: E402
 
 from aioconcurrent.databases.guard import session_id  # noqa: E402
 from aioconcurrent.databases.probes import Probe, open_probe  # noqa: E402
+from aioconcurrent.databases.schema import Changes  # noqa: E402
 from aioconcurrent.databases.sessions import connect_directly  # noqa: E402
 from aioconcurrent.databases.state import open_state  # noqa: E402
 from tests.project.shop.models import Account, Counter  # noqa: E402
@@ -38,6 +39,8 @@ def main() -> None:
                     model.objects.using(alias).create()
             measure_state(alias)
             measure_probe(alias)
+            for others in (0, 100_000):
+                measure_reset(alias, others)
 
 
 @contextmanager
@@ -58,6 +61,35 @@ def measure_state(alias: str) -> None:
         report(alias, "rows of 2 tables", timed(lambda: state.rows(TABLES)))
         report(alias, "changed, all tables", timed(state.changed))
         assert not state.changed()
+
+
+def measure_reset(alias: str, others: int) -> None:
+    """How long a run of which is known what it changed takes to be taken back, next to all rows of the table."""
+    counters = Counter.objects.using(alias)
+    counters.bulk_create([Counter(name="another") for _ in range(others)], batch_size=5000)
+    keys = list(counters.order_by("pk").values_list("pk", flat=True)[:1]) or [counters.create().pk]
+    keys += [counters.create().pk for _ in range(10)]
+    with closing(open_state(alias)) as state:
+        state.keep()
+        for number in (1, 10):
+            changed = keys[:number]
+            told = {"shop_counter": Changes(frozenset((key,) for key in changed), frozenset({"value"}))}
+
+            def change(changed: list[int] = changed) -> None:
+                counters.filter(pk__in=changed).update(value=1)
+
+            def restore(told: dict[str, Changes] = told) -> None:
+                state.restore(told, told)
+
+            rounds = ROUNDS if not others else 10
+            whole = timed(lambda: state.restore({"shop_counter"}), change, rounds)
+            known = timed(restore, change, rounds)
+            what = f"restore {number} rows beside {others:,}"
+            report(alias, what, known)
+            report(alias, f"  all rows: {median(whole) / median(known):.1f} times as long", whole)
+        report(alias, f"restore of a run that read, beside {others:,}", timed(lambda: state.restore(frozenset())))
+        assert not state.changed()
+    counters.filter(name="another").delete()
 
 
 def update(alias: str) -> None:
@@ -114,7 +146,7 @@ def timed(work: Callable[[], object], before: Callable[[], object] = lambda: Non
 
 
 def report(alias: str, what: str, found: list[float]) -> None:
-    print(f"{alias:<11} {what:<40} median {median(found):7.3f} ms   least {min(found):7.3f} ms")
+    print(f"{alias:<11} {what:<46} median {median(found):7.3f} ms   least {min(found):7.3f} ms")
 
 
 if __name__ == "__main__":

@@ -10,20 +10,24 @@ be a change in every row that has it, and comes as text, too.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable
 
-    from ..schema import Catalogue, Key
+    from ..schema import Catalogue, Changes, Key
     from .schema import Schema, Table
 
 
 PATIENCE = 5  # seconds for the locks of a session that is about to end; whole ones, for MySQL
+
+NO_CHANGES: Mapping[str, Changes] = MappingProxyType({})
+LARGE = 1000  # rows of a table that is not read as a whole when it is known what was changed
 
 Row = dict[str, Any]
 Keys = Sequence[Sequence[Any]]
@@ -68,14 +72,16 @@ class State(ABC):
         self.keys: Mapping[str, Key] = schema.keys()
         self.remarks: list[str] = []
 
-    def restore(self, tables: Collection[str] | None = None) -> None:
+    def restore(self, tables: Collection[str] | None = None, changes: Mapping[str, Changes] = NO_CHANGES) -> None:
         """Put the rows of `tables` and the counters of their keys back, without a trigger firing.
 
         Args:
             tables: Names in lower case without schema; unknown ones are passed over.  By default all that differ.
+            changes: Those of the tables in which nothing else was changed; of others any row may have been.
         """
         chosen = self.schema.named(self.changed() if tables is None else frozenset(tables))
-        self._put_back(chosen)
+        told = {table: changes[table.name] for table in chosen if table.name in changes}
+        self._put_back(chosen, {table: each for table, each in told.items() if self._can_pick(table, each)})
 
     def check(self, tables: Collection[str] | None = None) -> None:  # noqa: B027 - there may be nothing that hinders
         """See whether rows of `tables` could be put back, before any of them is changed; by default of all.
@@ -97,12 +103,36 @@ class State(ABC):
         """Return the rows that these tables had at the start, as `rows` does; by default those of all."""
         return self._by_name(self._kept(self.schema.named(self.keys if tables is None else tables)), self._start_rows)
 
+    def pick(self, table: str, keys: Collection[tuple[int | str, ...]]) -> tuple[list[Row], int] | None:
+        """Return the rows of a large table that have these primary keys now, and how many rows it has in all.
+
+        None for a table that is not large, or whose rows cannot be told by their keys: then `rows` is the way.
+        """
+        named = self.schema.named({table})
+        if len(named) != 1 or not is_keyed(named[0]) or not self._is_large(named[0]):
+            return None
+        return self._pick(named[0], keys)
+
+    def moves(self, table: str) -> bool:
+        """Whether rows of this table that come back alone come to another place in it.
+
+        A query that asks for no order then finds them in another one.
+        """
+        return False
+
     def is_kept(self, tables: Collection[str] | None = None) -> bool:
         """Whether nothing of these tables, by default of all, was left for later."""
         return True
 
     def keep(self, tables: Collection[str] | None = None) -> None:  # noqa: B027 - there may be nothing left
         """Copy those of these tables that were left for later, by default all, while they are as at the start."""
+
+    def _is_large(self, table: Table) -> bool:
+        """Whether many rows of it were counted at the start."""
+        return False
+
+    def _pick(self, table: Table, keys: Iterable[tuple[int | str, ...]]) -> tuple[list[Row], int]:
+        raise NotImplementedError
 
     def _by_name(self, tables: Iterable[Table], read: Callable[[Table], Iterable[Row]]) -> dict[str, list[Row]]:
         found: dict[str, list[Row]] = {}
@@ -158,13 +188,33 @@ class State(ABC):
         """Forget the rows and leave nothing of ours in the database."""
 
     @abstractmethod
-    def _put_back(self, tables: list[Table]) -> None: ...
+    def _put_back(self, tables: list[Table], picked: Mapping[Table, Changes]) -> None:
+        """Put these tables back; of those that are picked only the rows that are."""
+
+    def _can_pick(self, table: Table, changes: Changes) -> bool:
+        """Whether these changes can be taken back alone."""
+        return False
 
     @abstractmethod
     def _rows(self, table: Table) -> Iterable[Row]: ...
 
     @abstractmethod
     def _start_rows(self, table: Table) -> Iterable[Row]: ...
+
+
+def is_keyed(table: Table) -> bool:
+    """Whether the values of its primary key are equal exactly if they are the same."""
+    return bool(table.primary) and {*table.primary} <= {column for column, _ in table.kinds}
+
+
+def among(columns: str, keys: Iterable[tuple[int | str, ...]]) -> str:
+    """The condition that a key, quoted and listed, is one of these."""
+    listed = ", ".join(f"({', '.join(map(_written, key))})" for key in sorted(keys, key=repr))
+    return f"({columns}) IN ({listed})"
+
+
+def _written(value: int | str) -> str:
+    return str(value) if isinstance(value, int) else f"'{value}'"  # such a text has nothing in it to be quoted
 
 
 def as_rows(cursor: Any) -> list[Row]:

@@ -32,12 +32,13 @@ from typing import TYPE_CHECKING, Any
 
 from ...exceptions import StateError
 from ..sessions import connect_directly, is_ended
-from .base import PATIENCE, Advance, Row, State, as_rows, load_from_mysql
+from .base import LARGE, PATIENCE, Advance, Row, State, among, as_rows, is_keyed, load_from_mysql
 from .mysql_schema import MysqlSchema, quote, read_schema
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+    from ..schema import Changes
     from .base import Keys
     from .schema import Table
 
@@ -101,8 +102,7 @@ class MysqlState(State):
             self._counts = dict(self._found)  # to be put back
             for table in self.schema.tables:
                 if self._start.get(table.quoted, (0, 0))[0]:
-                    copy = self._name_copy(table)
-                    self._run(f"CREATE TEMPORARY TABLE {copy} AS SELECT {_listed(table.columns)} FROM {table.quoted}")
+                    self._copy(table)
             self._watch()
 
     def adopt(self, table: str, columns: Sequence[str], keys: Keys, others: Keys) -> None:
@@ -111,8 +111,7 @@ class MysqlState(State):
             for each in self.schema.named({table}):
                 copy, listed = self._copies.get(each), _listed(each.columns)
                 if copy is None:
-                    copy = self._name_copy(each)
-                    self._run(f"CREATE TEMPORARY TABLE {copy} AS SELECT {listed} FROM {each.quoted} LIMIT 0")
+                    copy = self._copy(each, " LIMIT 0")
                 self._cursor.executemany(f"DELETE FROM {copy} WHERE {condition}", keys)
                 for key in keys:
                     self._cursor.execute(
@@ -183,10 +182,28 @@ class MysqlState(State):
         with suppress(self._error):  # it was closed
             self._driver.close()
 
-    def _put_back(self, tables: list[Table]) -> None:
+    def _can_pick(self, table: Table, changes: Changes) -> bool:
+        """Only rows that were changed and nothing that is in an index: then no deleted one is left in any."""
+        is_whole = table not in self._copies or table in self._later or table in self._bounds
+        is_plain = table in self.schema.marking and is_keyed(table) and not table.generated
+        is_unmarked = changes.assigned is not None and changes.assigned.isdisjoint(self.schema.indexed[table])
+        return is_plain and is_unmarked and not is_whole
+
+    def _is_large(self, table: Table) -> bool:
+        return bool(self._start.get(table.quoted, (0, 0))[0] > LARGE)
+
+    def _pick(self, table: Table, keys: Iterable[tuple[int | str, ...]]) -> tuple[list[Row], int]:
+        with self._looking():
+            ((count,),) = self._all(f"SELECT COUNT(*) FROM {table.quoted}")
+            return self._select(table, f"{table.quoted} WHERE {among(_listed(table.primary), keys)}"), count
+
+    def _put_back(self, tables: list[Table], picked: Mapping[Table, Changes]) -> None:
         if not tables:
             return
         with self._looking():
+            for table, changes in picked.items():
+                self._change_back(table, changes)
+            tables = [table for table in tables if table not in picked]
             kept = self._kept(tables)
             with self._triggers.silent([self.schema.triggers.get(table, []) for table in kept]):
                 self._put_rows_back(kept)
@@ -197,6 +214,14 @@ class MysqlState(State):
                 self._counters(name for name, table in self.schema.counted.items() if table in left)
             ):
                 self._run(f"ALTER TABLE {quote(name)} AUTO_INCREMENT = {self._counts[name]}")
+
+    def _change_back(self, table: Table, changes: Changes) -> None:
+        """Give rows the values that they had, in place."""
+        copy, key = self._copies[table], {*table.primary}
+        values = ", ".join(f"t.{quote(name)} = c.{quote(name)}" for name in table.columns if name not in key)
+        same = " AND ".join(f"t.{quote(name)} = c.{quote(name)}" for name in table.primary)
+        which = among(", ".join(f"t.{quote(name)}" for name in table.primary), changes.keys)
+        self._run(f"UPDATE {table.quoted} t JOIN {copy} c ON {same} SET {values} WHERE {which}")
 
     def _rebuild(self, table: Table, counter: int | None) -> bool:
         """Leave nothing of deleted rows, and set the counter; False where there is no need to, or no leave."""
@@ -312,9 +337,8 @@ class MysqlState(State):
 
     def _rescue(self, table: Table) -> None:
         """Copy a table as it was at the start: a cursor sees that, where any INSERT ... SELECT sees what there is."""
-        copy = self._name_copy(table)
+        copy = self._copy(table, " LIMIT 0")
         columns = [quote(column) for column in table.columns]
-        self._run(f"CREATE TEMPORARY TABLE {copy} AS SELECT {', '.join(columns)} FROM {table.quoted} LIMIT 0")
         self._run(
             f"""BEGIN NOT ATOMIC
             DECLARE one ROW TYPE OF {copy};
@@ -330,9 +354,16 @@ class MysqlState(State):
 
     def _keep(self, tables: Iterable[Table]) -> None:
         for table in (tables := list(tables)):
-            copy = self._name_copy(table)
-            self._run(f"CREATE TEMPORARY TABLE {copy} AS SELECT {_listed(table.columns)} FROM {table.quoted}")
+            self._copy(table)
         self._note_copied(tables)
+
+    def _copy(self, table: Table, condition: str = "") -> str:
+        copy = self._name_copy(table)
+        key = f" (PRIMARY KEY ({_listed(table.primary)}))" if is_keyed(table) else ""
+        self._run(
+            f"CREATE TEMPORARY TABLE {copy}{key} AS SELECT {_listed(table.columns)} FROM {table.quoted}{condition}"
+        )
+        return copy
 
     def _name_copy(self, table: Table) -> str:
         return self._copies.setdefault(table, f"aioconcurrent_{len(self._copies)}")

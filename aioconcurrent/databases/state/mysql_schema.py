@@ -29,6 +29,9 @@ _UNIQUES = """
 SELECT table_name, index_name, column_name FROM information_schema.statistics
 WHERE table_schema = DATABASE() AND NOT non_unique AND index_name <> 'PRIMARY'
 """
+_INDEXED = """
+SELECT table_name, column_name FROM information_schema.statistics WHERE table_schema = DATABASE()
+"""
 _REFERENCES = """
 SELECT k.table_name, k.column_name, k.referenced_table_name, k.referenced_column_name, r.delete_rule, r.update_rule
 FROM information_schema.key_column_usage k
@@ -82,12 +85,14 @@ class MysqlSchema(Schema):
         types: The type of each column, by table.
         triggers: By table, its triggers in the order in which they fire.
         marking: Tables in whose indexes deleted rows stay for a while.
+        indexed: The columns of all indexes of a table, in lower case.
     """
 
     counted: dict[str, Table] = field(default_factory=dict)
     types: dict[Table, dict[str, str]] = field(default_factory=dict)
     triggers: dict[Table, list[Trigger]] = field(default_factory=dict)
     marking: frozenset[Table] = frozenset()
+    indexed: dict[Table, frozenset[str]] = field(default_factory=dict)
 
 
 def read_schema(cursor: Any) -> MysqlSchema:
@@ -104,6 +109,11 @@ def read_schema(cursor: Any) -> MysqlSchema:
     uniques: dict[str, dict[str, set[str]]] = {}
     for table, index, column in _all(cursor, _UNIQUES):
         uniques.setdefault(table, {}).setdefault(index, set()).add(column or UNKNOWN)  # MySQL has keys of expressions
+    indexed: dict[str, set[str]] = {}
+    for table, column in _all(cursor, _INDEXED):
+        indexed.setdefault(table, set()).update(
+            [column.casefold()] if column else (each[0].casefold() for each in columns[table])
+        )
     kinds = {name: rest for name, *rest in _all(cursor, _TABLES)}
     tables = {
         name: _table(
@@ -146,6 +156,7 @@ def read_schema(cursor: Any) -> MysqlSchema:
         counted={name: table for name, table in tables.items() if any(_counts(column) for column in columns[name])},
         types={table: {column[0]: column[1].lower() for column in columns[name]} for name, table in tables.items()},
         triggers=triggers,
+        indexed={table: frozenset(indexed.get(name, ())) for name, table in tables.items()},
         marking=frozenset(tables[name] for name in tables if kinds[name][:2] == ["BASE TABLE", "InnoDB"]),
     )
 

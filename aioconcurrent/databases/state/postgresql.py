@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from ...exceptions import StateError
 from ..sessions import connect_directly, is_ended
-from .base import PATIENCE, Advance, Row, State, as_rows, load_from_postgresql
+from .base import LARGE, PATIENCE, Advance, Row, State, among, as_rows, is_keyed, load_from_postgresql
 from .postgresql_schema import PostgresSchema, read_schema
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from ..schema import Changes
     from .base import Keys
     from .postgresql_schema import Binding, Unproven
     from .schema import Table
@@ -172,22 +173,51 @@ class PostgresState(State):
             self._snapshot.close()
         self._driver.close()
 
-    def _put_back(self, tables: list[Table]) -> None:
-        plan = self._plan(self._kept(tables))
+    def _put_back(self, tables: list[Table], picked: Mapping[Table, Changes]) -> None:
+        plan = self._plan([*picked, *self._kept([table for table in tables if table not in picked])])
         chosen = plan.tables
         self._keep([table for table in chosen if table in self._later])  # what cascades reach, too
         names = {table.name for table in (*tables, *chosen)}
+        which = {
+            table: f" WHERE {among(_listed(table.primary), picked[table].keys)}"
+            if table in picked
+            else self._bounds.get(table, "")
+            for table in chosen
+        }
         script = [
             *plan.before,
             *(["SET CONSTRAINTS ALL DEFERRED"] if not self._is_replica else []),
-            *(f"DELETE FROM ONLY {table.quoted}{self._bounds.get(table, '')}" for table in reversed(chosen)),
-            *(_insert(table, self._copies[table]) for table in chosen if table in self._copies),
+            *(f"DELETE FROM ONLY {table.quoted}{condition}" for table, condition in reversed(which.items())),
+            *(
+                _insert(table, self._copies[table], condition if table in picked else "")
+                for table, condition in which.items()
+                if table in self._copies
+            ),
             *self._set_sequences(names),
             *(["SET CONSTRAINTS ALL IMMEDIATE"] if not self._is_replica else []),
             *plan.after,
         ]
         if script:
             self._run(";\n".join(script))  # without a BEGIN: one transaction, which an error ends
+
+    def _can_pick(self, table: Table, changes: Changes) -> bool:
+        """Not where foreign keys or constraints look at what is put back: that needs an order of its own.
+
+        Small tables are whole again as soon, with each row at its place.
+        """
+        is_whole = table in self._bounds or self._hindering(table) or not self._is_large(table)
+        return self._is_replica and is_keyed(table) and not is_whole
+
+    def moves(self, table: str) -> bool:
+        return any(map(self._is_large, self.schema.named({table})))
+
+    def _is_large(self, table: Table) -> bool:
+        return bool(self._start.get(table.quoted, (0, 0))[0] > LARGE)
+
+    def _pick(self, table: Table, keys: Iterable[tuple[int | str, ...]]) -> tuple[list[Row], int]:
+        self._run(f"SELECT count(*) FROM ONLY {table.quoted}")
+        ((count,),) = self._cursor.fetchall()
+        return self._select(table, f"ONLY {table.quoted} WHERE {among(_listed(table.primary), keys)}"), count
 
     def _rows(self, table: Table) -> Iterable[Row]:
         return self._select(table, f"ONLY {table.quoted}")
@@ -273,6 +303,8 @@ class PostgresState(State):
             copy = self._copies[table] = f"pg_temp.aioconcurrent_{len(self._copies)}"
             source = f"ONLY {table.quoted}{condition}"
             script.append(f"CREATE TEMPORARY TABLE {copy} AS SELECT {_listed(table.columns)} FROM {source}")
+            if is_keyed(table) and (table in self._later or self._is_large(table)):
+                script.append(f"CREATE INDEX ON {copy} ({_listed(table.primary)})")
         if script:
             self._run(";\n".join(script))
 
@@ -416,9 +448,11 @@ def _mark(table: Table) -> str:
     )
 
 
-def _insert(table: Table, copy: str) -> str:
+def _insert(table: Table, copy: str, condition: str) -> str:
     columns = _listed(_written(table))
-    return f"INSERT INTO {table.quoted} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {copy}"
+    order = f" ORDER BY {_listed(table.primary)}" if condition else ""
+    values = f"SELECT {columns} FROM {copy}{condition}{order}"
+    return f"INSERT INTO {table.quoted} ({columns}) OVERRIDING SYSTEM VALUE {values}"
 
 
 def _switch(how: str, trigger: tuple[str, str, str]) -> str:

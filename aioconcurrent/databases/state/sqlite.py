@@ -21,6 +21,7 @@ from .schema import UNKNOWN, Reference, Schema, Table
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from ..schema import Changes
     from .base import Keys
 
 _LAST = 2**63 - 1  # of a rowid
@@ -103,7 +104,7 @@ class SqliteState(State):
         self._copy.close()
         self._file.close()
 
-    def _put_back(self, tables: list[Table]) -> None:
+    def _put_back(self, tables: list[Table], picked: Mapping[Table, Changes]) -> None:
         with _named(self.alias):
             if tables:
                 self._copy.backup(self._file, progress=_deadline(), sleep=0.001)

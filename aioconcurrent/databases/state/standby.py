@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..sessions import tells_of_end
 from . import State, StateError, open_state
+from .base import NO_CHANGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from ..schema import Catalogue, Key
+    from ..schema import Catalogue, Changes, Key
     from . import Advance, Row
     from .base import Keys
 
@@ -92,9 +93,15 @@ class Standby:
         self._begins = begins
         self._ask(lambda state: state.move_counters(begins))
 
-    def restore(self, tables: Collection[str] | None = None) -> None:
+    def pick(self, table: str, keys: Collection[tuple[int | str, ...]]) -> tuple[list[Row], int] | None:
+        return self._ask(lambda state: state.pick(table, keys))
+
+    def moves(self, table: str) -> bool:
+        return self._ask(lambda state: state.moves(table))
+
+    def restore(self, tables: Collection[str] | None = None, changes: Mapping[str, Changes] = NO_CHANGES) -> None:
         """As `State.restore`; afterwards there are two again."""
-        self._ask(lambda state: state.restore(tables))
+        self._ask(lambda state: state.restore(tables, changes))
         if self._spare is not None and self._spare.is_lost():
             _discard(self._spare)
             self._spare = None
