@@ -65,9 +65,9 @@ def measure(database: str, rounds: int) -> None:
     os.environ["AIOCONCURRENT_BENCHMARK"] = database
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.benchmarks.project.settings"
     parts: tuple[Callable[[int], Rows], ...] = {
-        "sqlite": (schedule, counterexample, first_wrong, untouched),
-        "mysql": (schedule, counterexample, first_wrong, wait, untouched),
-        "postgresql": (schedule, counterexample, reduction, apart, rows_apart, first_wrong, wait, untouched),
+        "sqlite": (schedule, cached, counterexample, first_wrong, untouched),
+        "mysql": (schedule, cached, counterexample, first_wrong, wait, untouched),
+        "postgresql": (schedule, cached, counterexample, reduction, apart, rows_apart, first_wrong, wait, untouched),
     }[database]
     with test_database():
         rows = [row for part in parts for row in part(rounds)]
@@ -91,6 +91,23 @@ def schedule(rounds: int) -> Rows:
         if times:
             reached = f"{ms(times)}, least {min(times) * 1000:.1f} ms: {median(times) / median(ours):.1f} times ours"
             yield f"the same by frontrun, {how} processes", reached, "1 times" if how == "reused" else "20 times"
+
+
+def cached(rounds: int) -> Rows:
+    """The same calls on a cache of a Redis server, next to those on a table of the database."""
+    from django.db import connection
+
+    if not servers.find_redis():
+        yield f"calls on a cache, {connection.vendor}", servers.NO_REDIS, ""
+        return
+    tables, caches = [], []
+    for name in ("add_three_times", "count_in_cache"):
+        explore(name)
+    for _ in range(rounds):
+        tables += times_of_schedules("add_three_times")
+        caches += times_of_schedules("count_in_cache")
+    reached = f"{ms(caches)}, on a table {ms(tables)}: {median(caches) / median(tables):.2f} times as long"
+    yield f"a schedule of calls on a cache of Redis, {connection.vendor}", reached, "1.5 times"
 
 
 def counterexample(rounds: int) -> Rows:
@@ -241,12 +258,16 @@ def wait(rounds: int) -> Rows:
 
 def explore(*names: str, verdict: str = "no race", check: Callable[[Any], Any] | None = None) -> Any:
     """Explore calls of these functions, two of the first where there is one."""
+    from django.core.cache import cache
+
     from aioconcurrent import sync
     from tests.benchmarks.project import stepped
     from tests.project.shop.models import Counter
 
     Counter.objects.all().delete()
     keys = {name: Counter.objects.create().pk for name in ("first", "second")}
+    if "count_in_cache" in names:
+        cache.set_many({f"counter-{pk}": 0 for pk in keys.values()})
     calls = [(getattr(stepped, name), keys) for name in (names if len(names) > 1 else names * 2)]
     found = sync.explore(*calls, check=check)
     assert found.verdict == verdict, str(found)
@@ -264,9 +285,9 @@ def times_of_schedules(name: str) -> list[float]:
     resets: list[float] = []
     perform = Explorer._perform
 
-    async def timed(self: Any, *args: Any) -> Any:
+    async def timed(self: Any, *args: Any, **options: Any) -> Any:
         try:
-            return await perform(self, *args)
+            return await perform(self, *args, **options)
         finally:
             resets.append(time.perf_counter())
 

@@ -66,3 +66,11 @@ else:
             "TEST": {"NAME": FOLDER / "test_db.sqlite3"},
         }
     }
+if url := servers.find_redis():
+    CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": url,
+            "KEY_PREFIX": f"aioconcurrent-benchmark-{os.environ['AIOCONCURRENT_BENCHMARK']}",
+        }
+    }

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from django.core.cache import cache
 from django.db import transaction
 from django.db.models import F
 
@@ -19,6 +20,12 @@ def add_three_times(first: int, second: int) -> None:
 def lose(first: int, **_: int) -> None:
     value = Counter.objects.values_list("value", flat=True).get(pk=first)
     Counter.objects.filter(pk=first).update(value=value + 1)
+
+
+def count_in_cache(first: int, second: int) -> None:
+    """Three operations of a cache that give the same in any order."""
+    for pk in (first, second, first):
+        cache.incr(f"counter-{pk}")
 
 
 def lose_in_atomic(first: int, **_: int) -> None:
