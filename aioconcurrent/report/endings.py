@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+import operator
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, time
+from datetime import date, datetime, time
+from decimal import Decimal
 from typing import Any, Literal
+from uuid import UUID
 
 from .._text import shown, text_of
 from .._trace import Endless, Run, call_name
 from ..exceptions import WrappedError
+from ..sql.accesses import accesses
 
 Row = Mapping[str, Any]
 Ended = tuple[tuple[int, ...], Run]
+Made = Collection[tuple[str, str]]  # new rows, by table and what tells them apart
 
 _ORDERS_SHOWN = 6
 _LINES_SHOWN = 20
@@ -26,6 +33,7 @@ class Line:
     kind: Literal["call", "row"]
     name: str
     cells: tuple[str, ...]
+    is_time: bool = False  # and nothing else: any two orders may do something at different times
 
     @property
     def is_unusual(self) -> bool:
@@ -51,7 +59,10 @@ def compared(run: Run, calls: Sequence[str], serial: Sequence[Ended]) -> Endings
     """
     shown_orders = serial[:_ORDERS_SHOWN]
     ends = [*(end for _, end in shown_orders), run]
-    lines = [*_of_calls(ends, calls), *_of_tables(ends)]
+    inserts = [each for each in accesses(run.steps) if each.verb == "insert"]
+    made = {(each.table, shown(value)) for each in inserts for row in each.rows for value in row.values()}
+    told = [*_of_calls(ends, calls), *_of_tables(ends, made)]
+    lines = [line for line in told if not line.is_time] or told
     if not serial or not lines:
         return None
     names = tuple(", then ".join(map(call_name, order)) for order, _ in shown_orders)
@@ -75,18 +86,18 @@ def _outcome(outcome: object) -> str:
     return f"returns {shown(outcome, _LONGEST_CELL)}"
 
 
-def _of_tables(ends: Sequence[Run]) -> Iterator[Line]:
+def _of_tables(ends: Sequence[Run], made: Made) -> Iterator[Line]:
     for table in sorted({name for end in ends for name in end.tables}):
         if all(table in end.tables for end in ends):  # else the rows of one are those at the start, and not known here
-            yield from _of_table(table, [end.tables[table] for end in ends])
+            yield from _of_table(table, [end.tables[table] for end in ends], made)
 
 
-def _of_table(table: str, ends: Sequence[Sequence[Row]]) -> Iterator[Line]:
+def _of_table(table: str, ends: Sequence[Sequence[Row]], made: Made) -> Iterator[Line]:
     key = _key(ends)
     by_key = [{shown(row.get(key)) if key else number: row for number, row in enumerate(rows)} for rows in ends]
     names = list(dict.fromkeys(name for rows in by_key for name in rows))
     aligned = [line for name in names if _differs(line := [rows.get(name) for rows in by_key])]
-    told = (_of_row(table, key, rows) for rows in _merged(aligned, key))
+    told = (_of_row(table, key, rows) for rows in _merged([*_unalike(aligned, key, table, made)], key))
     yield from (line for line in told if line is not None)
 
 
@@ -104,6 +115,25 @@ def _key(ends: Sequence[Sequence[Row]]) -> str:
     return ""
 
 
+def _unalike(lines: Sequence[list[Row | None]], key: str, table: str, made: Made) -> Iterator[list[Row | None]]:
+    """The lines without new rows that all endings have, under whatever number."""
+    new = [line for line in lines if None in line or (table.lower(), shown(_without([line[0]], "").get(key))) in made]
+    by_ending = [[row for row in rows if row is not None] for rows in zip(*new, strict=True)]
+    shapes = [Counter(shown(_without([row], key)) for row in rows) for rows in by_ending]
+    common = functools.reduce(operator.and_, shapes) if shapes else Counter[str]()
+    left = [common.copy() for _ in shapes]
+    for line in lines:
+        kept = [*line]
+        if line in new:
+            for number, row in enumerate(line):
+                shape = shown(_without([row], key))
+                if row is not None and left[number][shape] > 0:
+                    left[number][shape] -= 1
+                    kept[number] = None
+        if any(row is not None for row in kept):
+            yield kept
+
+
 def _merged(aligned: Sequence[list[Row | None]], key: str) -> Iterator[list[Row | None]]:
     """The lines, with those in one that are alike but for the number that a new row was given."""
     left = [*aligned]
@@ -117,22 +147,24 @@ def _merged(aligned: Sequence[list[Row | None]], key: str) -> Iterator[list[Row 
         yield line
 
 
-def _without(rows: Sequence[Row | None], key: str) -> dict[str, Any] | None:
+def _without(rows: Sequence[Row | None], key: str) -> dict[str, Any]:
     """The columns of the first row that is there, but for the key."""
-    first = next((row for row in rows if row is not None), None)
-    return None if first is None else {column: value for column, value in first.items() if column != key}
+    first: Row = next((row for row in rows if row is not None), {})
+    return {column: value for column, value in first.items() if column != key}
 
 
 def _of_row(table: str, key: str, rows: Sequence[Row | None]) -> Line | None:
     there = [row for row in rows if row is not None]
     columns = [name for name in there[0] if len({shown(row.get(name)) for row in there}) > 1 and name != key]
-    columns = [name for name in columns if not _is_time(there, name)] or columns
+    lasting = [name for name in columns if not _is_time(there, name)]
+    is_time = len(there) == len(rows) and not lasting
+    columns = lasting or columns
     if len(there) == len(rows) and not columns:
         return None
     told = columns if len(there) == len(rows) else [name for name in there[0] if name != key]
     steady = len({shown(row.get(key)) for row in there}) == 1 if key else False
     name = f"{table} {key}={shown(there[0].get(key))}" if steady else table
-    return Line("row", name, tuple("no row" if row is None else _told(row, told) for row in rows))
+    return Line("row", name, tuple("no row" if row is None else _told(row, told) for row in rows), is_time)
 
 
 def _is_time(rows: Sequence[Row], column: str) -> bool:
@@ -141,5 +173,9 @@ def _is_time(rows: Sequence[Row], column: str) -> bool:
 
 
 def _told(row: Row, columns: Sequence[str]) -> str:
-    told = ", ".join(f"{name}={shown(row.get(name), _LONGEST_CELL)}" for name in columns)
+    told = ", ".join(f"{name}={_value(row.get(name))}" for name in columns)
     return told if len(told) <= 2 * _LONGEST_CELL else f"{told[: 2 * _LONGEST_CELL - 3]}..."
+
+
+def _value(value: Any) -> str:
+    return str(value) if isinstance(value, date | time | Decimal | UUID) else shown(value, _LONGEST_CELL)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from aioconcurrent._trace import Run
 from aioconcurrent.report.endings import Endings, Line, compared
+from tests.explore.traces import Tracer
 
 CALLS = ("withdraw(80)", "withdraw(70)")
 
@@ -51,12 +53,27 @@ def test_new_rows_that_differ_only_in_their_number_are_one() -> None:
     assert found.lines[0].is_unusual
 
 
+def test_new_rows_that_have_changed_their_numbers_are_alike_and_old_ones_are_not() -> None:
+    def pieces(*prices: int) -> list[dict[str, Any]]:
+        return [{"id": key, "price": price} for key, price in enumerate(prices, 1)]
+
+    ends = [ended(1, 2, piece=pieces(*prices)) for prices in ((10, 5), (5, 10), (5, 10))]
+    assert [line.name for line in told(*ends).lines] == ["piece id=1", "piece id=2"]
+    add = 'INSERT INTO "piece" ("price") VALUES (%s) RETURNING "piece"."id"'
+    steps = tuple(Tracer().sql(call, add, (10,), rows=[{"id": call + 1}]) for call in (0, 1))
+    assert compared(replace(ends[0], steps=steps), CALLS, [((0, 1), ends[1]), ((1, 0), ends[2])]) is None
+
+
 def test_times_are_shown_only_where_nothing_else_differs() -> None:
     def row(second: int, name: str) -> dict[str, Any]:
         return {"id": 1, "name": name, "changed": datetime(2026, 1, 1, 0, 0, second)}  # noqa: DTZ001 - as SQLite has it
 
     found = told(*(ended(1, 2, t=[row(second, name)]) for second, name in enumerate(("x", "y", "x"))))
     assert found.lines == (Line("row", "t id=1", ("name='y'", "name='x'", "name='x'")),)
+    found = told(*(ended(second, 2, t=[row(second, "x")]) for second in range(3)))
+    assert [line.kind for line in found.lines] == ["call"]
+    found = told(*(ended(1, 2, t=[row(second, "x")]) for second in range(3)))
+    assert found.lines[0].cells[-1] == "changed=2026-01-01 00:00:00"
 
 
 def test_a_table_that_an_order_did_not_touch_is_not_compared() -> None:

@@ -248,6 +248,10 @@ def test_a_race_is_told_truly_and_a_replay_tells_the_same(tale: Tale, place: Pla
     assert [each for each in tale.says if not re.search(each, told)] == [], told
     assert [each for each in tale.hints if not re.search(each, hint)] == [], hint
     assert [each for each in tale.never if re.search(each, f"{told}\n{hint}")] == [], f"{told}\n{hint}"
+    cycle, steps = found.counterexample.cycle, found.counterexample.steps
+    directions = [(steps[each.before].call, steps[each.after].call) for each in cycle]
+    assert directions in ([(0, 1), (1, 0)], [(1, 0), (0, 1)])
+    assert {order for order, _ in found.counterexample.serial} <= {(0, 1), (1, 0)}
     if place.alias == "file":
         assert "isolation level" not in hint  # SQLite has one
     again = replay(found.counterexample.token, *tale.all_calls(place)).counterexample
