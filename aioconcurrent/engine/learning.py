@@ -17,6 +17,7 @@ import site
 import sys
 import sysconfig
 from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from . import threads
 from .surroundings import guard_descriptors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Iterable
 
     from .world import World
 
@@ -32,9 +33,13 @@ if TYPE_CHECKING:
 _OURS = __name__.partition(".")[0]
 
 
-def new_libraries(known: Collection[str]) -> tuple[str, ...]:
-    """The modules of libraries that this process has imported, beside the known ones, in the order it began them."""
-    return tuple(name for name in list(sys.modules) if name not in known and _is_library(name))
+def new_libraries(known: int) -> tuple[str, ...]:
+    """The modules of libraries that this process has imported, after that many others, in the order it began them.
+
+    The others are not looked at: memory of the template that a fork touches is copied.
+    """
+    new = list(islice(reversed(sys.modules), max(0, len(sys.modules) - known)))
+    return tuple(filter(_is_library, reversed(new)))
 
 
 def import_ahead(names: Iterable[str]) -> None:

@@ -40,14 +40,14 @@ from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from .. import _pickling
-from . import bequest, lifeline, threads
+from . import bequest, lifeline, pages, threads
 from .learning import Learning
 from .protocol import Channel, Frame, FrameReader, Kind
 from .surroundings import forward_logs, guard_descriptors
 from .wrapper import Wrapper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .surroundings import Surroundings
     from .world import Context, World
@@ -85,7 +85,7 @@ class Nursery:
         self._pid = os.getpid()
         self._generators: list[random.Random] = []
         self._spares: dict[int, socket.socket] = {}  # by process id
-        self._modules: frozenset[str] = frozenset()
+        self._modules = 0  # that forks have from this process
 
     @property
     def spares(self) -> set[int]:
@@ -95,7 +95,7 @@ class Nursery:
     def freeze(self) -> None:
         """Settle what forks share: to be called when this process has imported something."""
         self.discard()
-        self._modules = frozenset(sys.modules)
+        self._modules = len(sys.modules)
         self._generators += [item for item in gc.get_objects() if _is_generator(type(item))]
         gc.freeze()  # else the collector of each fork would copy all pages that it shares
 
@@ -270,6 +270,7 @@ class Template:
         self._largest = 0  # number of wrappers of a race
         self._learning = Learning(self._nursery.start_trial, self._nursery.freeze)
         self._is_resting = False  # with something left to do ahead
+        self._pieces: Iterator[range] = iter(())  # of memory to put into large pages
         self._selector = selectors.DefaultSelector()
         self._woken, self._wake = socket.socketpair()
 
@@ -423,11 +424,15 @@ class Template:
         if not race.wrappers and not self._races:
             bequest.forget()
         self._is_resting = not self._races and self._applied is not None
+        if not self._nursery.spares:  # else they would keep the memory as it was
+            self._pieces = pages.pieces()  # those that were written to while forks shared them are small again
 
     def _rest(self) -> None:
         """Do ahead, while nobody waits, some of what the next race would have to wait for."""
         if _import_all(_LATER):
             self._nursery.freeze()
+        elif (piece := next(self._pieces, None)) is not None:
+            pages.enlarge(piece)
         elif self._applied is not None and len(self._nursery.spares) < min(self._largest, _SPARES):
             try:
                 self._nursery.add_spare(self._applied.pickled)

@@ -34,7 +34,7 @@ from .surroundings import forward_logs
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from .protocol import Channel
@@ -116,9 +116,9 @@ class Wrapper:
         context: Context,
         world: World | None = None,
         generators: Sequence[random.Random] = (),
-        known: Collection[str] | None = None,
+        known: int | None = None,
     ) -> None:
-        """`known` are the modules of the process that this one was forked from, if it was."""
+        """`known` is the number of modules of the process that this one was forked from, if it was."""
         self.channel = channel
         self._known = known
         self._generators = generators

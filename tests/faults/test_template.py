@@ -1,7 +1,11 @@
 """The template is killed: between two races nobody notices, and within one the calls are told."""
 
 import os
+import platform
+import re
 import signal
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -26,6 +30,25 @@ def forking(monkeypatch: pytest.MonkeyPatch) -> None:
 async def get_template() -> int:
     [(_, template)] = (await call_concurrently(1, calls.get_pids)).values
     return int(template)
+
+
+LARGE = """
+from pathlib import Path
+from aioconcurrent.engine import pages
+held = [str(number) for number in range(200_000)]
+for piece in pages.pieces():
+    pages.enlarge(piece)
+assert held[-1] == "199999"
+print(sum(int(line.split()[1]) for line in Path("/proc/self/smaps").read_text().splitlines() if "AnonHuge" in line))
+"""
+
+
+def test_memory_that_forks_share_is_put_into_large_pages() -> None:
+    version = tuple(map(int, re.findall(r"\d+", platform.release())[:2]))
+    if version < (6, 1) or not Path("/sys/kernel/mm/transparent_hugepage").exists():
+        pytest.skip("Linux 6.1 and huge pages are needed")
+    told = subprocess.run([sys.executable, "-c", LARGE], check=True, capture_output=True, text=True).stdout
+    assert int(told) >= 2048, "KB"
 
 
 async def test_one_template_serves_race_after_race() -> None:
