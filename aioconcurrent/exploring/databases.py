@@ -19,6 +19,7 @@ from ..databases.memory import is_lent
 from ..databases.probes import open_probe
 from ..databases.schema import Catalogue, Changes, Key
 from ..databases.state import StateError
+from ..databases.state.base import LARGE
 from ..databases.state.standby import Standby, lasting
 from ..databases.underway import Note, noted
 from .facts import Numbers, apart
@@ -244,7 +245,7 @@ class ExploredDatabases:
             rows = each.state.rows(_own(each, tables.keys() - picked.keys()))
             new = {table for table in rows if each.prefix + table not in self.start}
             self.start |= {each.prefix + table: these for table, these in each.state.start_rows(new).items()}
-            found |= {each.prefix + table: these for table, these in rows.items()}
+            found |= {each.prefix + table: self._shared(each.prefix + table, these) for table, these in rows.items()}
         return found
 
     def _pick(self, database: _Database, tables: Mapping[str, Changes | None]) -> dict[str, list[Row]]:
@@ -260,6 +261,15 @@ class ExploredDatabases:
                 if len(now) == count:  # else somebody else has written to it
                     found[table] = now
         return found
+
+    def _shared(self, table: str, rows: list[Row]) -> list[Row]:
+        """The rows of a large table; for those that are as at the start its objects, which nobody compares again."""
+        start = self.start[table]
+        if len(start) <= LARGE or not self.keys[table].automatic or len(self._places_in(table)) < len(start):
+            return rows
+        (column,), places = self.keys[table].columns, self._places_in(table)
+        olds = [start[places[row[column]]] if row[column] in places else None for row in rows]
+        return [row if old is None or row != old else old for row, old in zip(rows, olds, strict=True)]
 
     def _places_in(self, table: str) -> Mapping[object, int]:
         """Where the rows are that there were at the start, by their keys."""

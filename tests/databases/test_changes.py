@@ -143,6 +143,7 @@ def test_of_a_large_table_the_rows_that_others_wrote_are_read_all_the_same(
         return explored.rows({table: Changes(frozenset((key,) for key in keys), None)})[table]
 
     assert len(read(first)) == LARGE + 1  # all are read, and known from then on
+    assert {id(row) for row in read(first)[1:]} == {id(row) for row in explored.start[table][1:]}
     counters.filter(pk=first).update(value=1)
     counters.filter(pk=second).delete()
     told = [(row["id"], row["value"]) for row in read(first, second) if row["id"] <= second or row["value"]]
