@@ -126,7 +126,9 @@ class Crew(Generic[Place, Result]):
 
     async def _made(self, place: Place, run: Walk) -> Result | Exception:
         try:
-            return await self._perform(place, run)
+            result = await self._perform(place, run)
+            self._search.foresee(run)
+            return result
         except Exception as error:
             return error
 

@@ -165,6 +165,7 @@ class _Known:
     unfolding: Unfolding | None = None
     runs: int = 0
     ended: set[State] = field(default_factory=set)  # final states that a run has come to
+    foreseen: set[State] = field(default_factory=set)  # the same of runs whose turn has not come
     cut: set[State] = field(default_factory=set)
     was_cut: bool = False
     was_disordered: bool = False
@@ -280,7 +281,7 @@ class _Pass:
         standings = self._unfolding.standings(node.state)
         candidates = eligible(standings, self._rules)
         if not candidates:
-            if node.state not in known.ended:
+            if node.state not in known.ended and not (self._is_ahead and node.state in known.foreseen):
                 yield from self._ask(node)
                 self._is_torn = self._is_torn or known.was_cut
             elif known.guess is not None and node.state == known.guess.state:
@@ -321,7 +322,7 @@ class _Pass:
 
     def _event(self, edge: _Edge) -> Generator[Plan, None, Event | None]:
         """What a step does; None if not even a run of it tells, because it did not get there."""
-        event = self._unfolding.predict(edge.node.state, edge.worker)
+        event = self._unfolding.predict(edge.node.state, edge.worker, early=self._is_ahead)
         if event is None:
             yield from self._ask(edge.node, edge.worker)
             event = self._unfolding.predict(edge.node.state, edge.worker)
@@ -338,7 +339,7 @@ class _Pass:
         plan = (*_choices(node), *([] if worker is None else [worker]))
         if self._claimed is not None:
             claims = self._claims(node, worker)
-            if self._claimed.isdisjoint(claims):
+            if not claims <= self._claimed:
                 self._claimed |= claims
                 yield plan
             raise _UntoldError
@@ -351,6 +352,10 @@ class _Pass:
             self._known.omissions.add(Omission.DISORDER)
         if any(self._unfolding.contested(*private) for private in self._private):
             raise _OutdatedError
+
+    @property
+    def _is_ahead(self) -> bool:
+        return self._claimed is not None
 
     def _claims(self, node: _Node, worker: int | None) -> set[object]:
         """What a run that is made for this will tell, so that nobody has to make another for it."""
@@ -368,7 +373,8 @@ class Search:
 
     A run that is left before `choose` has returned None counts as cut.
 
-    With several copies of the database, `ahead` gives runs to make meanwhile, each as soon as there is a place for it.
+    With several copies of the database, `ahead` gives runs to make meanwhile, each as soon as there is a place for it;
+    `foresee` is told when one has been made.
     `next_run` gives them again when their turn comes, so that whatever is done with runs in that order comes to
     the same with any number of copies, and however long each run takes.
 
@@ -437,6 +443,7 @@ class Search:
         """Take back the runs that were given out ahead."""
         self._forgotten += len(self._early)
         self._early.clear()
+        self._known.foreseen.clear()
 
     def next_run(self) -> Walk | None:
         """Say which run's turn it is; None when there is nothing left to do."""
@@ -460,6 +467,12 @@ class Search:
         self._early |= found
         self.ahead_runs += len(found)
         return list(found.values())
+
+    def foresee(self, run: Walk) -> None:
+        """Take note that a run has been made, before its turn or in it, so that `ahead` can look beyond it."""
+        unfolding = self._known.unfolding
+        if unfolding is not None and not (run.cut or run.is_disordered):
+            self._known.foreseen.add(run.foretell(unfolding))
 
     def take_in(self) -> None:
         """Learn what the run whose turn it was has shown; `next_run` does so, if nobody has."""

@@ -39,15 +39,26 @@ class Event:
     depths: tuple[int, ...]  # how many events of each call's chain are in its history
 
 
+class _Lore:
+    """What runs have told of the events."""
+
+    def __init__(self) -> None:
+        self.ways: defaultdict[tuple[int, int], dict[_Way, None]] = defaultdict(dict)  # by call and its last event
+        self.after: dict[tuple[int, State, _Way], Event] = {}  # by call and past
+
+
 class Unfolding:
-    """The events learned so far."""
+    """The events learned so far.
+
+    Of runs whose turn has not come it learns what they show beside what it knows: only who asks for that is told.
+    """
 
     def __init__(self, standings: Mapping[int, Standing]) -> None:
         self._first = standings
         self._events: list[Event] = []
         self._known: dict[object, Event] = {}
-        self._ways: defaultdict[tuple[int, int], dict[_Way, None]] = defaultdict(dict)  # by call and its last event
-        self._after: dict[tuple[int, State, _Way], Event] = {}  # by call and past
+        self._lore = _Lore()
+        self._early_lore = _Lore()
         self._effects: dict[Effect, int] = {}
         self._dependents: list[set[int]] = []  # of each effect
         self._actors: list[set[int]] = []  # of each effect, whose steps had it
@@ -66,7 +77,9 @@ class Unfolding:
     def successor(self, state: State, event: Event) -> State:
         return tuple(event.number if call in event.moved else last for call, last in enumerate(state))
 
-    def learn(self, state: State, worker: int, effect: Effect, moved: Mapping[int, Standing]) -> Event:
+    def learn(
+        self, state: State, worker: int, effect: Effect, moved: Mapping[int, Standing], *, early: bool = False
+    ) -> Event:
         """Record that `worker`, let go in `state`, did this; the event may be an old one."""
         way = (self._number(effect), frozenset(moved))
         past = self._past(state, way)
@@ -75,21 +88,26 @@ class Unfolding:
         event = self._known.get(key)
         if event is None:
             event = self._known[key] = self._new(state, worker, way, past, moved)
-            self._ways[worker, state[worker]][way] = None
-            self._after.setdefault((worker, past, way), event)
+        lore = self._early_lore if early else self._lore
+        lore.ways[worker, state[worker]].setdefault(way)
+        lore.after.setdefault((worker, past, way), event)
+        if not early:
+            self._actors[event.effect].add(worker)
         return event
 
-    def predict(self, state: State, worker: int) -> Event | None:
-        """Tell what `worker` would do in `state`, as far as any run has shown."""
-        for way in self._ways[worker, state[worker]]:
-            event = self._after.get((worker, self._past(state, way), way))
-            if event is not None:
-                return event
+    def predict(self, state: State, worker: int, *, early: bool = False) -> Event | None:
+        """Tell what `worker` would do in `state`, as far as any run has shown; with `early`, any at all."""
+        for lore in (self._lore, self._early_lore)[: 1 + early]:
+            for way in lore.ways[worker, state[worker]]:
+                event = lore.after.get((worker, self._past(state, way), way))
+                if event is not None:
+                    return event
         return None
 
     def open_questions(self, state: State, worker: int) -> Iterator[object]:
         """What a run has to tell before the next step of `worker` is known; the same for steps that are one event."""
-        ways = self._ways[worker, state[worker]]
+        where = worker, state[worker]
+        ways = {**self._lore.ways[where], **self._early_lore.ways[where]}
         if not ways:
             yield worker, state[worker]
         for way in ways:
@@ -106,7 +124,6 @@ class Unfolding:
         depths = tuple(self._depth(call, last) + (call in moved) for call, last in enumerate(past))
         event = Event(number, worker, effect, moved, before, history, depths)
         self._events.append(event)
-        self._actors[effect].add(worker)
         return event
 
     def _number(self, effect: Effect) -> int:

@@ -186,7 +186,7 @@ class Walk:
 
     def tell(self, unfolding: Unfolding) -> None:
         """Teach what each choice came to, and note where that is other than in earlier runs."""
-        if not self._standings:
+        if not self.first:
             return
         self.state = unfolding.start
         for move in self.moves:
@@ -196,6 +196,14 @@ class Walk:
                 told = _requests(expected.moved), _requests(move.moved)
                 self.divergences.append(Divergence(self.number, move.step, move.worker, *told))
             self.state = unfolding.successor(self.state, event)
+
+    def foretell(self, unfolding: Unfolding) -> State:
+        """Say before its turn what each choice came to; return where it ended."""
+        state = unfolding.start
+        for move in self.moves:
+            event = unfolding.learn(state, move.worker, move.effect, move.moved, early=True)
+            state = unfolding.successor(state, event)
+        return state
 
     def _go_on(self, decision: Decision) -> int | None:
         """Let the calls come to their ends."""

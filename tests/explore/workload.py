@@ -434,6 +434,8 @@ class Crowd:
             self._under_way += search.ahead(self.workers - len(self._under_way))
             arrived = self._under_way.pop(self.arrival.randrange(len(self._under_way)))
             self._brought[arrived] = perform(arrived)
+            if arrived is not run:
+                search.foresee(arrived)
         return self._brought.pop(run)
 
 
