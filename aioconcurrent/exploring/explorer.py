@@ -20,7 +20,7 @@ from .controller import OVERTIME, STEPS, UNENDED
 from .crew import Crew, crewed
 from .evidence import answers
 from .footprint import overlap
-from .judge import Judge, Seen, TooManyOrdersError
+from .judge import CountersMatterError, Judge, Seen, TooManyOrdersError
 from .oracle import Oracle
 from .place import Made, Maker, Place, Referee, in_thread
 from .privacy import private_steps
@@ -115,6 +115,7 @@ class Explorer:
         self._account = Account(calls, self.referee.rule is not None, self.limits.preemptions)
         self.stage, self.databases = self.places[0].stage, self.places[0].databases
         self._crew: Crew[int, Made] | None = None
+        self._counters_stay = False  # the calls do other things where keys begin with other numbers
         self._home = anyio.Lock()  # held by who has a run made there
         self._forget()
 
@@ -130,7 +131,8 @@ class Explorer:
         return [await in_thread(do, place.databases) for place in self.places]
 
     def _forget(self) -> None:
-        self._maker.is_tuned = self.referee.rule is not None  # the counters of keys are where they are to be
+        # Whether the counters of keys are where they are to be.
+        self._maker.is_tuned = self.referee.rule is not None or self._counters_stay
         self._numbers: list[Numbers] = []  # that they give
         self._accepted: list[Seen] = []  # runs that were no race
         self._judges: dict[tuple[int, ...], Judge] = {}  # by the calls that they judge
@@ -178,6 +180,9 @@ class Explorer:
             except _AgainError as new:
                 for identity in new.args:
                     await self._everywhere(methodcaller("open", identity))
+                await self._begin_anew()
+            except CountersMatterError:
+                self._counters_stay = True
                 await self._begin_anew()
 
     @asynccontextmanager
@@ -278,7 +283,7 @@ class Explorer:
         judge = self._judge_of(self._all)
         is_many = len(self._all) > FEW and seen.broken is None
         if is_many:
-            if judge.clears(seen):
+            if await judge.clears(seen):
                 self._accept(seen)
                 return None
             found = await self._find_among(seen, 2)

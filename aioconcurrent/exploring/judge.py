@@ -61,6 +61,10 @@ class Seen:
         return self.preemptions, len(Schedule.of(self.run.steps).choices)
 
 
+class CountersMatterError(Exception):
+    """The calls do other things where keys begin with other numbers, so that these have to stay as they were."""
+
+
 class TooManyOrdersError(Exception):
     """An ending would have to be compared with more serial orders than can be run."""
 
@@ -84,6 +88,8 @@ class Judge:
     move_counters: Callable[[Sequence[Advance]], Coroutine[None, None, list[Numbers]]]
     has_rule: bool = False
     _first: tuple[Order, Seen] | None = None
+    _numbers_moved: list[Numbers] = field(default_factory=list)  # since the first order, as long as nobody looked
+    _unread: list[tuple[Order, Seen]] = field(default_factory=list)  # that were run since then
     _is_repeated: bool = False  # the first order was run twice
     _run_twice: set[Order] = field(default_factory=set)  # for the ending at hand
     _drawn_otherwise: set[Order] = field(default_factory=set)
@@ -91,44 +97,62 @@ class Judge:
     _names_can_be_exchanged: bool | None = None
 
     async def learn(self, order: Order, seen: Seen) -> None:
-        """Take in a serial order; the first one is run twice at once if it made keys, to see which they are."""
-        self.oracle.learn(order, seen.ending)
+        """Take in a serial order.
+
+        If the first one made keys, the counters are moved at once to where their numbers tell whose keys they are.
+        What it comes to then is seen when something has to be compared.
+        """
         self._drawn[order] = self._drawn_by(seen)
+        if self._numbers_moved:
+            self._unread.append((order, seen))
+            return
+        self.oracle.learn(order, seen.ending)
         self._first = self._first or (order, seen)
-        if seen.advances:
-            await self._repeat()
+        if seen.advances and not self.has_rule:
+            self._numbers_moved = await self.move_counters(seen.advances)
+
+    async def _settle(self) -> None:
+        """Run the first order again with the counters moved, if they are.
+
+        Raises:
+            CountersMatterError: The calls do other things then.
+        """
+        if not self._numbers_moved or self._first is None:
+            return
+        order, numbers, self._numbers_moved = self._first[0], self._numbers_moved, []
+        self._is_repeated = True
+        again = await self.serially(order)
+        self._run_twice.add(order)
+        came = self.oracle.renumber(order, again.ending, numbers)
+        if came is Renumbered.OTHER_THINGS:
+            raise CountersMatterError
+        if came is Renumbered.OTHER_VALUES:
+            self.oracle.learn(order, (await self.serially(order)).ending)
+        for order, seen in self._unread:
+            self.oracle.learn(order, seen.ending)
+        self._unread.clear()
 
     async def _repeat(self) -> None:
-        """Run the first order again, with counters moved to where their numbers tell whose keys they are.
-
-        If the calls do other things then, the counters stay.
-        """
+        """Run the first order again, for what is another each time."""
         if self._is_repeated or self.has_rule or self._first is None:
             return
         self._is_repeated = True
-        order, seen = self._first
-        numbers = await self.move_counters(seen.advances) if seen.advances else []
-        again = await self.serially(order)
+        order, _ = self._first
         self._run_twice.add(order)
-        if numbers:
-            came = self.oracle.renumber(order, again.ending, numbers)
-            if came is Renumbered.SAME:
-                return
-            if came is Renumbered.OTHER_THINGS:
-                await self.move_counters(())
-            again = await self.serially(order)
-        self.oracle.learn(order, again.ending)
+        self.oracle.learn(order, (await self.serially(order)).ending)
 
-    def clears(self, seen: Seen) -> bool:
+    async def clears(self, seen: Seen) -> bool:
         """Whether what was learnt already explains a run, to the letter."""
         if seen.is_endless:
             return False
+        await self._settle()
         return self.oracle.raises_as_known(seen.ending) if self.has_rule else self.oracle.repeats(seen.ending)
 
     async def explains(self, seen: Seen) -> bool:
         """Whether one of the likeliest orders explains a run, or would if alike calls exchanged their names."""
         if seen.is_endless:
             return False
+        await self._settle()
         await self._repeat()
         likely = dict.fromkeys(likeliest(self._numbers, seen.ending))
         if await self._can_exchange_names():
@@ -146,10 +170,12 @@ class Judge:
 
         Raises:
             TooManyOrdersError: They are too many.
+            CountersMatterError: The calls do other things where keys begin with other numbers.
         """
         if seen.broken is not None:
             return seen.broken
         self._run_twice.clear()
+        await self._settle()
         if self._names_can_be_exchanged and not seen.is_endless:
             self._check_count(self._numbers)
             if any(self._is_explained(self._renamed(seen.ending, order)) for order in permutations(self._numbers)):
@@ -194,6 +220,7 @@ class Judge:
 
     async def doubts(self, ending: Run, writers: Mapping[str, Collection[int]]) -> set[str]:
         """Say why an ending that is explained may be wrong all the same, once the orders that tell were run."""
+        await self._settle()
         if self.oracle.doubts(ending, writers):
             for order in self.oracle.unlearnt(ending):
                 await self.learn(order, await self.serially(order))

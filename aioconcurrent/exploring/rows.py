@@ -226,10 +226,16 @@ class _Teller:
             _canonical(keys.kinds.get(column), self._filled(value))
             for column, value in zip(columns, values, strict=True)
         )
-        return None if None in told or any(map(self._may_be_new, told)) else told
+        may_be_new = any(self._may_be_new(name, *each) for each in zip(columns, told, strict=True))
+        return None if None in told or may_be_new else told
 
-    def _may_be_new(self, value: object) -> bool:
-        """Whether the value may hold the number of a row that this run made, which is another in each run."""
+    def _may_be_new(self, name: str, column: str, value: object) -> bool:
+        """Whether the value may hold the number of a row that this run made, which is another in each run.
+
+        What the database numbers can only be new if it is this table's own number.
+        """
+        if column == self._catalogue.keys[name].automatic:
+            return (self._qualified(name), value) in self._new
         if isinstance(value, str):
             return any(str(number) in value for _, number in self._new)
         return any(value == number for _, number in self._new)

@@ -23,7 +23,7 @@ from collections.abc import Generator, Iterator, Mapping, MutableMapping, Sequen
 from copy import copy
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from itertools import islice
+from itertools import islice, takewhile
 
 from .._trace import START
 from ..databases.schema import Catalogue
@@ -105,6 +105,7 @@ class Habits:
     def __init__(self, classes: Sequence[int]) -> None:
         self._classes = classes
         self._effects: dict[int, list[Effect]] = {}  # by class
+        self._first: set[int] = set()  # classes of which a call was first to run
 
     def learn(self, run: Walk) -> None:
         """Take in a run; one in which a call began first tells most of it."""
@@ -114,6 +115,7 @@ class Habits:
             known, first = self._classes[call], call == run.moves[0].worker
             if first or known not in self._effects:
                 self._effects[known] = [move.effect for move in run.moves if move.worker == call]
+            self._first |= {known} if first else set()
 
     def guess(self) -> list[int]:
         """The likeliest order to go wrong: one call stopped once, and another made in between; empty if none is."""
@@ -124,7 +126,7 @@ class Habits:
                 for one in calls
                 for other in calls
                 if one != other and (one < other or self._classes[one] != self._classes[other])
-                for stop in range(1, len(self._of(one)))
+                for stop in range(1, len(self._of(one)) + 1)
                 if (promise := self.promise(one, stop, other, 0))
             ),
             default=None,
@@ -134,19 +136,27 @@ class Habits:
     def promise(self, one: int | None, stop: int, other: int, begun: int) -> int:
         """How likely it goes wrong to stop a call after so many steps, for another that has made so many; 0 is never.
 
-        3: what it read others change, before it waits for them; 2: the same after that; 1: any other cycle.
+        5: what it read others change, and more, before they wait for it; 4: each comes to wait for the other; 3: the
+        other has read what it changes, and waits for it; 2: any other cycle; 1: what it read others change, but what
+        it does then was only seen after they had changed it.
         """
         if one is None:
             return 0
         before, after, between = self._of(one)[:stop], self._of(one)[stop:], self._of(other)[begun:]
-        if any(_overtakes(early, each) for early in before for each in between) and any(
-            _overtakes(each, late) or _overtakes(late, each) for late in after for each in between
-        ):
-            return 2 if any(contend(early, each) for early in before for each in between) else 3
-        cycle = any(dependent(early, each) for early in before for each in between) and any(
+        free = list(takewhile(lambda each: not any(contend(early, each) for early in before), between))
+        is_overtaken = any(_overtakes(early, each) for early in before for each in free)
+        if is_overtaken and any(_overtakes(each, late) or _overtakes(late, each) for late in after for each in free):
+            return 5
+        if len(free) < len(between):
+            if any(contend(late, each) for late in after for each in free):
+                return 4
+            if any(_overtakes(each, late) for late in after for each in between[: len(free) + 1]):
+                return 3
+        if any(dependent(early, each) for early in before for each in between) and any(
             dependent(late, each) for late in after for each in between
-        )
-        return int(cycle)
+        ):
+            return 2
+        return int(is_overtaken and self._classes[one] not in self._first)
 
     def _of(self, call: int) -> list[Effect]:
         return self._effects.get(self._classes[call], [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import count, pairwise
 from random import Random
 from typing import Any
@@ -91,6 +92,20 @@ def test_windows_eight_statements_apart_are_brought_together_at_once(engine: Eng
     found = explore(s.twice(s.far_apart(change), s.DOCTORS), engine)
     assert (found.first(wrong_sum) or 99) <= 3
     assert found.runs <= 8
+
+
+@pytest.mark.parametrize(
+    ("scenario", "is_wrong"),
+    [
+        (s.twice(s.lost_update), wrong_sum),
+        (s.twice(s.lost_update_in_atomic), wrong_sum),
+        (s.twice(s.opposite_order), lambda outcome: "DeadlockError" in str(outcome)),
+        (s.twice(s.write_skew, s.DOCTORS), lambda outcome: dict(outcome)["doctor"].count("'n': 0") == 2),
+    ],
+    ids=["read, then changed by others", "the same in atomic", "each waits for the other", "half of it seen"],
+)
+def test_the_first_order_that_is_guessed_goes_wrong(scenario: Scenario, is_wrong: Callable[[Outcome], bool]) -> None:
+    assert explore(scenario, POSTGRESQL).first(is_wrong) == 2
 
 
 @pytest.mark.parametrize(
