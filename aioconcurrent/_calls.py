@@ -16,7 +16,7 @@ from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from . import _pickling
-from ._text import meant
+from ._text import Verbatim, meant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -283,22 +283,11 @@ def _unknown(kwargs: Iterable[str], signature: inspect.Signature) -> str:
 
 def _shown(signature: inspect.Signature) -> inspect.Signature:
     """The signature without annotations, and without the repr of objects that may do things in it."""
-    parameters = [
-        parameter.replace(annotation=parameter.empty, default=_Shown.of(parameter.default))
-        for parameter in signature.parameters.values()
-    ]
-    return inspect.Signature(parameters)
 
-
-class _Shown:
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    @classmethod
-    def of(cls, default: object) -> object:
+    def shown(default: object) -> object:
         if default is inspect.Parameter.empty:
             return default
-        return cls(reprlib.repr(default) if type(default) in _SHOWN else "...")
+        return Verbatim(reprlib.repr(default) if type(default) in _SHOWN else "...")
 
-    def __repr__(self) -> str:
-        return self._text
+    parameters = signature.parameters.values()
+    return inspect.Signature([each.replace(annotation=each.empty, default=shown(each.default)) for each in parameters])

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from ._text import shown, text_of
+from ._text import Verbatim, shown, text_of
 from ._trace import Run, Step
 from .exceptions import WrappedError
 from .sql.accesses import accesses
@@ -102,7 +102,7 @@ class Secrets:
         if isinstance(error, BaseException):
             return self._error(outcome, error)
         told = shown(outcome)
-        return outcome if self.text(told) == told else _StandIn(self.text(told))
+        return outcome if self.text(told) == told else Verbatim(self.text(told))
 
     def _error(self, outcome: Any, error: BaseException) -> Any:
         said = text_of(error)
@@ -110,16 +110,6 @@ class Secrets:
             return outcome
         stand_in = type(type(error).__name__, (Exception,), {})(self.text(said))
         return WrappedError(stand_in.with_traceback(error.__traceback__), getattr(outcome, "call", ""))
-
-
-class _StandIn:
-    """Stands for a value by its text."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __repr__(self) -> str:
-        return self._text
 
 
 def _in_columns(steps: Sequence[Step]) -> Iterator[object]:

@@ -41,6 +41,16 @@ def shown(value: object, longest: int = _LONGEST_VALUE) -> str:
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
+class Verbatim:
+    """Stands for a value by its text, which is its `repr`."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
 def counted(number: int, what: str) -> str:
     """A number of things, as people say it."""
     return f"{number} {what}{'' if number == 1 else 's'}"
