@@ -66,7 +66,7 @@ class Unawaited(Coroutine[Any, Any, Any]):
     def __init__(self, coroutine: Coroutine[Any, Any, Any], name: str) -> None:
         self._coroutine = coroutine
         self._text = (
-            f"{name}(...) of aioconcurrent has to be awaited, and this is no coroutine. Write "
+            f"{name}(...) of aioconcurrent has to be awaited, and this is not a coroutine. Write "
             f"`from aioconcurrent.sync import {name}`, or `async def` and `await {name}(...)`."
         )
         self._unread = Unread()
@@ -140,11 +140,11 @@ async def call_concurrently(concurrency: int, function: Target, /, *args: Any, *
 
     Raises:
         ValueError: `concurrency` is below 1, or a string target is malformed.
-        TypeError: `concurrency` is no integer, `function` is not callable, or it does not take the arguments.
-        UnpicklableError: An argument or a changed setting cannot travel to another process.
-        UncommittedDataError: The caller is inside `atomic()`, and a call has tried to connect.
-        NotATestDatabaseError: A call has tried to connect to what is no test database.
-        NoTerminalError: A call has come upon a `breakpoint()` that nobody could talk to.
+        TypeError: `concurrency` is not an integer, `function` is not callable, or it does not take the arguments.
+        UnpicklableError: An argument or a changed setting cannot be pickled.
+        UncommittedDataError: The caller is inside `atomic()`, and a call tried to connect.
+        NotATestDatabaseError: A call tried to connect to a database that is not a test database.
+        NoTerminalError: A call reached a `breakpoint()` and there is no terminal.
     """
     return await _make(repeated(concurrency, function, args, kwargs))
 
@@ -164,7 +164,7 @@ async def make_concurrent_calls(*calls: object) -> Outcomes[Any]:
     Raises:
         ValueError: There are no calls, or a string target is malformed.
         TypeError: A call has none of these forms, its target is not callable, or does not take the arguments.
-        UnpicklableError: An argument or a changed setting cannot travel to another process.
+        UnpicklableError: An argument or a changed setting cannot be pickled.
         UncommittedDataError: And others, as for `call_concurrently`.
     """
     return await _make(parsed(calls))
@@ -182,7 +182,7 @@ async def explore(
     preemptions: int | None = None,
     remedies: bool = False,
 ) -> Exploration:
-    """Step the calls from SQL statement to SQL statement, through every order that matters, until one goes wrong.
+    """Step the calls from SQL statement to SQL statement, through every order that can matter, until one goes wrong.
 
     An order goes wrong if it ends as no order of the calls one after another does: in
     what they return or raise, or in the rows of the database.  The rows that are there
@@ -194,7 +194,7 @@ async def explore(
             run has left them: an order goes wrong if it returns False or raises AssertionError.
         refusals: Exceptions by which a call may refuse: it then counts as not having been made.
         ignore: Models, or "app.Model" and "app.Model.field", whose rows or values are not compared, as
-            those of logs and of counts of visits; a single one need not be in a list.
+            logs and counts of visits; a single one need not be in a list.
         max_schedules: How many runs may be made, by default 1000.
         max_seconds: How long all may take, by default 60 s.
         preemptions: Leave out orders in which calls are stopped more often than this, although they
@@ -209,12 +209,12 @@ async def explore(
         ValueError: There are fewer than two calls, or an argument is out of range.
         TypeError: An argument has the wrong type.
         UncommittedDataError: The caller is inside `atomic()`.
-        UnpicklableError: An argument or a changed setting cannot travel to another process.
+        UnpicklableError: An argument or a changed setting cannot be pickled.
         StateError: The rows cannot be read or put back.
         ProbeNotPermittedError: The database's user may not see who waits for locks.
-        UnexplorableDatabaseError: A database is of an engine on which calls cannot be stepped.
-        PooledSessionError: A pooler stands before the database.
-        NoConnectionLeftError: The server has none left for one of the calls, or for the exploration.
+        UnexplorableDatabaseError: Calls cannot be stepped on the engine of a database.
+        PooledSessionError: A database is reached through a connection pooler.
+        NoConnectionLeftError: The server has no connection left for a call or for the exploration.
     """
     return await _explore(
         question(
@@ -254,16 +254,16 @@ async def replay(
         code now asks for other things, with the step at which it left the order.
 
     Raises:
-        TokenError: `token` is none; a ValueError.
+        TokenError: `token` is not a schedule token; a `ValueError`.
         ValueError: There are fewer than two calls.
         TypeError: An argument has the wrong type.
         UncommittedDataError: The caller is inside `atomic()`.
-        UnpicklableError: An argument or a changed setting cannot travel to another process.
+        UnpicklableError: An argument or a changed setting cannot be pickled.
         StateError: The rows cannot be read or put back.
         ProbeNotPermittedError: The database's user may not see who waits for locks.
-        UnexplorableDatabaseError: A database is of an engine on which calls cannot be stepped.
-        PooledSessionError: A pooler stands before the database.
-        NoConnectionLeftError: The server has none left for one of the calls, or for the exploration.
+        UnexplorableDatabaseError: Calls cannot be stepped on the engine of a database.
+        PooledSessionError: A database is reached through a connection pooler.
+        NoConnectionLeftError: The server has no connection left for a call or for the exploration.
     """
     return await _explore(question(calls, check=check, refusals=refusals, ignore=ignore, token=token))
 

@@ -108,8 +108,8 @@ class Counterexample:
 class Exploration:
     """The verdict on some calls.
 
-    It is neither true nor false: compare its verdict.  If nobody looks at that, there is
-    an `UnreadResultWarning`.
+    It is neither true nor false: compare its verdict.  An `UnreadResultWarning` is given if
+    nobody looks at the verdict.
 
     Attributes:
         verdict: "race" if some order goes wrong; "no race" if none does, of all that were run;

@@ -255,10 +255,10 @@ class options:  # noqa: N801 - used like a function
         prepare: A function without arguments, or "package.module:function", that
             every process runs before the common start: the place for mocks and
             frozen clocks.
-        allow_real_databases: Let calls connect to what is no test database.
+        allow_real_databases: Let calls connect to databases that are not test databases.
         allow_network: Let calls reach public addresses of the network: True for all, or a
-            list of names, addresses and networks.  Private addresses, and what the project's
-            databases and caches are, are open anyway.  Not with "inline", which has no processes.
+            list of names, addresses and networks.  Private addresses and the project's databases
+            and caches are open anyway.  Not with "inline", which has no processes.
         record: Record each database round trip, cache operation and `step()` of the
             calls of a race with its times, for `Outcomes.lanes()` and
             `CallReport.steps`; each takes some 0.03 ms longer.  Not with "inline".

@@ -28,7 +28,7 @@ else:
 
 
 _NOTHING = "Nothing was recorded. Make the race with options(record=True)."
-_SHOWN = 300  # characters of an error at which nobody has looked
+_SHOWN = 300  # characters of an error that nobody has looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,8 @@ class Outcomes(list[T | WrappedError], Generic[T]):
 
     `Outcomes[bool]` are those of calls that return a bool.
 
-    If nobody looks at an error among them, there is an `UnreadResultWarning`: `values`,
-    `len()`, `count()` and `in` do not show errors, all else does.
+    An `UnreadResultWarning` is given if nobody looks at an error among them.  `values`, `len()`,
+    `count()` and `in` do not show errors; everything else does.
 
     Attributes:
         reports: One `CallReport` per call, in the same order.
@@ -199,8 +199,8 @@ def _without_module(report: CallReport) -> str:
 def _unread_text(texts: Mapping[int, str], total: int, left: Collection[int]) -> str:
     first = texts[min(left)].partition("\n")[0]
     return (
-        f"{len(left)} of {total} calls ended with an error at which nobody has looked. Write outcomes.raise_errors(), "
-        f"or look at outcomes.errors, before you make anything of the values. The first: {first[:_SHOWN]}"
+        f"{len(left)} of {total} calls ended with an error that nobody has looked at. Write outcomes.raise_errors(), "
+        f"or look at outcomes.errors, before you use the values. The first: {first[:_SHOWN]}"
     )
 
 

@@ -126,7 +126,7 @@ def _columns_of(named: Any) -> Iterator[tuple[str, str | None]]:
         model = apps.get_model(label, model_name)
         of = model._meta.get_field(field[0]) if field else None
     except (LookupError, FieldDoesNotExist, ValueError) as error:
-        raise ValueError(f"ignore: {named!r} is no model and no field of one: {error}") from None
+        raise ValueError(f"ignore: {named!r} is neither a model nor a field of one: {error}") from None
     table = model._meta.db_table.lower()
     if of is None:
         yield table, None

@@ -170,8 +170,8 @@ class NetworkError(AioconcurrentError):
     def __str__(self) -> str:
         why = "pytest-socket closes it" if self.banned else "calls may reach private addresses only"
         return (
-            f"A call was about to connect to {self.address}: {why}, and nothing was sent. Let a mock stand in for what "
-            "it asks there (what the test patches is patched in its calls, and options(prepare=...) may patch more), "
+            f"A call was about to connect to {self.address}: {why}, and nothing was sent. Mock what "
+            "it asks there (patches of the test hold in its calls, and options(prepare=...) can add others), "
             "or open the address with options(allow_network=[...]), which takes names, addresses and networks."
         )
 
@@ -192,7 +192,7 @@ class UnpicklableError(AioconcurrentError):
         advice = "Pass plain data instead, such as a primary key, and look the object up inside the function."
         if self.what.endswith(" returned"):
             advice = (
-                "Return plain data instead, such as a primary key; of a test client's response the status code, or let "
+                "Return plain data instead, such as a primary key or the status code of a response, or let "
                 "aioconcurrent.http.request make the request."
             )
         return printable(f"{self.what} cannot travel between processes: {self.reason}. {advice}")
@@ -208,7 +208,7 @@ class PatchError(UnpicklableError):
 
     def __str__(self) -> str:
         return printable(
-            f"The test has patched {self.what}, which cannot be taken along into the processes of the calls: "
+            f"The test has patched {self.what}, which cannot be carried into the processes of the calls: "
             f"{self.reason}. They would use the real one. Let them put something in its place themselves: "
             "options(prepare=...) takes a function that each process runs before its call."
         )
@@ -258,8 +258,8 @@ class NotATestDatabaseError(AioconcurrentError):
 
     def __str__(self) -> str:
         return (
-            f"Database {self.alias!r} is {self.name!r}, which is no test database, so the call may not connect to it. "
-            "Let the test set the test database up (TransactionTestCase or "
+            f"Database {self.alias!r} is {self.name!r}, which is not a test database, so the call may not connect "
+            "to it. Let the test set up the test database (TransactionTestCase or "
             "@pytest.mark.django_db(transaction=True)), or, if this database may be changed, use "
             "options(allow_real_databases=True)."
         )
@@ -270,9 +270,9 @@ class RealDatabaseError(AioconcurrentError):
 
     def __str__(self) -> str:
         return (
-            "explore() and replay() put the rows of a database back again and again, and with them what anybody else "
-            "has written meanwhile. So they are for test databases alone, and are not to be had with "
-            "options(allow_real_databases=True): take it away around them, and let the test set a test database up."
+            "explore() and replay() put the rows of a database back again and again, and would undo what anybody else "
+            "has written meanwhile. They work only on test databases, and refuse "
+            "options(allow_real_databases=True): remove it around them, and let the test set up a test database."
         )
 
 
@@ -281,8 +281,8 @@ class NoTerminalError(AioconcurrentError):
 
     def __str__(self) -> str:
         return (
-            "breakpoint() in a call needs a terminal, and the stdin of the test's process is none. Run pytest with -s "
-            'and without pytest-xdist\'s -n, or use options(start_method="inline").'
+            "breakpoint() in a call needs a terminal, and the stdin of the test's process is not one. Run pytest with "
+            '-s and without pytest-xdist\'s -n, or use options(start_method="inline").'
         )
 
 
@@ -325,8 +325,8 @@ class ProbeNotPermittedError(AioconcurrentError):
 
     def __str__(self) -> str:
         return (
-            f"The user of database {self.alias!r} may not see which sessions wait for locks, so that calls cannot be "
-            f"stepped. Let an administrator run: {self.grant};"
+            f"The user of database {self.alias!r} may not see which sessions wait for locks, so calls cannot be "
+            f"stepped. Ask an administrator to run: {self.grant};"
         )
 
 
@@ -340,8 +340,8 @@ class NoConnectionLeftError(AioconcurrentError):
     def __str__(self) -> str:
         return printable(
             f"The server of database {self.alias!r} has no connection left ({self.problem}), and exploring needs three "
-            "of its own and up to two for each call: close others, or raise what the server, the database and the role "
-            "allow."
+            "of its own and up to two for each call: close others, or raise the limits of the server, the "
+            "database and the role."
         )
 
 
@@ -354,8 +354,8 @@ class UnexplorableDatabaseError(AioconcurrentError):
 
     def __str__(self) -> str:
         return (
-            f"Database {self.alias!r} is of the engine {self.vendor!r}, and calls are explored on PostgreSQL, MariaDB, "
-            "MySQL and SQLite alone; call_concurrently works on it."
+            f"Database {self.alias!r} is of the engine {self.vendor!r}, but calls can be explored only on "
+            "PostgreSQL, MariaDB, MySQL and SQLite. call_concurrently works on it."
         )
 
 
@@ -369,9 +369,9 @@ class PooledSessionError(AioconcurrentError):
     def __str__(self) -> str:
         return (
             f"Database {self.alias!r} is reached at {self.place} through a connection pooler, such as PgBouncer, which "
-            "may run each transaction in another session of the server, so that locks and waits cannot be told and "
-            "calls cannot be stepped. Let HOST and PORT of the tests lead to the server itself; call_concurrently "
-            "works through the pooler, too."
+            "may run each transaction in another session of the server, so locks and waits cannot be told and "
+            "calls cannot be stepped. Point HOST and PORT of the tests at the server itself. call_concurrently "
+            "also works through the pooler."
         )
 
 
@@ -417,7 +417,7 @@ class RowsLeftWarning(UserWarning):
 
 
 class TemplateWarning(UserWarning):
-    """Wrappers cannot be forked from a template, so that each starts an interpreter of its own."""
+    """Wrappers cannot be forked from a template, so each starts its own interpreter."""
 
 
 def _process(pid: int | None) -> str:

@@ -6,7 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from . import __all__ as __all__  # type: ignore[attr-defined]
-from . import _calls, _question
+from . import _api, _calls, _question
 from ._api import run_exploration, run_race
 from ._exploration import Counterexample as Counterexample
 from ._exploration import Exploration as Exploration
@@ -141,3 +141,12 @@ def _refuse_loop(name: str) -> None:
             f"aioconcurrent.sync.{name}() would block the {backend} event loop that is running in this thread. "
             f"Use `from aioconcurrent import {name}` and `await {name}(...)`."
         )
+
+
+for _blocking, _awaited in (  # these tell of the arguments, which help() of the blocking ones shows, too
+    (call_concurrently, _api.call_concurrently),
+    (make_concurrent_calls, _api.make_concurrent_calls),
+    (explore, _api.explore),
+    (replay, _api.replay),
+):
+    _blocking.__doc__ = f"{inspect.getdoc(_awaited)}\n    RuntimeError: An event loop is running in this thread."

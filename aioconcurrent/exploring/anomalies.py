@@ -231,7 +231,7 @@ def _hint(found: Finding, differences: Sequence[Difference]) -> str:
                 f"{_lock(found)}, a row that all who do this lock, then read in a statement of its own."
             )
     return (
-        "Whoever fills the cache must not put back what was dropped meanwhile: fill it inside atomic() while the row "
+        "Do not fill the cache with what was dropped meanwhile: fill it inside atomic() while the row "
         "is locked by select_for_update(), and drop the key in transaction.on_commit(); or let the writer put the new "
         "value there in transaction.on_commit(cache.set ...), and the reader fill it with cache.add()."
     )

@@ -175,7 +175,7 @@ def outside(folder: Path, name: str, statements: str, test: str = "{}", **variab
 @both_start_methods
 def test_outside_of_tests_a_call_may_not_connect(tmp_path: Path) -> None:
     [said] = outside(tmp_path, "shop.sqlite3", "told(2, count)")
-    expected = f"NotATestDatabaseError Database 'default' is '{tmp_path}/shop.sqlite3', which is no test database, "
+    expected = f"NotATestDatabaseError Database 'default' is '{tmp_path}/shop.sqlite3', which is not a test database, "
     assert said.startswith(expected)
     assert "options(allow_real_databases=True)" in said
 

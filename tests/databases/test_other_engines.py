@@ -39,8 +39,8 @@ except AioconcurrentError as error:
     print(json.dumps([sold(), type(error).__name__, str(error)]))
 """
 REFUSAL = (
-    "Database 'default' is of the engine 'other', and calls are explored on PostgreSQL, MariaDB, MySQL and SQLite "
-    "alone; call_concurrently works on it."
+    "Database 'default' is of the engine 'other', but calls can be explored only on PostgreSQL, MariaDB, MySQL and "
+    "SQLite. call_concurrently works on it."
 )
 
 

@@ -129,6 +129,6 @@ def test_exploring_through_a_pooler_is_refused_by_its_name_before_anything_runs(
     text = str(caught.value)
     assert f"Database {database!r} is reached at 127.0.0.1:" in text
     assert "through a connection pooler, such as PgBouncer" in text
-    assert "Let HOST and PORT of the tests lead to the server itself" in text
+    assert "Point HOST and PORT of the tests at the server itself" in text
     counter.refresh_from_db()
     assert counter.value == 0

@@ -88,5 +88,5 @@ def test_rows_that_are_to_be_ignored_are_not_compared(database: str) -> None:
 
 @pytest.mark.parametrize("named", ["Note", "shop.Nothing", "shop.Note.nothing", "a.b.c.d"])
 def test_what_is_to_be_ignored_has_to_be_there(named: str, database: str) -> None:
-    with pytest.raises(ValueError, match="is no model and no field of one"):
+    with pytest.raises(ValueError, match="is neither a model nor a field of one"):
         explore(*[(chance.count_and_log, {"pk": 1, "amount": 1, "using": database})] * 2, ignore=named)

@@ -151,7 +151,7 @@ def test_what_a_test_has_not_looked_at_is_warned_of_and_nothing_else(shop: Site)
         "OldTestThatDoesNotLook::test_case",
     }
     assert f"{len(NOT_LOOKED)} warnings in" in shop.text
-    assert "UnreadResultWarning: 2 of 2 calls ended with an error at which nobody has looked." in warned
+    assert "UnreadResultWarning: 2 of 2 calls ended with an error that nobody has looked at." in warned
     assert "UnreadResultWarning: 1 of 2 calls" in warned
     assert "Write outcomes.raise_errors(), or look at outcomes.errors" in warned
     assert "The first: call 1 of 2, test_shop.fail(): LookupError: sold out" in warned
@@ -186,7 +186,7 @@ def test_a_test_that_fails_shows_what_it_has_not_looked_at_and_does_not_warn(sit
     assert site.pytest() == 1
     sections = site.text.split("- Not looked at -")[1:]
     assert len(sections) == 2
-    assert all("2 of 2 calls ended with an error at which nobody has looked" in section for section in sections)
+    assert all("2 of 2 calls ended with an error that nobody has looked at" in section for section in sections)
     assert "warning" not in site.text
 
 
