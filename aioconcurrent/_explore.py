@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import threading
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from ._own_loop import on_errand
 from ._race import capture, context_of, end_sessions, launching, mentioned, outcomes_of, pack, relay, take_effect
 from ._remedies import aliases_of, can_be_measured, changed_handoff, changed_question, changes, remedy
 from .databases import memory
+from .databases.copies import Copy, CopyError, close_connections, copied
 from .doubles import outbox
 from .doubles.journey import Doubles
 from .engine.fork import BootFailedError
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from ._project import Project
     from ._question import Question
     from ._race import InCaller
-    from .databases.handoff import View
+    from .databases.handoff import Handoff, View
     from .databases.memory import Loan
     from .engine.attendance import Report
     from .engine.wrapper import Result
@@ -138,35 +139,67 @@ class _Session:
     opened: bool
 
     async def explore(self, question: Question) -> _Explored:
-        calls, options, project = question.calls, question.options, self.project
-        tasks, modules = pack(calls, options, stepped=True, moment=question.moment)
-        context = context_of(project, modules, self.doubles, options)
-        with ExploredDatabases(project.databases) as databases:
+        calls = question.calls
+        with ExploredDatabases(self.project.databases) as databases:
             await anyio.to_thread.run_sync(databases.identify)
-            if self.opened:
-                await anyio.to_thread.run_sync(databases.open_likely)
             try:
-                async with (
-                    launching(context, project.key, options, len(tasks)) as (launcher, start_up),
-                    staging(launcher, tasks, databases, start_up=start_up, limit=options.step_limit) as stage,
-                ):
-                    limits = Limits(options.max_schedules, options.max_seconds, question.preemptions)
-                    referee = _referee(question, self.in_caller, self.loan, self.doubles)
-                    with reporting(options.max_schedules) as progress:
+                async with self._copies(question, databases) as (copies, problem), AsyncExitStack() as stack:
+                    if self.opened:
+                        await anyio.to_thread.run_sync(databases.open_likely)
+                    places = [await self._place(question, databases, self.project.databases, stack)]
+                    for copy in copies:
+                        elsewhere = stack.enter_context(databases.of_copy(copy))
+                        if self.opened:
+                            await anyio.to_thread.run_sync(elsewhere.open_likely)
+                        places.append(await self._place(question, elsewhere, copy.handoff, stack))
+                    with reporting(question.options.max_schedules) as progress:
                         explorer = Explorer(
                             tuple(call.text for call in calls),
                             _classes(calls),
-                            [Place(stage, databases)],
-                            referee,
-                            limits,
+                            places,
+                            _referee(question, self.in_caller, self.loan, self.doubles),
+                            Limits(question.options.max_schedules, question.options.max_seconds, question.preemptions),
                             end_sessions,
                             progress,
                         )
+                        if problem:
+                            explorer.note(f"one worker made all runs: {problem}")
                         schedule = question.schedule
                         found = await (explorer.explore() if schedule is None else explorer.replay(schedule))
             except BootFailedError as failure:
                 raise _tame(failure.args[0], "Starting the project") from None
         return _Explored(found, explorer.shown, explorer.refused, databases)
+
+    @asynccontextmanager
+    async def _copies(self, question: Question, databases: ExploredDatabases) -> AsyncIterator[tuple[list[Copy], str]]:
+        """The copies that other workers use, and why there are none if there should be."""
+        count = question.options.places - 1
+        if not count or question.schedule is not None or question.check is not None:  # a rule asks the caller's rows
+            yield [], ""
+            return
+        stack, copies, problem = ExitStack(), list[Copy](), ""
+        try:
+            try:
+                await self.in_caller(close_connections, self.project.databases)
+                making = copied(self.project.databases, databases.names, count)
+                copies = await anyio.to_thread.run_sync(stack.enter_context, making)
+            except CopyError as error:
+                problem = str(error)
+            yield copies, problem
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(stack.close)
+
+    async def _place(
+        self, question: Question, databases: ExploredDatabases, handoff: Handoff, stack: AsyncExitStack
+    ) -> Place:
+        """A place on these databases, until the stack is closed."""
+        options, project = question.options, replace(self.project, databases=handoff)
+        tasks, modules = pack(question.calls, options, stepped=True, moment=question.moment)
+        context = context_of(project, modules, self.doubles, options)
+        launcher, start_up = await stack.enter_async_context(launching(context, project.key, options, len(tasks)))
+        staged = staging(launcher, tasks, databases, start_up=start_up, limit=options.step_limit)
+        return Place(await stack.enter_async_context(staged), databases)
 
     async def measure(
         self, question: Question, found: Counterexample, databases: ExploredDatabases

@@ -41,6 +41,7 @@ EDITORS = {  # and the addresses by which they open a file
     "vscode": "vscode://file/{file}:{line}",
     "pycharm": "pycharm://open?file={file}&line={line}",
 }
+AUTO = "auto"
 START_METHODS = ("fork", "spawn", "inline")
 _UNSET: Any = ...
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
@@ -58,6 +59,10 @@ def _read_count(variable: str, text: str) -> int:
         return int(text)
     except ValueError:
         raise ValueError(f"{variable} must be a whole number, not {text!r}.") from None
+
+
+def _read_workers(variable: str, text: str) -> int | str:
+    return text if text == AUTO else _read_count(variable, text)
 
 
 def _read_flag(variable: str, text: str) -> bool:
@@ -84,6 +89,13 @@ def _check_count(name: str, value: object, where: str) -> None:
         raise TypeError(f"{where}: {name} must be a whole number, not {value!r}.")
     if value < 1:
         raise ValueError(f"{where}: {name} must be at least 1, not {value!r}.")
+
+
+def _check_workers(name: str, value: object, where: str) -> None:
+    if isinstance(value, str) and value != AUTO:
+        raise ValueError(f"{where}: {name} must be a whole number or {AUTO!r}, not {value!r}.")
+    if value != AUTO:
+        _check_count(name, value, where)
 
 
 def _check_start_method(name: str, value: object, where: str) -> None:
@@ -150,6 +162,7 @@ class _Kind(NamedTuple):
 
 _SECONDS = _Kind(_check_seconds, _read_number)
 _COUNT = _Kind(_check_count, _read_count)
+_WORKERS = _Kind(_check_workers, _read_workers)
 _SWITCH = _Kind(_check_flag, _read_flag)
 _METHOD = _Kind(_check_start_method)
 _FUNCTION = _Kind(_check_prepare)
@@ -204,6 +217,7 @@ class Options:
     max_seconds: float = field(
         default=60.0, metadata=_row(_SECONDS, Flag("SECONDS", float, "how long an exploration may take (default: 60)"))
     )
+    workers: int | str = field(default=1, metadata=_row(_WORKERS))
     real_time: bool = field(default=False, metadata=_row(_SWITCH))
     allow_threads: Sequence[str] = field(default=(), metadata=_row(_PATTERNS))
     start_timeout: float = field(default=120.0, metadata=_row(_SECONDS))
@@ -222,6 +236,11 @@ class Options:
             Flag("TOKEN", str, "run this one order in place of explorations, in the one test that is named", False),
         ),
     )
+
+    @property
+    def places(self) -> int:
+        """How many runs of an exploration are made at the same time."""
+        return processors() if isinstance(self.workers, str) else self.workers
 
     @property
     def start_up(self) -> float:
@@ -264,6 +283,9 @@ class options:  # noqa: N801 - used like a function
             `CallReport.steps`; each takes some 0.03 ms longer.  Not with "inline".
         max_schedules: How many runs of the calls an exploration may make.
         max_seconds: How long an exploration may take.
+        workers: How many runs of an exploration are made at the same time, each on a copy of the
+            test databases of its own; "auto" for as many as this process may use cores.  The
+            verdict is the same.
         real_time: Let calls that are explored have the clock that runs, and randomness without a
             seed.  By default their wall clock stands at the moment at which `explore` was
             called, 10 ms further with each call, and all they draw is seeded, so that two runs
@@ -297,6 +319,7 @@ class options:  # noqa: N801 - used like a function
         record: bool = _UNSET,
         max_schedules: int = _UNSET,
         max_seconds: float = _UNSET,
+        workers: int | str = _UNSET,
         real_time: bool = _UNSET,
         allow_threads: Sequence[str] = _UNSET,
         start_timeout: float = _UNSET,
@@ -344,6 +367,11 @@ def current_options() -> Options:
     return replace(
         Options(), **{**from_settings, **from_file, **from_environment, **from_command_line, **_chosen.get()}
     )
+
+
+def processors() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def editor_address() -> str:

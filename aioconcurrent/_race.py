@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import warnings
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,6 +17,7 @@ from ._calls import by_value_modules, import_name
 from ._clock import ticking_loop
 from ._loops import current_backend
 from ._mistakes import raise_mistakes
+from ._options import processors
 from ._outcomes import CallReport, Outcomes
 from ._project import Project, uses_django
 from ._question import SPACING
@@ -184,7 +184,7 @@ def pack(
     Args:
         moment: Where the clock of the first stepped call stands; None for real ones.
     """
-    backend, alone, prepare = current_backend() or "asyncio", len(calls) <= _processors(), _pack_prepare(options)
+    backend, alone, prepare = current_backend() or "asyncio", len(calls) <= processors(), _pack_prepare(options)
     packed: dict[tuple[int, int, int], tuple[str | None, bytes]] = {}  # equal calls share all their parts
     tasks = []
     for call in calls:
@@ -213,10 +213,6 @@ def capture(views: Sequence[View], lent: Mapping[str, str], options: Options) ->
         return Project()
     databases = handoff.hand_over(views, lent, allow_real_databases=options.allow_real_databases)
     return Project.capture(databases, views[0])
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 async def end_sessions(reports: Sequence[Report]) -> None:

@@ -11,7 +11,6 @@ import inspect
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from . import _pickling
 from ._exploration import Remedy
 from .databases.handoff import database_identity
 from .databases.transactions import in_one_transaction
@@ -85,6 +84,7 @@ def changed_question(question: Question, change: Change, aliases: tuple[str, ...
     options = question.options
     limited = replace(
         options,
+        workers=1,
         max_schedules=min(_SCHEDULES, options.max_schedules),
         max_seconds=min(_SECONDS, options.max_seconds),
     )
@@ -110,11 +110,7 @@ def changed_handoff(handoff: Handoff, change: Change, aliases: tuple[str, ...]) 
     settings = handoff.settings()
     for alias in aliases:
         settings[alias]["OPTIONS"] = {**(settings[alias].get("OPTIONS") or {}), **change.options}
-    pickled = {
-        alias: _pickling.dumps(values, f"The connection settings of database {alias!r}")
-        for alias, values in settings.items()
-    }
-    return replace(handoff, pickled=pickled)
+    return handoff.changed(settings, handoff.allowed)
 
 
 def aliases_of(found: Counterexample, handoff: Handoff, named: Callable[[Operation], Operation]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .. import _context_variables, _pickling
@@ -63,6 +63,10 @@ class Handoff:
     def settings(self) -> dict[str, dict[str, Any]]:
         """The connection settings, by alias, as in Django's DATABASES."""
         return {alias: _pickling.loads(pickled) for alias, pickled in self.pickled.items()}
+
+    def changed(self, settings: Mapping[str, Mapping[str, Any]], allowed: frozenset[str] | None) -> Handoff:
+        """The same with other connection settings, and other databases that calls may connect to."""
+        return replace(self, pickled=_pickled(settings), allowed=allowed)
 
     @property
     def likely(self) -> frozenset[str]:
@@ -150,10 +154,7 @@ def hand_over(views: Iterable[View], lent: Mapping[str, str], *, allow_real_data
     views = list(views)
     settings = {alias: _lend(values, lent) for alias, values in views[0].settings.items()}
     return Handoff(
-        pickled={
-            alias: _pickling.dumps(values, f"The connection settings of database {alias!r}")
-            for alias, values in settings.items()
-        },
+        pickled=_pickled(settings),
         uncommitted=_aliases_of(views[0].settings, uncommitted_names(views)),
         allowed=None if allow_real_databases else test_names(settings) | frozenset(lent.values()),
         in_use=frozenset().union(*(view.opened for view in views)) or frozenset(settings),
@@ -162,6 +163,13 @@ def hand_over(views: Iterable[View], lent: Mapping[str, str], *, allow_real_data
         },
         sessions={alias: state for view in reversed(views) for alias, state in view.sessions.items()},
     )
+
+
+def _pickled(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, bytes]:
+    return {
+        alias: _pickling.dumps(values, f"The connection settings of database {alias!r}")
+        for alias, values in settings.items()
+    }
 
 
 def uncommitted_names(views: Iterable[View]) -> set[str]:

@@ -13,6 +13,7 @@ from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 from ..databases.caches import CacheState
+from ..databases.copies import is_shared
 from ..databases.handoff import database_identity
 from ..databases.identity import database_names
 from ..databases.memory import is_lent
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from .._trace import Operation, Step
+    from ..databases.copies import Copy
     from ..databases.handoff import Handoff
     from ..databases.probes import Probe
     from ..databases.state import Advance, Row
@@ -90,6 +92,24 @@ class ExploredDatabases:
         self.probes: dict[str, Probe] = {}
         self.one_waiter = False
         self._is_as_found = False  # all was looked at since the last run
+        self._is_copy = False
+
+    def of_copy(self, copy: Copy) -> ExploredDatabases:
+        """The same databases as a run on a copy of them sees them, under the names that they have here."""
+        databases = ExploredDatabases(copy.handoff)
+        spellings = {database_identity(settings): name for name, settings in copy.settings.items()}
+        databases._names = {**self._names, **spellings}
+        databases._candidates = {
+            name: (self._candidates[name][0], settings) for name, settings in copy.settings.items()
+        }
+        databases.start = self.start  # the copy has the same rows, and a table need be looked at in one place only
+        databases._is_copy = True
+        return databases
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """Of databases, by their spellings."""
+        return self._names
 
     def begin_run(self) -> None:
         """Take note that calls are about to change something."""
@@ -108,7 +128,9 @@ class ExploredDatabases:
         return operation if name == operation.database else replace(operation, database=name)
 
     def knows(self, operation: Operation) -> bool:
-        """Whether the database of an operation is open, or is none."""
+        """Whether the database of an operation is open, or is none; on a copy also whether it stays there."""
+        if self._is_copy and is_shared(operation):
+            return False
         if operation.kind in _NO_ROUND_TRIP:
             return True
         return any(each.identity == operation.database for each in self._databases)
@@ -120,6 +142,10 @@ class ExploredDatabases:
         in_use = {self._names.get(spelling, spelling) for spelling in spelled}
         if len(in_use) == 1:
             self.open(*in_use)
+
+    def can_open(self, identity: str) -> bool:
+        """Whether it is one of these databases, and not open."""
+        return identity in self._candidates and all(each.identity != identity for each in self._databases)
 
     def open(self, identity: str) -> None:
         """Take the rows that the database of this name holds now as its starting rows.
@@ -134,7 +160,8 @@ class ExploredDatabases:
         alias, settings = self._candidates[identity]
         state = Standby(alias, settings)
         self._stack.callback(state.close)
-        note = Note() if is_lent(settings) else self._stack.enter_context(noted(identity, alias, _birth(state)))
+        is_ours = self._is_copy or is_lent(settings)
+        note = Note() if is_ours else self._stack.enter_context(noted(identity, alias, _birth(state)))
         each = _Database(identity, f"{alias}." if self._databases else "", state, note)
         self._databases.append(each)
         probe = lasting(partial(open_probe, alias, settings))

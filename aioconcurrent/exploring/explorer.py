@@ -44,6 +44,7 @@ _PAIR = 2  # calls, which have two serial orders
 _ENOUGH = 1  # preemptions: all races that were found in real projects had one
 _WIDE = "tables changed in some run without any statement of the calls that says so"
 _PROBLEMS = 3  # runs that may be given up before nothing more is tried
+_SHARED = "one worker made all runs: the calls use what copies of the test database would share, such as a cache"
 _SHRINKING = 20  # runs at most
 _LOOPING = 200  # steps in which a run that went round for ever shows that it does so again
 _MOST_ENTANGLED = 5  # calls that are looked at without the others
@@ -114,6 +115,7 @@ class Explorer:
         calls = tuple(map(Secrets((), self._hidden).text, self.calls))
         self._account = Account(calls, self.referee.rule is not None, self.limits.preemptions)
         self.stage, self.databases = self.places[0].stage, self.places[0].databases
+        self._left: list[Place] = []  # those on which no more runs are made
         self._crew: Crew[int, Made] | None = None
         self._counters_stay = False  # the calls do other things where keys begin with other numbers
         self._home = anyio.Lock()  # held by who has a run made there
@@ -179,11 +181,24 @@ class Explorer:
                 return await find()
             except _AgainError as new:
                 for identity in new.args:
-                    await self._everywhere(methodcaller("open", identity))
+                    if all(place.databases.can_open(identity) for place in self.places[1:]):
+                        await self._everywhere(methodcaller("open", identity))
+                    else:
+                        self._keep_to_one_place()
                 await self._begin_anew()
             except CountersMatterError:
                 self._counters_stay = True
                 await self._begin_anew()
+
+    def _keep_to_one_place(self) -> None:
+        """Make no more runs on copies: the calls go to where these do not lead."""
+        self._left += self.places[1:]
+        self.places = self.places[:1]
+        self.note(_SHARED)
+
+    def note(self, sentence: str) -> None:
+        """Let people know of something."""
+        self._account.notes[sentence] = None
 
     @asynccontextmanager
     async def _leaving(self) -> AsyncIterator[None]:
@@ -194,7 +209,7 @@ class Explorer:
             is_done = True
         finally:
             with anyio.CancelScope(shield=True):
-                for place in self.places:
+                for place in (*self.places, *self._left):
                     await place.stage.aclose(in_order=is_done)
                     await self.end_sessions(place.stage.reports)
                     kept = self._maker.strange if place.is_clean else ()

@@ -1,0 +1,138 @@
+"""Several workers come to what one comes to, each on a copy of the database, and leave no copy."""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import pytest
+from django.core.cache import cache
+from django.db import connections
+
+import aioconcurrent
+from aioconcurrent import Exploration, options
+from aioconcurrent.databases.copies import copied
+from aioconcurrent.databases.handoff import hand_over, look
+from aioconcurrent.sync import explore
+from tests.project import cached
+from tests.project.databases import on, thorough
+from tests.project.shop import races
+from tests.project.shop.models import Account
+
+from .catalogue import CATALOGUE, Case, accounts
+
+EVERYWHERE: list[Any] = on("default", "file", "postgresql", "mysql")
+_COPIES = {
+    "postgresql": "SELECT datname FROM pg_database WHERE datname LIKE %s",
+    "mysql": "SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE %s",
+}
+
+
+def copies_of(database: str) -> list[str]:
+    """The copies of a test database that there are."""
+    connection = connections[database]
+    name = str(connection.settings_dict["NAME"])
+    if connection.vendor not in _COPIES:
+        return []  # in a temporary folder
+    with connection.cursor() as cursor:
+        cursor.execute(_COPIES[connection.vendor], [f"{name}_aioconcurrent%"])
+        return [found for (found,) in cursor.fetchall()]
+
+
+def told(found: Exploration) -> tuple[Any, ...]:
+    """What an exploration has come to, whoever made its runs."""
+    example = found.counterexample
+    steps = [(step.call, step.operation.text) for step in example.steps] if example else None
+    return found.verdict, found.exhaustive, found.schedules_run, example and example.token, steps
+
+
+@pytest.mark.parametrize(
+    ("name", "database"),
+    [pytest.param("lost update", *each.values, marks=each.marks) for each in EVERYWHERE]
+    + thorough(
+        pytest.param(name, *each.values, marks=each.marks)
+        for name in ("lost update, fixed", "two preemptions, fixed", "three calls", "phantom", "get_or_create")
+        for each in EVERYWHERE
+    ),
+)
+def test_four_workers_come_to_what_one_comes_to(name: str, database: str) -> None:
+    case: Case = CATALOGUE[name]
+    case.rows(database)
+    before = list(Account.objects.using(database).values())
+    alone = explore(*case.calls_at(database))
+    with options(workers=4):
+        together = explore(*case.calls_at(database))
+    assert told(together) == told(alone)
+    assert not [note for note in together.notes if "one worker" in note]
+    assert copies_of(database) == []
+    assert list(Account.objects.using(database).values()) == before
+
+
+@pytest.mark.parametrize("database", on("postgresql"))
+def test_no_copy_is_left_by_an_exploration_that_is_cancelled(database: str) -> None:
+    accounts(database)
+
+    async def cancelled() -> None:
+        with anyio.move_on_after(0.7), options(workers=2):
+            await aioconcurrent.explore(*[(races.look_thrice, {"using": database})] * 4)
+
+    anyio.run(cancelled)
+    assert copies_of(database) == []
+
+
+_KILLED = """
+import os, signal
+import django
+django.setup()
+from django.core.cache import cache
+from django.db import connections
+from aioconcurrent.databases.copies import copied
+from aioconcurrent.databases.handoff import Handoff
+import pickle, sys
+handoff = pickle.loads(bytes.fromhex(sys.argv[1]))
+with copied(handoff, {}, 3):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("database", on("postgresql", "mysql"))
+def test_copies_of_a_process_that_was_killed_are_taken_away(database: str) -> None:
+    accounts(database)
+    view = look()
+    handoff = hand_over([replace(view, opened={database: view.opened[database]})], {}, allow_real_databases=False)
+    connections[database].close()
+    killed = subprocess.run([sys.executable, "-c", _KILLED, pickle.dumps(handoff).hex()], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(copies_of(database)) == 3
+    connections[database].close()
+    with copied(handoff, {}, 1):
+        assert len(copies_of(database)) == 1
+        connections[database].close()
+    assert copies_of(database) == []
+
+
+@pytest.mark.parametrize("database", on("postgresql"))
+def test_where_a_copy_cannot_be_made_one_worker_does_all_and_says_why(database: str) -> None:
+    accounts(database)
+    other = connections[database].copy()
+    other.connect()
+    try:
+        with options(workers=2):
+            found = explore(*[(races.add, {"pk": 1, "amount": 1, "using": database})] * 2)
+    finally:
+        other.close()
+    assert found.verdict == "race"
+    assert any("one worker made all runs" in note and "accessed by other users" in note for note in found.notes)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_calls_that_share_a_cache_are_run_by_one_worker(files: str) -> None:
+    with options(workers=2):
+        found = explore(*[(cached.add_one_atomically, ("k",), {})] * 2)
+    assert (found.verdict, cache.get("k")) == ("race", None)
+    assert any("one worker made all runs" in note and "a cache" in note for note in found.notes)
