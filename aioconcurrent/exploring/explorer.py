@@ -14,6 +14,7 @@ import anyio
 from .._exploration import Counterexample, Exploration
 from .._outcomes import Outcomes
 from .._secrets import Secrets, hidden_texts
+from .._text import counted
 from .._trace import Run
 from .anomalies import name_anomaly
 from .controller import OVERTIME, STEPS, UNENDED
@@ -95,7 +96,7 @@ class Explorer:
         calls: The text of each.
         classes: Of each a number, the same for those that are the same function with the same arguments.
         places: Runs of the search are made on all of them, all others on the first, where the caller's rows are.
-        progress: Is told how many runs were made.
+        progress: Is told how many runs were made, and what to ask for how many are left.
     """
 
     calls: tuple[str, ...]
@@ -104,7 +105,7 @@ class Explorer:
     referee: Referee
     limits: Limits
     end_sessions: Callable[[Sequence[Report]], Awaitable[None]]
-    progress: Callable[[int], None] = lambda _: None
+    progress: Callable[[int, Callable[[], str]], None] = lambda *_: None
     refused: set[type[BaseException]] = field(default_factory=set)  # what calls have refused by
 
     def __post_init__(self) -> None:
@@ -124,6 +125,12 @@ class Explorer:
     async def _begin_anew(self) -> None:
         await self._everywhere(methodcaller("move_counters"))
         self._forget()
+
+    def _left(self) -> str:
+        """What is left of the orders with as many preemptions as those that are run, for people."""
+        if self._search is None:
+            return ""
+        return f"{self._search.left()}+ left with {counted(self._search.preemptions, 'preemption')}"
 
     def _tell_all(self, learn: Callable[[ExploredDatabases], bool]) -> bool:
         """Have all places know of something; whether it was new to any."""
@@ -510,7 +517,7 @@ class Explorer:
         account.notes |= dict.fromkeys(notes)
         self._maker.strange |= made.strange
         self.refused |= made.refused
-        self.progress(account.made)
+        self.progress(account.made, self._left)
         steps = [(step.call, step.operation) for step in attempt.steps]
         account.met = account.met or overlap(steps, databases.catalogue)
         account.unseen |= attempt.unseen

@@ -217,6 +217,11 @@ class _Pass:
     def plans(self) -> Iterator[Plan]:
         """Yield plans of runs; when the walk goes on, the run has taken place."""
         while self._now or self._stack:
+            yield from self._level()
+            self._end_level()
+
+    def _level(self) -> Iterator[Plan]:
+        while self._now or self._stack:
             self._stack = self._stack or [self._now.popleft()]
             while self._stack:
                 edge = self._stack.pop()
@@ -225,11 +230,13 @@ class _Pass:
                     yield from self._visit(edge)
                 except _UntoldError:
                     continue
-            if not self._now:
-                self._end_level()
 
-    def ahead(self) -> Iterator[Plan]:
-        """Yield what the walk will ask for whatever the run that it waits for shows, as far as that can be told."""
+    def ahead(self, *, level_only: bool = False) -> Iterator[Plan]:
+        """Yield what the walk will ask for whatever the run that it waits for shows, as far as that can be told.
+
+        Args:
+            level_only: Only what has as few preemptions as is walked through now.
+        """
         other = copy(self)
         other._seen = ChainMap({}, self._seen)
         other._stack, other._now = list(self._stack), deque(self._now)
@@ -237,7 +244,7 @@ class _Pass:
         other._private = set(self._private)
         other._known = replace(self._known, omissions=set(self._known.omissions), guess=None)
         other._claimed = self._claims(*self._asked) if self._asked is not None else set()
-        return other.plans()
+        return other._level() if level_only else other.plans()
 
     def _visit(self, edge: _Edge | None) -> Iterator[Plan]:
         node = yield from self._follow(edge)
@@ -477,6 +484,15 @@ class Search:
         self._early |= found
         self.ahead_runs += len(found)
         return list(found.values())
+
+    @property
+    def preemptions(self) -> int:
+        """How many the orders have that are run now."""
+        return self._pass.preemptions if self._pass is not None else 0
+
+    def left(self) -> int:
+        """Count the orders with as many preemptions that are known to be left: it takes a walk to each of them."""
+        return sum(1 for _ in self._pass.ahead(level_only=True)) if self._pass is not None else 0
 
     def foresee(self, run: Walk) -> None:
         """Take note that a run has been made, before its turn or in it, so that `ahead` can look beyond it."""

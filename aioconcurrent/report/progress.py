@@ -3,47 +3,57 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .. import _clock as time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-_PATIENCE = 1.0  # seconds before it appears
+_PATIENCE = 1.0  # seconds before it appears, and before it counts again what is left
+Tell = Callable[[int, Callable[[], str]], None]
 
 
 @contextmanager
-def reporting(most: int) -> Iterator[Callable[[int], None]]:
+def reporting(most: int) -> Iterator[Tell]:
     """Yield what is to be told how many schedules were run; it shows them once a second has passed, on a terminal.
+
+    It is told as well how to find out what is left, and asks for that once a second.
 
     Args:
         most: Schedules that may be run.
     """
     with ExitStack() as stack:
-        yield _Line(most, stack).tell if sys.stderr is not None and sys.stderr.isatty() else (lambda _: None)
+        yield _Line(most, stack).tell if sys.stderr is not None and sys.stderr.isatty() else (lambda *_: None)
 
 
 class _Line:
     def __init__(self, most: int, stack: ExitStack) -> None:
         self._most = most
         self._stack = stack
-        self._begun = time.monotonic()
-        self._update: Callable[[int], None] | None = None
+        self._asked = time.monotonic()  # what is left, or that the line is there
+        self._update: Callable[..., None] | None = None
 
-    def tell(self, made: int) -> None:
-        if self._update is None and time.monotonic() - self._begun >= _PATIENCE:
+    def tell(self, made: int, left: Callable[[], str]) -> None:
+        is_time = time.monotonic() - self._asked >= _PATIENCE
+        if self._update is None and is_time:
             self._update = self._appear()
         if self._update is not None:
-            self._update(made)
+            self._update(completed=made, **({"left": left()} if is_time else {}))
+        if is_time:
+            self._asked = time.monotonic()
 
-    def _appear(self) -> Callable[[int], None]:
+    def _appear(self) -> Callable[..., None]:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        columns = (TextColumn("exploring"), BarColumn(), MofNCompleteColumn(), TextColumn("schedules at most"))
-        progress = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
+        columns = (
+            *(TextColumn("exploring"), BarColumn(bar_width=16), MofNCompleteColumn(), TextColumn("schedules")),
+            *(TextColumn("{task.fields[left]}"), TimeElapsedColumn()),
+        )
+        progress = Progress(*columns, console=Console(stderr=True), transient=True)
         self._stack.enter_context(progress)
-        task = progress.add_task("exploring", total=self._most)
-        return lambda made: progress.update(task, completed=made)
+        return partial(progress.update, progress.add_task("exploring", total=self._most, left=""))

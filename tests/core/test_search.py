@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioconcurrent.exploring.schedule import Schedule, is_serial, preemptions
-from aioconcurrent.exploring.search import Omission
+from aioconcurrent.exploring.search import Omission, Search
+from aioconcurrent.exploring.walk import Walk
 from tests.explore import random_programs
 from tests.explore import scenarios as s
 from tests.explore.host import Schema
@@ -28,6 +29,7 @@ from tests.explore.workload import (
     Outcome,
     Program,
     Scenario,
+    Simulation,
     Steps,
     every_outcome,
     explore,
@@ -355,6 +357,23 @@ def told(found: Found) -> object:
     search = found.search
     runs = [(run.steps, run.preemptions, run.guessed, run.cut) for run in found.log]
     return runs, found.outcomes, search.exhaustive, search.omissions, search.completed, search.completed_runs
+
+
+def test_what_is_left_of_the_orders_with_as_many_preemptions_can_be_counted() -> None:
+    scenario = s.twice(s.lost_update_in_atomic, calls=3)
+    search, left = Search(range(3), scenario.catalogue), list[tuple[int, int]]()
+    while (run := search.next_run()) is not None:
+        left.append((search.preemptions, search.left()))
+        perform(scenario, run)
+    counts = [count for preemptions, count in left if preemptions == 1]
+    assert max(counts) > 5
+    assert counts[-1] == 0
+
+
+def perform(scenario: Scenario, run: Walk) -> None:
+    simulation = Simulation(scenario, POSTGRESQL)
+    while (worker := run.choose(simulation.decision())) is not None:
+        simulation.step(worker)
 
 
 @pytest.mark.parametrize("workers", [4, 16])

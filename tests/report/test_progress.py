@@ -11,9 +11,9 @@ SHOW = """
 import time
 from aioconcurrent.report.progress import reporting
 with reporting(200) as tell:
-    tell(1)
+    tell(1, lambda: "never asked")
     time.sleep({seconds})
-    tell(42)
+    tell(42, lambda: "17+ left with 1 preemption")
 """
 
 
@@ -40,6 +40,8 @@ def test_a_line_appears_on_a_terminal_after_a_second() -> None:
     printed = shown(1.05)
     assert "exploring" in printed
     assert "42/200" in printed
+    assert "17+ left with 1 preemption" in printed
+    assert "never asked" not in printed
 
 
 @pytest.mark.parametrize(("seconds", "on_terminal"), [(0.0, True), (1.05, False)])
