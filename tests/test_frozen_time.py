@@ -146,7 +146,7 @@ def test_a_call_that_hangs_is_ended_in_time_though_the_clock_stands(freeze: dict
     with freeze_time(at, **freeze), options(timeout=0.3):
         [wrapped] = call_concurrently(1, moments.hang).errors
     assert isinstance(wrapped.error, TerminatedProcessError)
-    assert _clock.monotonic() - begun < 20
+    assert _clock.monotonic() - begun < 60  # it would hang for ten minutes
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])

@@ -60,7 +60,7 @@ async def test_a_caller_cancelled_before_the_barrier_leaves_nothing(start_method
             group.start_soon(make_concurrent_calls, (calls.run, (folder,), {}), (calls.run, (folder,), {}))
         await until(lambda: len(signed_in(folder)) == 2)
         group.cancel_scope.cancel()
-    assert not left_of(signed_in(folder), 2)
+    assert not left_of(signed_in(folder))
     assert not (folder / "run").exists()
 
 
@@ -70,7 +70,7 @@ async def test_a_caller_cancelled_at_the_barrier_leaves_nothing(start_method: st
             group.start_soon(call_concurrently, 2, calls.run, folder)
         await until(lambda: len(signed_in(folder)) == 2)
         group.cancel_scope.cancel()
-    assert not left_of(signed_in(folder), 2)
+    assert not left_of(signed_in(folder))
     assert not (folder / "run").exists()
 
 
@@ -79,7 +79,7 @@ async def test_a_caller_cancelled_after_the_barrier_leaves_nothing(start_method:
         group.start_soon(call_concurrently, 2, calls.stay_with_children, folder)
         await until(lambda: len(signed_in(folder)) == 6)
         group.cancel_scope.cancel()
-    assert not left_of(signed_in(folder), 2)
+    assert not left_of(signed_in(folder))
 
 
 async def test_a_caller_cancelled_beside_calls_that_ignore_it_leaves_nothing(start_method: str, folder: Path) -> None:
@@ -89,20 +89,20 @@ async def test_a_caller_cancelled_beside_calls_that_ignore_it_leaves_nothing(sta
         )
         await until(lambda: len(signed_in(folder)) == 2)
         group.cancel_scope.cancel()
-    assert not left_of(signed_in(folder), 2)
+    assert not left_of(signed_in(folder))
 
 
 async def test_a_race_can_be_bounded_by_fail_after(start_method: str, folder: Path) -> None:
     with pytest.raises(TimeoutError), anyio.fail_after(0.3):
         await call_concurrently(2, calls.sign_in_and_stay, folder)
-    assert not left_of(signed_in(folder), 2)
+    assert not left_of(signed_in(folder))
 
 
 async def test_a_race_can_be_bounded_by_move_on_after(folder: Path) -> None:
     with anyio.move_on_after(0.2) as scope:
         await call_concurrently(2, calls.sign_in_and_stay_in_coroutine, folder)
     assert scope.cancelled_caught
-    assert not left_of(signed_in(folder), 2)
+    assert not left_of(signed_in(folder))
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -120,14 +120,14 @@ async def test_a_task_of_asyncio_can_be_cancelled_also_by_the_impatient(
             await until(lambda: (folder / "terminated").exists())
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not left_of(signed_in(folder), 5)
+    assert not left_of(signed_in(folder))
 
 
 async def test_a_race_can_be_cancelled_at_any_moment(folder: Path) -> None:
     for moment in MOMENTS:
         with options(start_method="fork"), anyio.move_on_after(moment):
             await call_concurrently(2, calls.sign_in_and_stay, folder)
-    assert not left_of(signed_in(folder), 2)
+    assert not left_of(signed_in(folder))
 
 
 async def test_a_starting_template_can_be_cancelled_at_any_moment(folder: Path) -> None:
@@ -135,14 +135,14 @@ async def test_a_starting_template_can_be_cancelled_at_any_moment(folder: Path) 
         close_template()
         with options(start_method="fork"), anyio.move_on_after(moment):
             await call_concurrently(2, calls.sign_in_and_stay, folder)
-    assert not left_of(signed_in(folder), 2)
+    assert not left_of(signed_in(folder))
 
 
 async def test_spawning_can_be_cancelled_at_any_moment(folder: Path) -> None:
     for moment in STARTING:
         with options(start_method="spawn"), anyio.move_on_after(moment):
             await call_concurrently(2, calls.sign_in_and_stay, folder)
-    assert not left_of(signed_in(folder), 2)
+    assert not left_of(signed_in(folder))
 
 
 async def test_the_race_after_a_cancelled_one_works(start_method: str) -> None:
@@ -170,4 +170,4 @@ def test_a_race_beside_a_cancelled_one_goes_on(backend: str, start_method: str, 
     project = Project(tmp_path)  # which has no database in memory, that would be lent to one race at a time
     told = project.run(BESIDE.format(backend=backend))
     assert told == [True, True]
-    assert not left_of(signed_in(tmp_path / "signed-in"), 2)
+    assert not left_of(signed_in(tmp_path / "signed-in"))

@@ -84,7 +84,7 @@ def test_a_child_of_a_call_is_dead_after_the_race(race: Outcomes, name: str) -> 
     assert isinstance(pid, int)
     assert pid > 0, "the copy that returned too has given the result"
     assert report.exit_status == 0
-    assert not left_of([pid], 2)
+    assert not left_of([pid])
 
 
 def test_a_thread_that_never_ends_does_not_keep_its_process(race: Outcomes) -> None:
@@ -143,7 +143,7 @@ async def test_children_of_a_call_that_died_are_dead_after_the_race(start_method
     outcomes = await make_concurrent_calls((calls.have_children_and_die, (folder,), {}))
     assert "exited with status 3" in str(outcomes[0])
     assert len(signed_in(folder)) == 2
-    assert not left_of(signed_in(folder), 2)
+    assert not left_of(signed_in(folder))
 
 
 @pytest.mark.parametrize("end", ["return", "die"])
@@ -155,14 +155,14 @@ async def test_a_child_that_left_the_process_group_is_dead_after_the_race(
     assert len(outcomes.errors) == (end == "die")
     assert outcomes.reports[0].exit_status == {"return": 0, "die": -signal.SIGKILL}[end]
     assert len(signed_in(folder)) == 1
-    assert not left_of(signed_in(folder), 2)
+    assert not left_of(signed_in(folder))
 
 
 async def test_a_child_that_left_the_process_group_with_all_descriptors_keeps_nothing_open(start_method: str) -> None:
     outcomes = await make_concurrent_calls((calls.fork_sleeper, {"new_session": True}))
     outcomes.raise_errors()
     assert outcomes.reports[0].exit_status == 0
-    assert not left_of(outcomes.values, 2)
+    assert not left_of(outcomes.values)
 
 
 async def test_the_report_of_a_call_has_the_process_that_the_call_is_in(start_method: str) -> None:

@@ -56,15 +56,24 @@ def cases(*wanted: tuple[Callable[..., Any], str, str]) -> list[Any]:
         (misbehaviour.sleep_between, "file", "it asked for nothing for 0.5 s"),
         (misbehaviour.sleep_at_the_end, "postgresql", "it asked for nothing for 0.5 s"),
         (misbehaviour.sleep_in_the_database, "postgresql mysql", "its statement did not end for 0.5 s"),
+    ),
+)
+def test_a_call_that_does_not_end_is_given_up(counter: Counter, function: Callable[..., Any], text: str) -> None:
+    with options(timeout=0.5):
+        found = explore(*twice(function, counter))
+    assert found.verdict == "inconclusive"
+    assert text in found.reason
+
+
+@pytest.mark.parametrize(
+    ("database", "function", "text"),
+    cases(
         (misbehaviour.kill_itself, "file postgresql mysql", "was killed by SIGKILL while running"),
         (misbehaviour.exit_at_once, "postgresql", "exited with status 3 while running"),
     ),
 )
-def test_a_call_that_does_not_end_as_it_should_is_given_up(
-    counter: Counter, function: Callable[..., Any], text: str
-) -> None:
-    with options(timeout=0.5):
-        found = explore(*twice(function, counter))
+def test_a_process_that_dies_is_told_of(counter: Counter, function: Callable[..., Any], text: str) -> None:
+    found = explore(*twice(function, counter))
     assert found.verdict == "inconclusive"
     assert text in found.reason
 

@@ -50,7 +50,7 @@ def test_a_forked_child_has_a_template_of_its_own_and_leaves_its_parents_alone(f
     assert len(set(before)) == len(set(child)) == 1
     assert before == after
     assert child != before
-    assert not left_of({*before, *child}, 2)
+    assert not left_of({*before, *child})
 
 
 TESTS = """

@@ -57,7 +57,7 @@ def test_a_killed_parent_takes_everything_with_it(start_method: str, escaping: b
         pids = family(project) - {parent.pid}
         assert len(pids) > 6
         parent.kill()
-        assert not left_of(pids, 2)
+        assert not left_of(pids)
 
 
 def test_a_killed_parent_takes_along_who_blocks_every_signal(start_method: str, tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_killed_parent_takes_along_who_blocks_every_signal(start_method: str, 
     with running(project, start_method, "call_concurrently(2, calls.stay_deaf, folder)", expected=2) as parent:
         pids = family(project) - {parent.pid}
         parent.kill()
-        assert not left_of(pids, 2)
+        assert not left_of(pids)
 
 
 def test_a_parent_killed_before_the_barrier_takes_everything_with_it(start_method: str, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_parent_killed_before_the_barrier_takes_everything_with_it(start_metho
     with running(project, start_method, "\n    " + statement, expected=2) as parent:
         pids = family(project) - {parent.pid}
         parent.kill()
-        assert not left_of(pids, 2)
+        assert not left_of(pids)
     assert not (project.folder / "signed-in" / "run").exists()
 
 
@@ -83,7 +83,7 @@ def test_a_parent_killed_while_the_project_starts_takes_everything_with_it(start
     with running(project, start_method, "call_concurrently(1, calls.run, folder)", expected=1) as parent:
         pids = set(signed_in(project.folder / "signed-in"))
         parent.kill()
-        assert not left_of(pids, 2)
+        assert not left_of(pids)
 
 
 INTERRUPTED = """
@@ -103,7 +103,7 @@ def test_an_interrupted_parent_ends_its_race_and_goes_on(start_method: str, func
         parent.send_signal(signal.SIGINT)
         output, errors = parent.communicate(timeout=60)
     assert (output.splitlines(), errors) == (["interrupted", "[42, 42]"], "")
-    assert not left_of(signed_in(project.folder / "signed-in"), 2)
+    assert not left_of(signed_in(project.folder / "signed-in"))
 
 
 def test_a_parent_interrupted_twice_leaves_nothing(start_method: str, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_parent_interrupted_twice_leaves_nothing(start_method: str, tmp_path: 
         parent.send_signal(signal.SIGINT)
         _, errors = parent.communicate(timeout=60)
     assert errors.splitlines()[-1] == "KeyboardInterrupt"
-    assert not left_of(pids, 2)
+    assert not left_of(pids)
 
 
 def test_a_parent_that_exits_in_order_takes_its_template_along(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_parent_that_exits_in_order_takes_its_template_along(tmp_path: Path) -
         print(json.dumps(call_concurrently(1, calls.get_pids)[0][1]))
         """
     )
-    assert not left_of([template], 2)
+    assert not left_of([template])
 
 
 FORK = """
@@ -162,7 +162,7 @@ def test_a_copy_of_a_killed_caller_keeps_no_call_alive(start_method: str, tmp_pa
         [copy] = signed_in(tmp_path / "copies")
         parent.kill()
         try:
-            assert not left_of(signed_in(tmp_path / "signed-in"), 5)
+            assert not left_of(signed_in(tmp_path / "signed-in"))
             assert psutil.pid_exists(copy)
         finally:
             psutil.Process(copy).kill()

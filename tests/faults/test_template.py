@@ -19,7 +19,7 @@ from aioconcurrent import ProcessDiedError, call_concurrently, options
 from aioconcurrent.engine.attendance import GRACE
 from aioconcurrent.engine.fork import close_template
 from tests.faults import calls
-from tests.faults.processes import left_of, signed_in, until, wait_until
+from tests.faults.processes import at_rest, left_of, signed_in, until, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,7 @@ async def test_a_race_after_the_template_was_killed_just_works() -> None:
     outcomes = await call_concurrently(2, calls.get_pids)
     outcomes.raise_errors()
     assert killed not in {template for _, template in outcomes.values}
-    assert not left_of([killed], 2)
+    assert not left_of([killed])
 
 
 async def test_a_race_that_begins_before_the_template_has_noticed_just_works() -> None:
@@ -81,7 +81,7 @@ async def test_calls_whose_template_is_killed_are_told_and_leave_nothing(folder:
         text = str(wrapped.error)
         assert f"call {number} of 2, tests.faults.calls.stay_with_children(<PosixPath>)" in text
         assert "while running, so there is no result" in text
-    assert not left_of(signed_in(folder), 2)
+    assert not left_of(signed_in(folder))
 
 
 async def test_no_call_begins_if_the_template_is_killed_before_the_barrier(folder: Path) -> None:
@@ -95,7 +95,7 @@ async def test_no_call_begins_if_the_template_is_killed_before_the_barrier(folde
         assert isinstance(wrapped.error, ProcessDiedError)
         assert f"call {number} of 2, tests.faults.calls.run(<PosixPath>)" in str(wrapped.error)
     assert not (folder / "run").exists()
-    assert not left_of(signed_in(folder), 2)
+    assert not left_of(signed_in(folder))
 
 
 async def test_a_race_after_one_whose_template_was_killed_just_works(folder: Path) -> None:
@@ -116,7 +116,7 @@ async def test_a_race_without_the_spares_that_were_killed_just_works() -> None:
     spares = await get_spares(3)
     for pid in spares:
         calls.kill(pid)
-    assert not left_of(spares, 2)  # one that is about to die may still be given a call
+    assert not left_of(spares)  # one that is about to die may still be given a call
     outcomes = await call_concurrently(3, calls.get_pids)
     outcomes.raise_errors()
     assert len({pid for pid, _ in outcomes.values} - spares) == 3
@@ -125,15 +125,21 @@ async def test_a_race_without_the_spares_that_were_killed_just_works() -> None:
 async def test_a_resting_template_that_is_killed_takes_its_spares_along() -> None:
     spares = await get_spares(3)
     calls.kill(get_template_of(spares))
-    assert not left_of(spares, 2)
+    assert not left_of(spares)
 
 
 async def get_spares(count: int) -> set[int]:
     """Have a new template rest after a race of that many calls; return what it has forked ahead."""
     close_template()
     template = (await call_concurrently(count, calls.get_pids)).values[0][1]
-    await until(lambda: len(psutil.Process(template).children()) == count)
-    return {child.pid for child in psutil.Process(template).children()}
+    spares: set[int] = set()
+
+    def are_all() -> bool:
+        spares.update(at_rest(template, lambda: {child.pid for child in psutil.Process(template).children()}))
+        return len(spares) == count
+
+    await until(are_all)
+    return spares
 
 
 def get_template_of(spares: set[int]) -> int:

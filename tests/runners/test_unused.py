@@ -1,7 +1,6 @@
 """The plugin in runs that do not need it, and the package that it is imported with."""
 
 import inspect
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ import aioconcurrent.sync
 from tests.runners.sites import only
 
 HEAVY = {"django", "anyio", "rich", "cloudpickle", "sqlglot", "tblib", "asyncio", "multiprocessing"}
-LIMIT = 0.01  # seconds
+LIMIT = 10_000  # calls of functions; it was half as many when this was written, some 8 ms
 CONFTEST = """
 import sys
 
@@ -21,10 +20,12 @@ def pytest_unconfigure():
     print("OURS", *sorted(name for name in sys.modules if name.startswith("aioconcurrent")))
 """
 COST = """
-import time, pytest
-begun = time.process_time()
+import collections, sys, pytest
+calls = collections.Counter()
+sys.setprofile(lambda frame, event, argument: calls.update([event]))
 import aioconcurrent.pytest_plugin
-print(time.process_time() - begun)
+sys.setprofile(None)
+print(calls["call"] + calls["c_call"])
 """
 
 
@@ -49,11 +50,11 @@ def test_a_run_without_races_loads_nothing_that_only_races_need(tmp_path: Path) 
     }
 
 
-def test_loading_the_plugin_costs_less_than_ten_milliseconds() -> None:
+def test_loading_the_plugin_costs_some_milliseconds() -> None:
+    """Counted in calls: time is the machine's."""
     command = [sys.executable, "-c", COST]
-    compiling = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    runs = [subprocess.run(command, env=compiling, check=True, capture_output=True, text=True).stdout for _ in range(5)]
-    assert min(map(float, runs)) < LIMIT  # the least: whatever else the machine does only adds
+    ran = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert int(ran.stdout) < LIMIT
 
 
 def test_every_public_name_is_there_when_it_is_used() -> None:

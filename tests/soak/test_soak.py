@@ -1,7 +1,6 @@
 """The soak finds what is left behind, and what is not what it should be; some of it is run here."""
 
 import os
-import secrets
 import socket
 import subprocess
 import sys
@@ -147,11 +146,10 @@ def test_the_races_of_a_seed_are_the_same_each_time() -> None:
 
 
 def test_some_of_a_soak_finds_nothing() -> None:
-    seed = secrets.randbelow(1_000_000)
-    command = [sys.executable, "-m", "tests.soak", "--races=1-12", "--minutes=5", f"--seed={seed}"]
+    command = [sys.executable, "-m", "tests.soak", "--races=1-12", "--minutes=5", "--seed=1"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DJANGO")}
     ran = subprocess.run(
         command, cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert ran.stdout.startswith(f"seed {seed}\n")
+    assert ran.stdout.startswith("seed 1\n")

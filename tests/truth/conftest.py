@@ -1,5 +1,5 @@
 """What the tests of truth share: the places of the tests of exploring."""
 
-from tests.explore.conftest import place
+from tests.explore.conftest import place, unhurried
 
-__all__ = ["place"]
+__all__ = ["place", "unhurried"]

@@ -116,10 +116,10 @@ def test_a_timeout_of_the_server_does_not_fall_on_calls_that_are_held(database: 
 def test_a_session_that_may_not_be_idle_is_opened_anew_where_the_start_took_longer(database: str) -> None:
     fill(database)
     name = connections[database].settings_dict["NAME"]
-    sql(database, f"ALTER DATABASE {name} SET idle_session_timeout = 300")
+    sql(database, f"ALTER DATABASE {name} SET idle_session_timeout = 1500")
     connections[database].close()
     try:
-        with options(prepare=partial(time.sleep, 0.6)):
+        with options(prepare=partial(time.sleep, 2)):
             found = explore(*[(waits.like_under_lock, {"using": database})] * 2)
     finally:
         connections[database].close()
