@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,6 +69,15 @@ def marks_of(name: str) -> Any:
 def thorough_but(parameters: Iterable[Any], kept: Callable[[str, Place], bool]) -> list[Any]:
     """Leave all of these (name, place) to `hatch run thorough:test` but those to keep."""
     return [each if kept(*each.values) else thorough([each])[0] for each in parameters]
+
+
+def in_turn(verdicts: Mapping[str, object], number: int, core: Container[str]) -> set[str]:
+    """Of the places in `core` one for each verdict: the turn is the number's."""
+    alike: dict[object, list[str]] = {}
+    for place, verdict in verdicts.items():
+        if place in core:
+            alike.setdefault(verdict, []).append(place)
+    return {places[number % len(places)] for places in alike.values()}
 
 
 def at(*names: str) -> list[Any]:

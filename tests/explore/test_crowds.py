@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from aioconcurrent.sync import Outcomes, TokenError, explore, replay
-from tests.project.databases import on
+from tests.project.databases import on, thorough
 from tests.project.shop import crowds
 from tests.project.shop.models import Account
 
 from .catalogue import accounts
 
-SOME = on("file", "postgresql", "mysql")
+SOME = [*on("file", "postgresql"), *thorough(on("mysql"))]
 
 
 def alike(database: str, function: object, calls: int) -> list[Any]:
@@ -42,7 +42,7 @@ def test_five_increments_are_a_race_of_two_in_eight_schedules(database: str, mak
     ]
 
 
-@pytest.mark.parametrize("database", on("file", "postgresql"))
+@pytest.mark.parametrize("database", [*on("file"), *thorough(on("postgresql"))])
 def test_twenty_alike_increments_are_a_race_in_eight_schedules(database: str) -> None:
     accounts(database)
     found = explore(*alike(database, crowds.increment, 20))
@@ -73,7 +73,7 @@ def test_four_increments_of_the_database_are_no_race(database: str, make: Any) -
     assert (found.verdict, found.exhaustive) == ("no race", True), found
 
 
-@pytest.mark.parametrize("database", on("mysql"))
+@pytest.mark.parametrize("database", [*on("postgresql"), *thorough(on("mysql"))])
 def test_who_of_four_alike_calls_draws_which_number_does_not_matter(database: str) -> None:
     accounts(database)
     found = explore(*alike(database, crowds.draw_number, 4), preemptions=1)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from aioconcurrent.sync import explore, replay
+from tests.project.databases import thorough
 from tests.project.scripts import output_of
 
 from .catalogue import CATALOGUE
@@ -21,8 +22,9 @@ RARELY = [
 
 
 @pytest.mark.parametrize("place", at("file"), indirect=True)
-def test_a_hundred_replays_are_all_the_same(place: Place) -> None:
-    assert repeats("lost update", place, 100) == (100, 100)
+@pytest.mark.parametrize("times", [10, *thorough([pytest.param(100)])])
+def test_many_replays_are_all_the_same(times: int, place: Place) -> None:
+    assert repeats("lost update", place, times) == (times, times)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,11 @@ def thorough(parameters: Iterable[Any]) -> list[Any]:
     return [pytest.param(*each.values, id=each.id, marks=[*each.marks, pytest.mark.thorough]) for each in parameters]
 
 
+def times(number: int) -> list[Any]:
+    """The values of a parameter that only counts: once, and the rest of the times thoroughly."""
+    return [pytest.param(0), *thorough(pytest.param(turn) for turn in range(1, number))]
+
+
 def _mark(alias: str) -> pytest.MarkDecorator:
     if alias == "mysql" and not servers.find_mysql():
         return pytest.mark.skip(reason=servers.NO_MYSQL)

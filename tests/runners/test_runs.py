@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +63,7 @@ RUNS: dict[str, tuple[list[str], list[str]]] = {
 
 
 ON_DATABASES: list[Any] = on("file", "postgresql")
+USUAL = ("file", "alone"), ("file", "others"), ("postgresql", "xdist")
 
 
 @dataclass
@@ -78,7 +78,11 @@ class WholeRun:
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param((*each.values, run), id=f"{each.id}-{run}", marks=each.marks)
+        pytest.param(
+            (*each.values, run),
+            id=f"{each.id}-{run}",
+            marks=[*each.marks, *([] if (*each.values, run) in USUAL else [pytest.mark.thorough])],
+        )
         for each in ON_DATABASES
         for run in RUNS
     ],
@@ -114,7 +118,7 @@ from pathlib import Path
 from tests.faults.processes import left_of
 
 assert pytest.main(["-p", "no:randomly", "-p", "no:asyncio", "-p", "no:timeout"]) == 0
-assert not left_of([int(Path("template").read_text())], 10)
+assert not left_of([int(Path("template").read_text())])
 """
 
 
@@ -179,19 +183,17 @@ def test_control_c_gives_control_back_and_leaves_nothing(
     names = [f"test_shop.py::{test}", "test_shop.py::test_after"]
     with site.start(*names, *options, plugins=plugins) as process:
         assert wait_until(lambda: len(signed_in(site.folder / "signed-in")) >= 1)
-        begun = time.monotonic()
         os.killpg(process.pid, signal.SIGINT)
         text, _ = process.communicate(timeout=60)
     assert process.returncode == pytest.ExitCode.INTERRUPTED, text
     assert "KeyboardInterrupt" in text
-    assert time.monotonic() - begun < 15
 
 
 @pytest.mark.parametrize("method", ["signal", "thread"])
 def test_a_race_that_pytest_timeout_ends_leaves_nothing(method: str, site: Site) -> None:
     (site.folder / "signed-in").mkdir()
     site.write_tests(STAYS)
-    options = ["--timeout=4", f"--timeout-method={method}"]
+    options = ["--timeout=2", f"--timeout-method={method}"]
     assert site.pytest("test_shop.py::test_race", "test_shop.py::test_after", *options, plugins=["timeout"]) == 1
     assert "Timeout" in site.text
     assert ("1 passed" in site.text) is (method == "signal")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aioconcurrent.sync import Exploration, explore
-from tests.explore.places import PLACES, Place, marks_of
+from tests.explore.places import PLACES, Place, in_turn, marks_of
 from tests.project.office import programs
 from tests.project.office.programs import Block, Operation
 from tests.truth.judge import fill
@@ -99,14 +99,17 @@ def _operation(word: str) -> Operation:
 
 
 def at_places(cases: Mapping[str, Case], core: Container[str] = USUAL) -> list[Any]:
-    """The values of (case, place): each case where it has a verdict, elsewhere than in `core` only thoroughly."""
+    """The values of (case, place): each case where it has a verdict.
+
+    Places of `core` with one verdict take turns from case to case; all others run only thoroughly.
+    """
     return [
         pytest.param(
             case,
             PLACES[name],
             id=f"{told} at {name}",
-            marks=[*marks_of(name), *([] if name in core else [pytest.mark.thorough])],
+            marks=[*marks_of(name), *([] if name in in_turn(case.by_place, number, core) else [pytest.mark.thorough])],
         )
-        for told, case in cases.items()
+        for number, (told, case) in enumerate(cases.items())
         for name in case.by_place
     ]

@@ -4,12 +4,18 @@ import os
 
 import pytest
 
-from tests.project.databases import on
+from tests.project.databases import on, thorough
 from tests.project.scripts import ROOT, run
 
+# How answers are compared does not depend on the database, which rows are locked and seen does.
+USUAL = {"file": [], "postgresql": ["-k", "two_users or session"], "mysql": ["-k", "two_users or session"]}
+ALL = {database: ["-m", ""] for database in USUAL}
 
-@pytest.mark.parametrize("database", on("file", "postgresql", "mysql"))
-def test_requests_and_sessions_are_explored(database: str) -> None:
+
+@pytest.mark.parametrize("database", on(*USUAL))
+@pytest.mark.parametrize("chosen", [pytest.param(USUAL, id="usual"), *thorough([pytest.param(ALL, id="all")])])
+def test_requests_and_sessions_are_explored(chosen: dict[str, list[str]], database: str) -> None:
     command = ["-m", "pytest", "-q", "--ds=tests.web.settings", "--noconftest", "tests/web/explored.py"]
-    ran = run(*command, folder=ROOT, **{**os.environ, "AIOCONCURRENT_TEST_WEB_DATABASE": database})
+    variables = {**os.environ, "AIOCONCURRENT_TEST_WEB_DATABASE": database}
+    ran = run(*command, *chosen[database], folder=ROOT, **variables)
     assert ran.returncode == 0, ran.stdout + ran.stderr

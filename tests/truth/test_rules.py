@@ -8,7 +8,7 @@ import pytest
 from django.db import IntegrityError
 
 from aioconcurrent.sync import Outcomes, explore
-from tests.project.databases import on
+from tests.project.databases import on, thorough
 from tests.project.office import starts, waits
 from tests.project.office.models import Handle, Post
 from tests.truth.cases import NO_RACE, RACE, SAFE, assert_verdict
@@ -44,7 +44,7 @@ def test_an_error_that_every_order_raises_is_none(database: str) -> None:
     assert_verdict(explore(call, call, check=lambda outcomes: True), NO_RACE)
 
 
-@pytest.mark.parametrize("database", SOME)
+@pytest.mark.parametrize("database", [*on("file"), *thorough(on("postgresql", "mysql"))])
 @pytest.mark.parametrize(("calls", "equal"), [(5, True), (5, False), (20, True)])
 def test_a_lost_update_of_many_is_found_at_once(database: str, calls: int, equal: bool) -> None:
     fill(database)

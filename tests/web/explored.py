@@ -8,6 +8,7 @@ from django.contrib.sessions.models import Session
 
 from aioconcurrent.http import request
 from aioconcurrent.sync import Exploration, InconclusiveError, explore
+from tests.project.databases import times
 from tests.project.shop.models import Account, Counter, Coupon
 from tests.web import sessions
 
@@ -31,7 +32,7 @@ def is_race(found: Exploration) -> None:
     assert found.verdict == "race", found
 
 
-@pytest.mark.parametrize("turn", range(3))
+@pytest.mark.parametrize("turn", times(3))
 @pytest.mark.parametrize(("path", "verdict"), [("/deposit/", "no race"), ("/deposit_badly/", "race")])
 def test_requests_of_two_users(path: str, verdict: str, turn: int) -> None:
     users = [User.objects.create_user(name) for name in ("alice", "bob")]
@@ -80,7 +81,7 @@ def test_what_was_answered_is_told_where_nothing_overlapped(path: str, answer: s
         explore(*asked(path)).assert_no_race()
 
 
-@pytest.mark.parametrize("turn", range(5))
+@pytest.mark.parametrize("turn", times(5))
 def test_a_key_of_a_session_is_lost(turn: int) -> None:
     sessions.begin()
     is_race(explore((sessions.remember, {"key": "a"}), (sessions.remember, {"key": "b"})))
