@@ -177,7 +177,7 @@ _CONTROLS_OF_KINDS = {
 _PARSED = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "VALUES", "TABLE", "(")
 # Django folds atomic blocks and big IN lists into a few hundred texts; a loop that formats SQL must not fill memory.
 _REMEMBERED_TEXTS = 4096
-_REMEMBERED_TREES = 256  # which take more memory
+_REMEMBERED_TREES = 128  # of some 50 KB each
 _LONGEST_KEPT = 5000  # characters
 
 
