@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ._api import explore as explore
     from ._api import make_concurrent_calls as make_concurrent_calls
     from ._api import replay as replay
+    from ._background import background as background
     from ._exploration import Counterexample as Counterexample
     from ._exploration import Exploration as Exploration
     from ._exploration import InconclusiveError as InconclusiveError
@@ -28,6 +29,7 @@ else:
 
     _NAMES = {  # by the module that they are imported from when they are first used; all others are in `exceptions`
         "_api": ("call_concurrently", "explore", "make_concurrent_calls", "replay"),
+        "_background": ("background",),
         "_exploration": ("Counterexample", "Exploration", "InconclusiveError", "RaceFound", "Remedy"),
         "_options": ("options", "override_environment"),
         "_outcomes": ("CallReport", "Outcomes"),

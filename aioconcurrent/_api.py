@@ -189,7 +189,8 @@ async def explore(
     now are put back before each run and at the end.
 
     Args:
-        *calls: At least two, written as for `make_concurrent_calls`.
+        *calls: Written as for `make_concurrent_calls`; one is enough where it enqueues tasks, each of which is
+            a call of its own.
         check: Decides instead, called after each run with its outcomes while the rows are as the
             run has left them: an order goes wrong if it returns False or raises AssertionError.
         refusals: Exceptions by which a call may refuse: it then counts as not having been made.
@@ -206,7 +207,7 @@ async def explore(
         The verdict, and the order that goes wrong, if there is one.
 
     Raises:
-        ValueError: There are fewer than two calls, or an argument is out of range.
+        ValueError: There are no calls, or an argument is out of range.
         TypeError: An argument has the wrong type.
         UncommittedDataError: The caller is inside `atomic()`.
         UnpicklableError: An argument or a changed setting cannot be pickled.
@@ -255,7 +256,7 @@ async def replay(
 
     Raises:
         TokenError: `token` is not a schedule token; a `ValueError`.
-        ValueError: There are fewer than two calls.
+        ValueError: There are no calls.
         TypeError: An argument has the wrong type.
         UncommittedDataError: The caller is inside `atomic()`.
         UnpicklableError: An argument or a changed setting cannot be pickled.

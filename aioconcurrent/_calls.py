@@ -43,6 +43,7 @@ class Call:
     Attributes:
         number: From 1 on.
         total: How many calls the race has.
+        title: What is said in place of function and arguments, if anything is.
     """
 
     function: Target
@@ -50,6 +51,7 @@ class Call:
     kwargs: Mapping[str, Any]
     number: int = 1
     total: int = 1
+    title: str = ""
 
     @property
     def name(self) -> str:
@@ -59,7 +61,7 @@ class Call:
     @property
     def text(self) -> str:
         """The call without its module, as "withdraw(account_id=1, amount=80)"."""
-        return f"{self.name.rpartition('.')[2]}({self._arguments})"
+        return self.title or f"{self.name.rpartition('.')[2]}({self._arguments})"
 
     @property
     def _arguments(self) -> str:
@@ -68,7 +70,8 @@ class Call:
         return ", ".join(shown)
 
     def __str__(self) -> str:
-        return f"call {self.number} of {self.total}, {self.name}({self._arguments})"
+        told = self.title or f"{self.name}({self._arguments})"
+        return f"call {self.number} of {self.total}, {told}"
 
     @property
     def modules(self) -> tuple[str, ...]:

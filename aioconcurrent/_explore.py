@@ -14,6 +14,7 @@ import anyio
 import anyio.to_thread
 
 from . import _pickling, _unread
+from ._calls import Call
 from ._clock import ticking_loop
 from ._mistakes import raise_mistakes
 from ._outcomes import Outcomes
@@ -37,8 +38,8 @@ from .report.progress import reporting
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 
-    from ._calls import Call
     from ._exploration import Counterexample, Exploration, Remedy
+    from ._options import Options
     from ._project import Project
     from ._question import Question
     from ._race import InCaller
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from .engine.wrapper import Result
     from .exploring.evidence import Violation
 
+_MAKES_TASK = "aioconcurrent.databases.background:make_task"
 _PAUSE = 0.01  # seconds between two looks whether another exploration is over
 _exploring = threading.Lock()
 
@@ -114,7 +116,7 @@ async def _run(question: Question, views: Sequence[View], in_caller: InCaller) -
         if question.remedies and found.counterexample is not None:
             remedies = await session.measure(question, found.counterexample, explored.databases)
             found = replace(found, counterexample=replace(found.counterexample, remedies=remedies))
-    await in_caller(relay, question.calls, explored.shown, doubles)  # when a database in memory is the caller's again
+    await in_caller(relay, explored.calls, explored.shown, doubles)  # when a database in memory is the caller's again
     return _unread.note(found, question)
 
 
@@ -123,6 +125,7 @@ class _Explored:
     """What came of an exploration; its databases are closed, and still know their names."""
 
     found: Exploration
+    calls: Sequence[Call]
     shown: list[Report]
     refused: set[type[BaseException]]
     databases: ExploredDatabases
@@ -139,7 +142,7 @@ class _Session:
     opened: bool
 
     async def explore(self, question: Question) -> _Explored:
-        calls = question.calls
+        calls = list(question.calls)  # tasks come to them
         with ExploredDatabases(self.project.databases) as databases:
             await anyio.to_thread.run_sync(databases.identify)
             try:
@@ -157,10 +160,12 @@ class _Session:
                             tuple(call.text for call in calls),
                             _classes(calls),
                             places,
-                            _referee(question, self.in_caller, self.loan, self.doubles),
+                            _referee(question, calls, self.in_caller, self.loan, self.doubles),
                             Limits(question.options.max_schedules, question.options.max_seconds, question.preemptions),
                             end_sessions,
                             progress,
+                            partial(_employ, calls, question.options, question.moment),
+                            partial(_name, calls),
                         )
                         if problem:
                             explorer.note(f"one worker made all runs: {problem}")
@@ -168,7 +173,7 @@ class _Session:
                         found = await (explorer.explore() if schedule is None else explorer.replay(schedule))
             except BootFailedError as failure:
                 raise _tame(failure.args[0], "Starting the project") from None
-        return _Explored(found, explorer.shown, explorer.refused, databases)
+        return _Explored(found, calls, explorer.shown, explorer.refused, databases)
 
     @asynccontextmanager
     async def _copies(self, question: Question, databases: ExploredDatabases) -> AsyncIterator[tuple[list[Copy], str]]:
@@ -198,7 +203,8 @@ class _Session:
         tasks, modules = pack(question.calls, options, stepped=True, moment=question.moment)
         context = context_of(project, modules, self.doubles, options)
         launcher, start_up = await stack.enter_async_context(launching(context, project.key, options, len(tasks)))
-        staged = staging(launcher, tasks, databases, start_up=start_up, limit=options.step_limit)
+        limits = {"start_up": start_up, "limit": options.step_limit}
+        staged = staging(launcher, tasks, databases, **limits, deliveries=options.deliveries)
         return Place(await stack.enter_async_context(staged), databases)
 
     async def measure(
@@ -220,16 +226,27 @@ class _Session:
         return tuple(remedies)
 
 
+def _employ(calls: list[Call], options: Options, moment: int | None) -> bytes:
+    """Add a call that makes a task which another enqueues; return what its wrapper is to be sent."""
+    calls.append(Call(_MAKES_TASK, (), {}, len(calls) + 1, len(calls) + 1))
+    return pack(calls[-1:], options, stepped=True, moment=moment)[0][0]
+
+
+def _name(calls: list[Call], number: int, text: str) -> None:
+    """Call a task by its name."""
+    calls[number] = replace(calls[number], title=text, total=len(calls))
+
+
 def _classes(calls: Sequence[Call]) -> tuple[int, ...]:
     """Of each call the first that is the same function with the same arguments."""
     pickled = [call.pickle() for call in calls]
     return tuple(pickled.index(each) for each in pickled)
 
 
-def _referee(question: Question, in_caller: InCaller, loan: Loan, doubles: Doubles) -> Referee:
+def _referee(question: Question, calls: Sequence[Call], in_caller: InCaller, loan: Loan, doubles: Doubles) -> Referee:
     if question.check is None:
-        return Referee(partial(_outcomes_of, question.calls), question.refusals, question.ignored)
-    rule = _Rule(question, in_caller, loan, doubles)
+        return Referee(partial(_outcomes_of, calls), question.refusals, question.ignored)
+    rule = _Rule(question, calls, in_caller, loan, doubles)
     return Referee(rule.outcomes_of, question.refusals, question.ignored, rule.ask)
 
 
@@ -261,9 +278,11 @@ def _tame(error: BaseException, what: str) -> Exception:
 class _Rule:
     """Asks the caller's rule, with all as a run has left it: the rows, the outbox, and the calls of mocks."""
 
-    def __init__(self, question: Question, in_caller: InCaller, loan: Loan, doubles: Doubles) -> None:
+    def __init__(
+        self, question: Question, calls: Sequence[Call], in_caller: InCaller, loan: Loan, doubles: Doubles
+    ) -> None:
         assert question.check is not None
-        self._calls, self._check = question.calls, question.check
+        self._calls, self._check, self._given = calls, question.check, len(question.calls)
         self._in_caller, self._loan, self._doubles = in_caller, loan, doubles
         self._results: list[Result] = []
 
@@ -275,6 +294,7 @@ class _Rule:
 
     async def ask(self, outcomes: Outcomes) -> Violation | None:
         """Ask it."""
+        outcomes = Outcomes(list.__getitem__(outcomes, slice(self._given)), outcomes.reports[: self._given])
         await anyio.to_thread.run_sync(self._loan.take_back)
         if not inspect.iscoroutinefunction(self._check):
             return await self._in_caller(self._answer, outcomes)  # type: ignore[no-any-return]

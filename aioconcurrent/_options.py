@@ -219,6 +219,7 @@ class Options:
     )
     workers: int | str = field(default=1, metadata=_row(_WORKERS))
     real_time: bool = field(default=False, metadata=_row(_SWITCH))
+    deliveries: int = field(default=1, metadata=_row(_COUNT))
     allow_threads: Sequence[str] = field(default=(), metadata=_row(_PATTERNS))
     start_timeout: float = field(default=120.0, metadata=_row(_SECONDS))
     step_timeout: float | None = field(default=None, metadata=_row(_SECONDS))
@@ -290,6 +291,8 @@ class options:  # noqa: N801 - used like a function
             seed.  By default their wall clock stands at the moment at which `explore` was
             called, 10 ms further with each call, and all they draw is seeded, so that two runs
             of one order end alike.
+        deliveries: How often each task that an explored call enqueues comes.  A queue that
+            acknowledges late, as Celery with `acks_late`, delivers a task twice where a worker dies.
         allow_threads: Patterns, as "heartbeat*", of the names or modules of threads
             that starting the project may leave running where its processes are forked.
             Allow what a fork survives: it has no such thread, but all locks that the
@@ -321,6 +324,7 @@ class options:  # noqa: N801 - used like a function
         max_seconds: float = _UNSET,
         workers: int | str = _UNSET,
         real_time: bool = _UNSET,
+        deliveries: int = _UNSET,
         allow_threads: Sequence[str] = _UNSET,
         start_timeout: float = _UNSET,
         step_timeout: float = _UNSET,

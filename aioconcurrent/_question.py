@@ -74,7 +74,7 @@ def question(
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: One is out of range, there are fewer than two calls, the start method is "inline", or
+        ValueError: One is out of range, there are no calls, the start method is "inline", or
             `ignore` names no model or field.
         TokenError: `token` is none.
     """
@@ -87,8 +87,6 @@ def question(
         raise TypeError(f"check must be a function that takes the outcomes, not {check!r}.")
     _check_preemptions(preemptions)
     found = parsed(calls)
-    if len(found) < 2:
-        raise ValueError("Exploring takes at least two calls: one alone meets nobody.")
     moment = None if chosen.real_time else _moment(len(found))
     asked = Question(
         found,
@@ -166,7 +164,7 @@ def _read(token: str, calls: int) -> Schedule:
     if not isinstance(token, str):
         raise TypeError(f"The first argument is the token of a counterexample, a string, not {token!r}.")
     schedule = Schedule.from_token(token)
-    needed = max((*schedule.choices, *schedule.calls), default=0) + 1
+    needed = max((*schedule.choices, *schedule.calls), default=0) + 1 - len(schedule.enqueuers)
     if needed > calls:
         raise TokenError(
             token,

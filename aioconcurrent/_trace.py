@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-Kind = Literal["start", "sql", "fetch", "many", "callproc", "commit", "rollback", "close", "step", "cache"]
+Kind = Literal["start", "sql", "fetch", "many", "callproc", "commit", "rollback", "close", "step", "cache", "enqueue"]
 CACHE_READS = frozenset({"get", "get_many", "has_key"})  # methods of caches that change nothing
 Primitive = str | bytes | int | float | bool | None
 
@@ -24,7 +24,7 @@ class Operation:
     """One thing a call asks to do; equal in two runs if it is the same request."""
 
     kind: Kind
-    text: str = ""  # the SQL, or the name of the procedure, of the cache method or of the step
+    text: str = ""  # the SQL, or the name of the procedure, of the cache method, of the step or of the task
     parameters: tuple[Primitive, ...] | None = None  # of a cache method: its keys, as the cache stores them
     vendor: str = ""  # Django's: "postgresql", "mysql", "sqlite"; empty for steps and caches
     database: str = ""  # what two aliases of one database have in common; for a cache the same
@@ -35,6 +35,7 @@ class Operation:
 
 
 START = Operation("start")  # what a call asks for first: to run its Python up to its first operation on shared data
+LATER = Operation("start", "later")  # the same of a task that was tried before, and has to wait a while
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +188,12 @@ def _set_free_by(waiter: Step, made: Sequence[Step]) -> int | None:
 
 def _ends_transaction(step: Step) -> bool:
     return step.operation.kind in ("commit", "rollback", "close")
+
+
+def task_text(operation: Operation) -> str:
+    """The task that an operation enqueues, without its module, as "send_receipt(5)"."""
+    arguments = ", ".join(map(str, operation.parameters or ()))
+    return f"{operation.text.rpartition('.')[2]}({arguments})"
 
 
 def call_name(call: int) -> str:

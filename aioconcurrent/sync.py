@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from . import __all__ as __all__  # type: ignore[attr-defined]
 from . import _api, _calls, _question
 from ._api import run_exploration, run_race
+from ._background import background as background
 from ._exploration import Counterexample as Counterexample
 from ._exploration import Exploration as Exploration
 from ._exploration import InconclusiveError as InconclusiveError

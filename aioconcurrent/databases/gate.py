@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _pickling
 from .._sources import application_line
-from .._trace import ROWS_KEPT, START
+from .._trace import ROWS_KEPT, START, Operation
 from .guard import session_id
 from .passage import Passage, told_columns, told_error, told_rows
 from .sessions import MYSQL_ENDED
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    from .._trace import Kind, Operation, Primitive
+    from .._trace import Kind, Primitive
     from .passage import Tell
 
 _QUERY_CANCELED = "57014"  # PostgreSQL; by the controller where it resolves a deadlock
@@ -59,6 +59,19 @@ class Busy:
 @dataclass(frozen=True, slots=True)
 class Cancelled:
     """PostgreSQL cancelled the statement: at our request, at somebody's, or when a limit of time was over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The call is about to enqueue this task, which was tried before if it is a retry."""
+
+    task: bytes
+    is_retry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """The wrapper of a task asks for it; the answer is None if it was not enqueued."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +265,28 @@ class Gate(Passage):
                 undo(error)
                 self._fail(connection, error)
                 raise
+
+    def enqueue(self, name: str, arguments: str, task: bytes, *, is_retry: bool = False) -> bool:
+        """Leave a task to a wrapper of its own, if this process is stepped.
+
+        Args:
+            name: With its module.
+            arguments: For people.
+            is_retry: Whether it was tried before, and comes again after a while.
+        """
+        with self._passing:
+            if not self.is_closed():
+                return False
+            self.say(Left(task, is_retry))
+            self._ask(Operation("enqueue", name, (arguments,)), None)
+            self._report(Done(None, None))
+            return True
+
+    def fetch_task(self) -> bytes | None:
+        """The task that this process is to make."""
+        assert self.talk is not None
+        task: bytes | None = _pickling.loads(self.talk(_pickling.dumps(Fetch())))
+        return task
 
     def fetched(self, cursor: Any, rows: Iterable[Any]) -> None:
         if self.is_closed() and len(self._rows) < ROWS_KEPT:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import _step
+from .. import _background, _step
+from . import background
 from .gate import gate
 from .guard import guard
 from .sessions import make_patient
@@ -16,12 +17,14 @@ if TYPE_CHECKING:
 def install(talk: Callable[[bytes], bytes], *, with_django: bool = True) -> None:
     """Close the gate: from here on every operation of this process asks through `talk`."""
     _step.watch(gate.pass_step)
+    _background.watch(background.leave)
     if with_django:
         from .._sources import follow_coroutines
-        from . import caches, hooks
+        from . import brokers, caches, hooks
 
         hooks.install(gate)
         caches.install(gate)
+        brokers.install()
         follow_coroutines()
         guard.is_stepped = True
         _suit_connections()

@@ -192,8 +192,8 @@ def _hint(found: Finding, differences: Sequence[Difference]) -> str:
             return _lost_update(found, differences)
         case "stale read", "not committed":
             return (
-                "Hand on what others are to look for when it is committed: transaction.on_commit(lambda: ...), and not "
-                "in the transaction that makes it."
+                "Hand on what others are to look for when it is committed: transaction.on_commit(lambda: ...), or "
+                "task.delay_on_commit(...) of Celery's, and not in the transaction that makes it."
             )
         case "stale read", "used up":
             return (

@@ -21,9 +21,9 @@ import anyio.to_thread
 
 from .. import _clock as time
 from .. import _pickling
-from .._trace import ROWS_KEPT, START, Operation, Step
+from .._trace import LATER, ROWS_KEPT, START, Operation, Step, task_text
 from ..databases.files import describe_process, lock_holders
-from ..databases.gate import Busy, Cancelled, Done, Ended, Unsplittable, Want
+from ..databases.gate import Busy, Cancelled, Done, Ended, Fetch, Left, Unsplittable, Want
 from ..engine.attendance import Attendance
 from ..engine.launch import serving
 from .dependence import Result
@@ -31,7 +31,7 @@ from .schedule import Serial
 from .standings import Decision, request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Sequence
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
     from anyio.abc import TaskGroup
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 _GLANCE = 0.001  # seconds that a statement may take before the database is asked whether it waits
 _OUTSIDER = 0.5  # seconds for which somebody outside the calls may hold a lock; autovacuum gives way sooner
 STEPS = 1000  # of one run
+TASKS = 8  # that are made, of those that calls enqueue; such as retry themselves for ever would be without end
 OVERTIME = "the time was over in the middle of a run"
 UNENDED = f"the calls had not ended after {STEPS} steps; one of them may wait for another in a loop"
 
@@ -70,6 +71,9 @@ class Attempt:
         dead: The call whose process ended before the call did, if one did while it stood still.
         unknown: The `Operation.database` that has to be opened before the run can be made.
         outdated: The run has to be made again with what is known of its statements now.
+        unattended: Calls that enqueued a task for which there was no wrapper, once for each; the run has to be made
+            again with them.
+        tasks: The text of each task that was enqueued, by the number of the call that makes it.
         unshared: Which caches the calls used that no other process sees, a sentence each.
         unseen: What could not be seen of the run, a sentence each; with any, "no race" is not exhaustive.
     """
@@ -82,13 +86,20 @@ class Attempt:
     dead: int | None = None
     unknown: str = ""
     outdated: bool = False
+    unattended: tuple[int, ...] = ()
+    tasks: dict[int, str] = field(default_factory=dict)
     unshared: set[str] = field(default_factory=set)
     unseen: set[str] = field(default_factory=set)
 
     @property
     def is_whole(self) -> bool:
         """Whether it came to its end."""
-        return not (self.problem or self.is_endless or self.unknown or self.outdated or self.dead is not None)
+        return not (self.problem or self.is_endless or self.is_void or self.dead is not None)
+
+    @property
+    def is_void(self) -> bool:
+        """Whether it has to be made again, with what is known now."""
+        return bool(self.unknown or self.outdated or self.unattended)
 
 
 class _LeftError(Exception):
@@ -101,6 +112,7 @@ class _LeftError(Exception):
 
 class _State(Enum):
     IDLE = auto()  # not started yet
+    DORMANT = auto()  # for a task that nobody has enqueued yet
     RUNNING = auto()  # Python, up to the next operation
     WAITING = auto()  # at the gate
     GRANTED = auto()  # in the database
@@ -115,7 +127,11 @@ class _Process:
 
     number: int
     attendance: Attendance
+    enqueuer: int | None = None  # the call whose task it is to make
     state: _State = _State.IDLE
+    left: Left | None = None  # the task that it is about to enqueue
+    enqueued: int = 0  # how many it has enqueued
+    task: bytes | None = None  # that it is to make
     want: Want | None = None
     step: int | None = None  # the index of its last step
     read: int | None = None  # the index of the step whose rows it reads
@@ -152,14 +168,25 @@ class Controller:
     Args:
         databases: Whose probes tell who waits; calls report that themselves where there is none.
         limit: Seconds for one step.
+        enqueuers: Of each wrapper that makes a task, the call that enqueues it.
+        deliveries: How often a task comes that was enqueued once.
 
     Attributes:
         attempt: What came of the run.
         has_gone: Set when no process of it is alive any more.
     """
 
-    def __init__(self, databases: ExploredDatabases, limit: float, wrappers: Sequence[Wrapper]) -> None:
+    def __init__(
+        self,
+        databases: ExploredDatabases,
+        limit: float,
+        wrappers: Sequence[Wrapper],
+        enqueuers: Mapping[int, int],
+        deliveries: int,
+    ) -> None:
         self._databases = databases
+        self._enqueuers, self._deliveries = enqueuers, deliveries
+        self._has_begun = False
         self._probes = databases.probes
         self._limit = limit
         self._processes = [self._attended(number, wrapper) for number, wrapper in enumerate(wrappers)]
@@ -182,7 +209,7 @@ class Controller:
             self._news.append((process, None if message is None else _pickling.loads(message)))
             self._wake.set()
 
-        process = _Process(number, Attendance(wrapper, hear))
+        process = _Process(number, Attendance(wrapper, hear), self._enqueuers.get(number))
         return process
 
     def begin(self, group: TaskGroup, tasks: Sequence[bytes], start_up: float) -> None:
@@ -228,6 +255,8 @@ class Controller:
         try:
             await self._get_all_ready(chooser, calls)
             await self._step(chooser, limit)
+            for process in self._in(_State.DORMANT):  # it finds no task, and ends
+                await self._let_go(process)
         except _LeftError as left:
             self.attempt = replace(self.attempt, **left.why)  # type: ignore[arg-type]  # each as the attempt has it
 
@@ -237,9 +266,11 @@ class Controller:
         for process in self._processes:
             if process.state is not _State.ENDED:
                 await self._get_ready(process, draw, is_made=process.number in calls)
+            if process.enqueuer is not None and process.state is _State.WAITING:
+                process.state = _State.DORMANT
             process.step = process.read = None
         self.attempt.prelude, self.attempt.steps = self.attempt.steps, []
-        self._failed, self._freed = set(), []
+        self._failed, self._freed, self._has_begun = set(), [], True
 
     async def _step(self, chooser: Chooser, limit: int) -> None:
         for _ in range(limit):
@@ -324,7 +355,7 @@ class Controller:
         if not self._databases.knows(process.operation):
             raise _LeftError(unknown=process.operation.database)
         self._current = process
-        if process.operation == START:
+        if process.operation.kind == "start":
             process.state = _State.RUNNING
             await self._answer(process, "go")
             await self._settle(process)
@@ -333,6 +364,8 @@ class Controller:
         if keep is not None:
             await anyio.to_thread.run_sync(keep)
         self._databases.caches.note(process.operation)
+        if process.operation.kind == "enqueue":
+            self._start_task(process)
         process.step, process.waited, process.is_cancelled = len(self._steps), False, False
         if not (process.operation.split and process.operation.kind == "commit"):  # its rows are read after its COMMIT
             process.read = process.step
@@ -340,6 +373,27 @@ class Controller:
         process.state = _State.GRANTED
         await self._answer(process, self._databases.moments.manner(process.operation, self._databases.catalogue))
         await self._settle(process)
+
+    def _start_task(self, process: _Process) -> None:
+        """Let the task begin that a call enqueues, in as many wrappers as it is to come to."""
+        if not self._has_begun:
+            told = task_text(process.operation)
+            self.attempt.unseen.add(f"{told} was enqueued while a call got ready, and is not made")
+            return
+        mine = [each for each in self._processes if each.enqueuer == process.number]
+        mine = mine[process.enqueued * self._deliveries : (process.enqueued + 1) * self._deliveries]
+        process.enqueued += 1
+        for task in mine:
+            if task.state is _State.DORMANT:
+                assert task.want is not None
+                assert process.left is not None
+                task.task, task.state = process.left.task, _State.WAITING
+                task.want = replace(task.want, operation=LATER if process.left.is_retry else START)
+                self.attempt.tasks[task.number] = task_text(process.operation)
+        if not mine and len(self._enqueuers) + len(self.attempt.unattended) + self._deliveries > TASKS:
+            self.attempt.unseen.add(f"more than {TASKS} tasks were enqueued, and no more are made")
+        elif not mine:
+            self.attempt.unattended += (process.number,) * self._deliveries
 
     async def _unblock(self) -> None:
         """Nobody can go on: the longest waiter gets the error that its time limit would have brought."""
@@ -426,6 +480,11 @@ class Controller:
                     self.attempt.unshared |= set(message.unshared)
                     self.attempt.unseen |= set(message.unseen)
                     await self._answer(process, "ok")
+                case Left():
+                    process.left = message
+                    await self._answer(process, "ok")
+                case Fetch():
+                    await process.attendance.answer(_pickling.dumps(process.task))
                 case Busy():
                     process.state, process.waited = _State.BLOCKED, True
                 case Unsplittable():
@@ -595,6 +654,10 @@ class Stage:
         databases: That they may change.
         start_up: How long wrappers may take until all are ready, in seconds.
         limit: How long one step may take, in seconds.
+        deliveries: How often a task comes that was enqueued once.
+
+    Attributes:
+        enqueuers: Of each wrapper that makes a task, the call that enqueues it.
     """
 
     def __init__(
@@ -605,10 +668,13 @@ class Stage:
         *,
         start_up: float,
         limit: float,
+        deliveries: int,
         group: TaskGroup,
     ) -> None:
         self._launcher = launcher
-        self._tasks = tasks
+        self._tasks = list(tasks)
+        self._deliveries = deliveries
+        self.enqueuers: dict[int, int] = {}
         self._databases = databases
         self._start_up = start_up
         self._limit = limit
@@ -638,6 +704,20 @@ class Stage:
             await controller.has_gone.wait()
         return attempt
 
+    async def add(self, task: bytes, enqueuer: int) -> None:
+        """Have one more wrapper in each run, for a task that this call enqueues."""
+        self.enqueuers = {**self.enqueuers, len(self._tasks): enqueuer}
+        self._tasks.append(task)
+        await self._dismiss_next()
+
+    async def _dismiss_next(self) -> None:
+        """Let the wrappers end that were made ready."""
+        if self._next is not None:
+            await self._next.arrive(self._start_up)
+            await self._next.dismiss()
+            await self._next.has_gone.wait()
+            self._next = None
+
     async def see_gone(self) -> None:
         """Wait until the processes of the last run have ended and its reports are final."""
         if self._last is not None:
@@ -645,7 +725,7 @@ class Stage:
 
     async def _prepare(self) -> Controller:
         wrappers = await self._launcher.launch(len(self._tasks))
-        controller = Controller(self._databases, self._limit, wrappers)
+        controller = Controller(self._databases, self._limit, wrappers, self.enqueuers, self._deliveries)
         controller.begin(self._group, self._tasks, self._start_up)
         return controller
 
@@ -671,11 +751,17 @@ class Stage:
 
 @asynccontextmanager
 async def staging(
-    launcher: Launcher, tasks: Sequence[bytes], databases: ExploredDatabases, *, start_up: float, limit: float
+    launcher: Launcher,
+    tasks: Sequence[bytes],
+    databases: ExploredDatabases,
+    *,
+    start_up: float,
+    limit: float,
+    deliveries: int = 1,
 ) -> AsyncIterator[Stage]:
     """Have a stage; when the block is left, no process of it is alive."""
     async with serving() as group:
-        stage = Stage(launcher, tasks, databases, start_up=start_up, limit=limit, group=group)
+        stage = Stage(launcher, tasks, databases, start_up=start_up, limit=limit, deliveries=deliveries, group=group)
         try:
             yield stage
         except BaseException:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..databases.probes import Probe
     from ..databases.state import Advance, Row
 
-_NO_ROUND_TRIP = frozenset({"start", "step", "cache"})
+_NO_ROUND_TRIP = frozenset({"start", "step", "cache", "enqueue"})
 _ANY = "any table"  # for people, where a statement does not tell
 
 

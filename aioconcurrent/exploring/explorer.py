@@ -15,7 +15,7 @@ from .._exploration import Counterexample, Exploration
 from .._outcomes import Outcomes
 from .._secrets import Secrets, hidden_texts
 from .._text import counted
-from .._trace import Run
+from .._trace import Run, call_name
 from .anomalies import name_anomaly
 from .controller import OVERTIME, STEPS, UNENDED
 from .crew import Crew, crewed
@@ -30,7 +30,7 @@ from .search import FEW, WAKINGS, Search
 from .verdict import Account
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
     from ..databases.schema import Catalogue
     from ..databases.state import Advance
@@ -77,7 +77,15 @@ class _Finding:
 
 
 class _AgainError(Exception):
-    """All has to be begun anew, with this database open, if any, and with what was learnt of the statements."""
+    """All has to be begun anew, with this database open, if any, and with what was learnt of the statements.
+
+    Attributes:
+        enqueuers: Calls that enqueue a task which nobody makes yet, once for each.
+    """
+
+    def __init__(self, *databases: str, enqueuers: Sequence[int] = ()) -> None:
+        super().__init__(*databases)
+        self.enqueuers = enqueuers
 
 
 class _StopError(Exception):
@@ -97,6 +105,8 @@ class Explorer:
         classes: Of each a number, the same for those that are the same function with the same arguments.
         places: Runs of the search are made on all of them, all others on the first, where the caller's rows are.
         progress: Is told how many runs were made, and what to ask for how many are left.
+        employ: Gives the pickled `Task` of one call more, which makes what another enqueues.
+        name: Is told the text of such a call, by its number, once it is known.
     """
 
     calls: tuple[str, ...]
@@ -106,6 +116,8 @@ class Explorer:
     limits: Limits
     end_sessions: Callable[[Sequence[Report]], Awaitable[None]]
     progress: Callable[[int, Callable[[], str]], None] = lambda *_: None
+    employ: Callable[[], bytes] = bytes
+    name: Callable[[int, str], None] = lambda number, text: None
     refused: set[type[BaseException]] = field(default_factory=set)  # what calls have refused by
 
     def __post_init__(self) -> None:
@@ -175,6 +187,7 @@ class Explorer:
         """Run one order alone, and those that its ending has to be compared with."""
         async with self._leaving():
             try:
+                await self._attend(schedule.enqueuers)
                 return await self._until_known(partial(self._replay, schedule))
             except _SpentError as budget:
                 return self._account.inconclusive(f"{budget} is spent")
@@ -192,6 +205,7 @@ class Explorer:
                         await self._everywhere(methodcaller("open", identity))
                     else:
                         self._keep_to_one_place()
+                await self._attend(new.enqueuers)
                 await self._begin_anew()
             except CountersMatterError:
                 self._counters_stay = True
@@ -206,6 +220,20 @@ class Explorer:
     def note(self, sentence: str) -> None:
         """Let people know of something."""
         self._account.notes[sentence] = None
+
+    async def _attend(self, enqueuers: Sequence[int]) -> None:
+        """Have one call more for each task that these enqueue."""
+        for enqueuer in enqueuers:
+            number, task = len(self._all), self.employ()
+            for place in self.places:
+                await place.stage.add(task, enqueuer)
+            self._account.calls += (f"a task of {call_name(enqueuer)}",)
+            self.classes += (number,)
+            self._all += (number,)
+
+    @property
+    def _enqueuers(self) -> tuple[int, ...]:
+        return tuple(self.stage.enqueuers.values())
 
     @asynccontextmanager
     async def _leaving(self) -> AsyncIterator[None]:
@@ -229,6 +257,7 @@ class Explorer:
             self.databases.catalogue,
             max_preemptions=self.limits.preemptions,
             one_waiter=self.databases.one_waiter,
+            enqueuers=self.stage.enqueuers,
         )
         # The caller's rule looks at the caller's own rows.
         places = self.places if self.referee.rule is None else self.places[:1]
@@ -259,10 +288,10 @@ class Explorer:
             self._account.answers = answers([secrets.outcome(outcome) for outcome in seen.ending.outcomes])
             self._account.note_errors(seen.ending, self.referee.refusals)
         if is_serial(seen.run.steps) and not seen.is_endless:
-            await self._judge_of(self._all).learn(serial_order(seen.run.steps, len(self.calls)), seen)
+            await self._judge_of(self._all).learn(serial_order(seen.run.steps, len(self._all)), seen)
             self._maker.is_tuned = True
             if seen.broken is None:
-                return await self._judge_held() if len(self.calls) == _PAIR else None
+                return await self._judge_held() if len(self._all) == _PAIR else None
         elif run.guessed and seen.broken is None and len(set(self.classes)) > 1:
             self._held = seen  # the search makes the serial runs next that it is compared with
             return None
@@ -293,6 +322,11 @@ class Explorer:
                     referee.ignored,
                     self._numbers,
                     databases.is_untouched,
+                    {
+                        calls.index(task): calls.index(enqueuer)
+                        for task, enqueuer in self.stage.enqueuers.items()
+                        if task in calls and enqueuer in calls
+                    },
                 ),
                 partial(self._serially, calls),
                 self._move_counters,
@@ -319,7 +353,7 @@ class Explorer:
 
     async def _find_among(self, seen: Seen, size: int) -> _Finding | None:
         """Look for so many calls that go wrong without the others, in the order of a run of all of them."""
-        for calls in _entangled(seen, size, self.databases.catalogue):
+        for calls in _entangled(seen, size, self.databases.catalogue, self.stage.enqueuers):
             choices = tuple(step.call for step in seen.run.steps if step.call in calls)
             question = tuple(self.classes[call] for call in calls), tuple(map(calls.index, choices))
             if question in self._asked:
@@ -343,7 +377,8 @@ class Explorer:
             self._accept(seen)
             return None
         calls = () if seen.calls == self._all else seen.calls
-        return _Finding(Schedule.of(seen.run.steps, calls, is_endless=seen.is_endless), seen, violation)
+        schedule = Schedule.of(seen.run.steps, calls, is_endless=seen.is_endless, enqueuers=self._enqueuers)
+        return _Finding(schedule, seen, violation)
 
     async def _confirm(self, first: _Finding) -> Counterexample | None:
         """See whether the order goes wrong a second time, and whether a simpler one does, too."""
@@ -509,8 +544,9 @@ class Explorer:
             _AgainError: What it shows changes how runs are made.
         """
         attempt, databases = made.attempt, self.databases
-        if attempt.unknown or attempt.outdated:
-            raise _AgainError(*filter(None, [attempt.unknown]))
+        if attempt.is_void:
+            raise _AgainError(*filter(None, [attempt.unknown]), enqueuers=attempt.unattended)
+        self._name(attempt.tasks)
         account, notes = self._account, [*sorted(attempt.unshared), *made.remarks]
         account.made += 1
         account.problems += made.problems
@@ -528,6 +564,14 @@ class Explorer:
         if made.has_moved or learnt or self._tell_all(lambda each: each.blur(attempt.steps, before=attempt.prelude)):
             raise _AgainError
         return made.seen
+
+    def _name(self, tasks: Mapping[int, str]) -> None:
+        """Take note of what the tasks are that were enqueued in a run."""
+        texts = list(self._account.calls)
+        for number, told in tasks.items():
+            texts[number] = Secrets((), self._hidden).text(told)
+            self.name(number, texts[number])
+        self._account.calls = tuple(texts)
 
     def _check_limits(self) -> None:
         if self._maker.strange:
@@ -560,10 +604,17 @@ class Explorer:
         return self._account.nothing_wrong(search, [judge.oracle for judge in self._judges.values()], budget)
 
 
-def _entangled(seen: Seen, size: int, catalogue: Catalogue) -> Iterator[tuple[int, ...]]:
-    """So many of the calls that were under way at once, and touched the same data: all such choices."""
+def _entangled(seen: Seen, size: int, catalogue: Catalogue, enqueuers: Mapping[int, int]) -> Iterator[tuple[int, ...]]:
+    """So many of the calls that were under way at once, and touched the same data: all such choices.
+
+    A task is there with the call that enqueues it, and never without.
+    """
     made = dict.fromkeys(step.call for step in seen.run.steps)
     for calls in combinations(sorted(made), size):
+        if any((task in calls) != (enqueuer in calls) for task, enqueuer in enqueuers.items() if task in made):
+            continue
+        if any((task in calls) != (enqueuer in calls) for task, enqueuer in enqueuers.items() if task in made):
+            continue
         steps = [step for step in seen.run.steps if step.call in calls]
         if not is_serial(steps) and overlap(((step.call, step.operation) for step in steps), catalogue):
             yield calls

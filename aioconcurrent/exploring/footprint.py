@@ -64,6 +64,8 @@ def footprint(operation: Operation, catalogue: Catalogue) -> Footprint:
         return Footprint(control=control)
     if operation.kind == "cache":
         return _of_cache(operation)
+    if operation.kind == "enqueue":
+        return Footprint()  # what it sets going is moved by it, as one that waited is
     if operation.kind not in ("sql", "fetch", "many"):
         return EVERYTHING
     with_parameters = operation.parameters is not None

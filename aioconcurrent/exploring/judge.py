@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .facts import Numbers
     from .oracle import Oracle
 
-_MOST_CALLS = 5  # of which all 120 serial orders are run, if an ending needs them
+_MOST_ORDERS = 120  # serial ones that are run, if an ending needs them: all of five calls
 _ROUND = 4  # steps at the end of an endless run, which are of those who go round
 
 
@@ -154,7 +154,7 @@ class Judge:
             return False
         await self._settle()
         await self._repeat()
-        likely = dict.fromkeys(likeliest(self._numbers, seen.ending))
+        likely = dict.fromkeys(filter(self.oracle.is_possible, likeliest(self._numbers, seen.ending)))
         if await self._can_exchange_names():
             return any(self._is_explained(self._renamed(seen.ending, order)) for order in likely)
         for order in likely:
@@ -234,7 +234,7 @@ class Judge:
         return tuple(range(len(self.calls)))
 
     def _check_count(self, order: Order) -> None:
-        if len(order) > _MOST_CALLS:
+        if self.oracle.orders(order) > _MOST_ORDERS:
             raise TooManyOrdersError
 
     async def _can_exchange_names(self) -> bool:

@@ -26,6 +26,7 @@ from enum import Enum, auto
 from functools import partial
 from itertools import combinations, islice, permutations
 from math import factorial
+from types import MappingProxyType
 from typing import Any
 
 from .._trace import Run, call_name
@@ -90,6 +91,7 @@ class Oracle:
         ignored: Tables, and columns of tables, that are not compared.
         numbers: Those of counters that were moved already.
         is_untouched: Says of a table that nothing has ever changed it; then `start` need not have its rows.
+        enqueuers: Of each call that is a task, the call that enqueues it, before which it is in no serial order.
     """
 
     def __init__(
@@ -101,8 +103,10 @@ class Oracle:
         ignored: Collection[tuple[str, str | None]] = (),
         numbers: Sequence[Numbers] = (),
         is_untouched: Callable[[str], bool] = lambda _: False,
+        enqueuers: Mapping[int, int] = MappingProxyType({}),
     ) -> None:
         self._calls = tuple(range(calls))
+        self._enqueuers = enqueuers
         self._refusals = refusals
         self._scheme = Scheme(Start(keys, start, is_untouched), ignored, numbers)
         self._serial: dict[Order, list[Run]] = {(): [Run((), {})]}
@@ -171,12 +175,34 @@ class Oracle:
         is_explained = is_explained or self.accepts
         kept = self._kept(ending)
         for calls in dict.fromkeys((kept, self._calls)):
-            for order in _likeliest_first(calls, ending):
+            for order in filter(self.is_possible, _likeliest_first(calls, ending)):
                 if order in self._serial:
                     continue
                 if is_explained(ending):
                     return
                 yield order
+
+    def is_possible(self, order: Order) -> bool:
+        """Tell whether each task comes after the call that enqueues it."""
+        return all(
+            order.index(enqueuer) < order.index(task)
+            for task, enqueuer in self._enqueuers.items()
+            if task in order and enqueuer in order
+        )
+
+    def orders(self, calls: Order) -> int:
+        """How many orders of so many calls are possible."""
+        found = factorial(len(calls))
+        for call in calls:  # which of it and all that comes of it is first is settled
+            found //= sum(call in self._origins(other) for other in calls)
+        return found
+
+    def _origins(self, call: int) -> Iterator[int]:
+        """A call, the one that enqueued it, and so on."""
+        yield call
+        while call in self._enqueuers:
+            call = self._enqueuers[call]
+            yield call
 
     def accepts(self, ending: Run) -> bool:
         """Tell whether a serial order that was learnt gives this ending."""
@@ -240,7 +266,7 @@ class Oracle:
             return {"the keys of new rows are numbers that other values have, too"}
         if explanation.reading is _Reading.AFTER:
             return {"a number is the key of one new row and follows that of another, and may stand for either"}
-        if len(explanation.orders) == factorial(len(explanation.calls)):
+        if len(explanation.orders) == self.orders(explanation.calls):
             return set()
         scheme = self._exact if explanation.reading is _Reading.EXACT else self._scheme
         return {
@@ -253,9 +279,10 @@ class Oracle:
     def unlearnt(self, ending: Run) -> list[Order]:
         """The orders that may take a doubt away, if they are not too many."""
         explanation = self._explanation(ending)
-        if explanation is None or factorial(len(explanation.calls)) > _ORDERS_COMPARED:
+        if explanation is None or self.orders(explanation.calls) > _ORDERS_COMPARED:
             return []
-        return [order for order in permutations(explanation.calls) if order not in self._serial]
+        possible = filter(self.is_possible, permutations(explanation.calls))
+        return [order for order in possible if order not in self._serial]
 
     def notes(self) -> list[str]:
         """What was compared in a weaker way, a sentence each."""
@@ -269,8 +296,8 @@ class Oracle:
         return replace(self._scheme, weak=weak)
 
     def _kept(self, ending: Run) -> Order:
-        errors = _errors(ending)
-        return tuple(call for call in self._calls if not isinstance(errors.get(call), self._refusals))
+        refused = {call for call, error in _errors(ending).items() if isinstance(error, self._refusals)}
+        return tuple(call for call in self._calls if refused.isdisjoint(self._origins(call)))
 
     def _explanation(self, ending: Run) -> "_Explanation | None":
         compared = tuple(dict.fromkeys((self._kept(ending), self._calls)))

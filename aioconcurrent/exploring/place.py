@@ -121,7 +121,7 @@ class Maker:
         databases = place.databases
         place.is_clean = False
         attempt = await place.stage.perform(chooser, made, self.deadline, limit)
-        if attempt.unknown or attempt.outdated:
+        if attempt.is_void:
             await self.end_sessions(attempt.reports)
             await in_thread(databases.restore)
             return Made(attempt)

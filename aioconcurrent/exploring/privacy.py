@@ -32,7 +32,8 @@ def private_steps(steps: Sequence[Step], catalogue: Catalogue) -> frozenset[int]
             continue
         noticed |= {each for each in members if touched[each].control in _ENDS}
         noticed |= {each for each in members[:1] if _settles_what_is_seen(steps[each])}
-    return frozenset(range(len(steps))) - noticed
+    told = {index for index, step in enumerate(steps) if step.operation.kind == "enqueue"}
+    return frozenset(range(len(steps))) - noticed - told
 
 
 def _transactions(steps: Sequence[Step], touched: Sequence[Footprint]) -> Iterator[list[int]]:

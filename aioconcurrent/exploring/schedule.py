@@ -5,7 +5,8 @@
 First the choices, run-length coded where that is shorter; then one character a
 step, a running hash of what was asked for, by which a replay notices at which step
 the program has left the schedule, and `~` if it never ends.  If not all calls are made
-their numbers follow, as in `aioc1:1.3:kT3w:1.3`.  A schedule may be shorter than the run: after
+their numbers follow, as in `aioc1:1.3:kT3w:1.3`, and of each task that calls enqueue the number of that call, as in
+`aioc1:0*2.1:kT3w::0`.  A schedule may be shorter than the run: after
 its end the last call goes on while it can, else the lowest that can.
 
 That a call begins is no choice of its own: it does so with its first operation.
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain, groupby, pairwise
 
-from .._trace import START, Operation, Step, call_name
+from .._trace import Operation, Step, call_name
 from ..exceptions import TokenError
 from .standings import Decision, request
 
@@ -37,21 +38,31 @@ class Schedule:
         choices: Calls, by number.
         marks: A character a step; `OPEN` at the end if more steps follow.
         calls: Those that are made, if not all are.
+        enqueuers: Of each task, which is a call after those that were given, the call that enqueues it.
     """
 
     choices: tuple[int, ...]
     marks: str = ""
     calls: tuple[int, ...] = ()
+    enqueuers: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, steps: Sequence[Step], calls: tuple[int, ...] = (), *, is_endless: bool = False) -> "Schedule":
+    def of(
+        cls,
+        steps: Sequence[Step],
+        calls: tuple[int, ...] = (),
+        *,
+        is_endless: bool = False,
+        enqueuers: tuple[int, ...] = (),
+    ) -> "Schedule":
         """The shortest schedule that repeats these steps."""
         length = len(steps)
         while length and steps[length - 1].call == _unforced(steps, length - 1):
             length -= 1
         marker = _Marker()
         marks = [marker.mark(step.call, step.operation) for step in steps]
-        return cls(tuple(step.call for step in steps[:length]), "".join(marks) + OPEN * is_endless, calls)
+        choices = tuple(step.call for step in steps[:length])
+        return cls(choices, "".join(marks) + OPEN * is_endless, calls, enqueuers)
 
     @classmethod
     def from_token(cls, token: str) -> "Schedule":
@@ -61,20 +72,20 @@ class Schedule:
             TokenError: It is not one.
         """
         match token.strip().split(":"):
-            case [prefix, runs, *rest] if prefix == PREFIX and len(rest) <= 2:
-                marks, calls = (*rest, "", "")[:2]
+            case [prefix, runs, *rest] if prefix == PREFIX and len(rest) <= 3:
+                marks, calls, enqueuers = (*rest, "", "", "")[:3]
                 if not _MARKS.fullmatch(marks):
                     raise TokenError(token, "the part after the second colon has other characters than A-Z a-z 0-9 _ -")
-                return cls(_choices(token, runs), marks, _choices(token, calls))
+                return cls(_choices(token, runs), marks, _choices(token, calls), _choices(token, enqueuers))
             case [prefix, *_] if prefix != PREFIX:
                 raise TokenError(token, f"it does not begin with {PREFIX}:")
-        raise TokenError(token, "it should have two to four parts between colons")
+        raise TokenError(token, "it should have two to five parts between colons")
 
     @property
     def token(self) -> str:
         runs = ((choice, len(list(same))) for choice, same in groupby(self.choices))
         text = ".".join(min(".".join([f"{choice}"] * count), f"{choice}*{count}", key=len) for choice, count in runs)
-        parts = [PREFIX, text, self.marks, ".".join(map(str, self.calls))]
+        parts = [PREFIX, text, self.marks, *(".".join(map(str, each)) for each in (self.calls, self.enqueuers))]
         while not parts[-1] and len(parts) > 2:
             parts.pop()
         return ":".join(parts)
@@ -181,7 +192,7 @@ class Departure:
 def take(worker: int, decision: Decision, steps: list[Step]) -> Operation:
     """Note that `worker` is let go, unless only to begin; return what it asks for."""
     operation = decision.ready[worker]
-    if operation != START:
+    if operation.kind != "start":
         steps.append(Step(worker, operation, enabled=frozenset(decision.ready)))
     return operation
 
@@ -222,7 +233,7 @@ class Replay:
             return None
         self._last = worker = self._follow(number, decision, self._default(number, decision.ready))
         operation = take(worker, decision, self.steps)
-        if operation == START:
+        if operation.kind == "start":
             return worker
         mark = self._marker.mark(worker, operation)
         marks = self._schedule.marks

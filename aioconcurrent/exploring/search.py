@@ -24,8 +24,8 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import islice, takewhile
+from types import MappingProxyType
 
-from .._trace import START
 from ..databases.schema import Catalogue
 from .dependence import Effect, contend, dependent
 from .rows import meet
@@ -286,7 +286,7 @@ class _Pass:
         if event is None:
             return None
         last = edge.worker if event.moved[edge.worker].ready else None
-        fresh = self._unfolding.standing(edge.node.state, edge.worker).operation == START
+        fresh = self._unfolding.standing(edge.node.state, edge.worker).is_idle
         return _Node(self._unfolding.successor(edge.node.state, event), last, edge.preemptions, edge, fresh)
 
     def _fork(self, node: _Node) -> Generator[Plan, None, _Fork]:
@@ -331,7 +331,7 @@ class _Pass:
         edges = [_Edge(node, call, node.preemptions + cost) for call in calls]
         if len(self._rules.classes) <= FEW:
             return edges, []
-        idle = [call for call in calls if standings[call].operation == START]
+        idle = [call for call in calls if standings[call].is_idle]
         return (
             [edge for edge in edges if edge.worker not in idle[1:]],
             [edge for edge in edges if edge.worker in idle[1:]],
@@ -407,6 +407,7 @@ class Search:
         max_preemptions: Leave out orders that need more; None for no limit.
         one_waiter: Let only one call wait for a lock where that comes to the same; where waiters are not always
             woken in the order in which they came, an order with two may have to be tried again.
+        enqueuers: Of each call that is a task, the call that enqueues it.
     """
 
     def __init__(
@@ -416,8 +417,9 @@ class Search:
         *,
         max_preemptions: int | None = None,
         one_waiter: bool = False,
+        enqueuers: Mapping[int, int] = MappingProxyType({}),
     ) -> None:
-        self._rules = Rules(tuple(classes), catalogue, one_waiter)
+        self._rules = Rules(tuple(classes), catalogue, one_waiter, enqueuers)
         self._max_preemptions = max_preemptions
         self._known = _Known(Habits(classes))
         self._plans = self._all_plans()

@@ -57,6 +57,11 @@ class Standing:
     def ready(self) -> bool:
         return self.operation is not None and not self.blocked
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has yet to begin."""
+        return self.operation is not None and self.operation.kind == "start"
+
     def act(self, catalogue: Catalogue) -> Act:
         """The statement that the call waits with."""
         assert self.operation is not None
@@ -90,7 +95,7 @@ def observe(
 
     Returns:
         What the step touched, and the new standing of each call that it moved on:
-        `worker` and everyone it set free.
+        `worker`, everyone it set free, and the tasks that it enqueued.
     """
     effect = LOCAL
     moved: dict[int, Standing] = {}
@@ -101,6 +106,8 @@ def observe(
             if asked is not None and not moved[call].blocked:
                 moved[call] = replace(moved[call], rows=rows(asked, catalogue, new))
             effect |= touched
+        elif standing.operation is None and call in decision.ready:  # a task that was enqueued
+            moved[call] = replace(standing, operation=decision.ready[call])
     waiting = [standing.act(catalogue) for call, standing in before.items() if standing.blocked and call not in moved]
     return _with_bystanders(effect, waiting), moved
 

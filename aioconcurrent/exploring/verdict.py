@@ -79,6 +79,9 @@ class Account:
         if Omission.DISORDER in search.omissions:
             self.unseen.add(Omission.DISORDER.value)
         unseen = sorted(self.unseen)
+        if len(self.calls) == 1:
+            alone = "there is one call, which enqueues no task: one alone meets nobody"
+            return self.inconclusive("; ".join([alone, *unseen]))
         if not self.met:
             nothing = (
                 "nothing overlapped: no two calls touched the same data with one of them changing it, so that no "

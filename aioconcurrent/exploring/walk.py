@@ -5,9 +5,9 @@ reaches, then whoever ran last goes on, so that the rest costs no preemption.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from .._trace import START, Step, call_name
+from .._trace import LATER, Step, call_name
 from ..databases.schema import Catalogue
 from .dependence import Effect, Status, contend
 from .rows import Number, meet, numbers_of
@@ -30,6 +30,7 @@ class Rules:
     classes: tuple[int, ...]  # of each call; those that are the same function with the same arguments share one
     catalogue: Catalogue
     one_waiter: bool
+    enqueuers: Mapping[int, int] = field(default_factory=dict)  # of each call that is a task
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,23 +68,35 @@ def eligible(standings: Mapping[int, Standing], rules: Rules) -> list[int]:
     Calls of one class begin by number: every other order of theirs is one of these
     with the calls renamed.
 
+    A task that is tried again waits for the end of the call that all came from: queues let some time pass.
+
     With `one_waiter`, a call that wants a lock for which another already waits is
     left until that one has it, if that comes to the same, unless it holds that lock
     itself: PostgreSQL does not always wake two waiters for one row in the order they
     came.
     """
-    idle = {call for call, standing in standings.items() if standing.operation == START}
+    idle = {call for call, standing in standings.items() if standing.is_idle}
     first = {rules.classes[call]: call for call in sorted(idle, reverse=True)}
     ready = [
         call
         for call, standing in standings.items()
         if standing.ready and (call not in idle or first[rules.classes[call]] == call)
     ]
+    ready = [call for call in ready if not _has_to_wait(call, standings, rules)] or ready
     blocked = [call for call, standing in standings.items() if standing.blocked]
     if not (rules.one_waiter and ready and blocked):
         return ready
     free = [call for call in ready if not any(_queues(standings[call], standings[b], rules) for b in blocked)]
     return free or ready
+
+
+def _has_to_wait(call: int, standings: Mapping[int, Standing], rules: Rules) -> bool:
+    """Whether it is a task to be tried again, a while later: when the call that came to it first is over."""
+    if standings[call].operation != LATER:
+        return False
+    while call in rules.enqueuers:
+        call = rules.enqueuers[call]
+    return standings[call].operation is not None
 
 
 def _queues(standing: Standing, waiter: Standing, rules: Rules) -> bool:

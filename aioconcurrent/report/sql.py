@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from sqlglot import Dialect, TokenType
 from sqlglot.errors import SqlglotError
 
-from .._trace import Operation
+from .._trace import Operation, task_text
 from ..sql.statements import DIALECTS, read_statement, with_places
 
 _QUOTED = re.compile(r'(["`])(\w+)\1')
@@ -43,6 +43,8 @@ def operation_text(operation: Operation, telling: Collection[str] = ()) -> str:
             return "close the connection"
         case "step":
             return f"step({operation.text!r})"
+        case "enqueue":
+            return f"enqueue {task_text(operation)}"
         case "cache":
             return f"cache.{operation.text}({', '.join(repr(key) for key in operation.parameters or ())})"
     short = _shortened(operation.vendor, operation.text, operation.parameters is not None, tuple(sorted(telling)))

@@ -52,8 +52,8 @@ def test_a_token_reads_back_as_what_it_was_made_from(seed: int) -> None:
         ("", "does not begin with aioc1:"),
         ("0.1.0", "does not begin with aioc1:"),
         ("aioc2:0.1", "does not begin with aioc1:"),
-        ("aioc1", "two to four parts"),
-        ("aioc1:0:a:1:b", "two to four parts"),
+        ("aioc1", "two to five parts"),
+        ("aioc1:0:a:1:0:b", "two to five parts"),
         ("aioc1:0:a:b", "'b' should be the number of a call"),
         ("aioc1:0:a~b", "other characters"),
         ("aioc1:0.x", "'x' should be the number of a call"),
@@ -190,6 +190,12 @@ def test_a_change_spoils_every_later_mark() -> None:
 
 def test_a_token_of_some_calls_names_them() -> None:
     assert Schedule((1, 3), "kT3w", (1, 3)).token == "aioc1:1.3:kT3w:1.3"
+
+
+def test_a_token_of_tasks_names_the_calls_that_enqueue_them() -> None:
+    schedule = Schedule((0, 2, 0), "kT3", enqueuers=(0, 0))
+    assert schedule.token == "aioc1:0.2.0:kT3::0.0"
+    assert Schedule.from_token(schedule.token) == schedule
     assert Schedule((1, 3), calls=(1, 3)).token == "aioc1:1.3::1.3"
 
 

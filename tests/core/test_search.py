@@ -73,6 +73,37 @@ TABLE = {
 }
 
 
+# What enqueues comes first; the tasks are the programs from this number on.
+TASKS = {
+    "one call and its task": (1, (s.enqueues(1), s.looks)),
+    "a task of two deliveries": (1, (s.enqueues(1, 2), s.lost_update, s.lost_update)),
+    "a task that another one enqueues": (1, (s.enqueues(1), s.enqueues_again(2), s.f_update)),
+    "two calls and their tasks": (2, (s.enqueues(2), s.enqueues(3), s.looks, s.f_update)),
+    "a task beside a call": (2, (s.enqueues(2), s.lost_update, s.looks)),
+    "a task that is enqueued in some orders": (2, (s.enqueues(2, seldom=True), s.lost_update, s.looks)),
+}
+
+
+@pytest.mark.parametrize("engine", [POSTGRESQL, MYSQL, SQLITE], ids=str)
+@pytest.mark.parametrize("name", TASKS)
+def test_tasks_begin_when_they_are_enqueued_and_no_order_of_theirs_is_lost(name: str, engine: Engine) -> None:
+    calls, programs = TASKS[name]
+    scenario = Scenario(s.counters(), programs, frozenset(range(calls, len(programs))))
+    expected, orders = every_outcome(scenario, engine)
+    found = explore(scenario, engine)
+    assert found.fewest.keys() == expected.keys()
+    assert found.fewest == expected or len(programs) > 3  # of which some serial orders are put off
+    assert found.search.exhaustive
+    assert found.runs <= orders + 1  # the guess may be of a task that is not there yet
+
+
+def test_a_task_that_is_tried_again_waits_for_the_end_of_the_call_that_it_comes_from() -> None:
+    scenario = Scenario(s.counters(), (s.enqueues(1, again=True), s.looks), frozenset({1}))
+    found = explore(scenario, POSTGRESQL, enqueuers={1: 0})
+    assert {outcome[-1][0] for outcome in found.outcomes} == {"[1]"}
+    assert found.search.exhaustive
+
+
 @pytest.mark.parametrize("name", TABLE)
 def test_the_catalogue_is_exhausted_without_losing_an_outcome(name: str) -> None:
     scenario, engine, orders, most = TABLE[name]

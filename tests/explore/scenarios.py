@@ -33,6 +33,35 @@ def lost_update_in_atomic(c: Client) -> Steps:
     yield from c.atomic(lost_update(c))
 
 
+def enqueues(task: int, *more: int, seldom: bool = False, again: bool = False) -> Program:
+    """Change a row, and enqueue tasks before that is committed: always, or only if nobody else has changed it."""
+
+    def steps(c: Client) -> Steps:
+        rows = yield c.select("counter", id=1)
+        yield c.update("counter", put(rows[0]["n"] + 1), id=1)
+        if not (seldom and rows[0]["n"]):
+            for each in (task, *more):
+                yield c.enqueue(each, again=again)
+
+    return lambda c: c.atomic(steps(c))
+
+
+def looks(c: Client) -> Steps:
+    rows = yield c.select("counter", id=1)
+    c.log.append(rows[0]["n"])
+    yield c.insert("log", n=rows[0]["n"])
+
+
+def enqueues_again(task: int) -> Program:
+    """A task that enqueues another one when it has looked."""
+
+    def steps(c: Client) -> Steps:
+        yield from looks(c)
+        yield c.enqueue(task)
+
+    return steps
+
+
 def locked_update(c: Client) -> Steps:
     def steps() -> Steps:
         rows = yield c.lock("counter", id=1)

@@ -16,7 +16,7 @@ from random import Random
 from tempfile import gettempdir
 from typing import Any
 
-from aioconcurrent._trace import START, Operation, Step
+from aioconcurrent._trace import LATER, START, Operation, Step
 from aioconcurrent.databases.schema import Catalogue, Keys
 from aioconcurrent.exploring.dependence import Result
 from aioconcurrent.exploring.footprint import footprint
@@ -63,6 +63,7 @@ SQLITE = Engine("sqlite")
 class Scenario:
     schema: Schema
     programs: tuple[Program, ...]
+    tasks: frozenset[int] = frozenset()  # programs that begin only when another has enqueued them
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -103,6 +104,7 @@ class Client:
         self.engine = engine
         self.index: int = session.number
         self.log: list[Any] = []
+        self.enqueued: dict[int, Operation] = {}
         self._savepoints = 0
         self._open = False
 
@@ -167,6 +169,13 @@ class Client:
             yield from ()
 
         return Request(Operation("cache", "set", (key,), database="default cache"), body)
+
+    def enqueue(self, number: int, *, again: bool = False) -> Request:
+        def body() -> Body:
+            self.enqueued[number] = LATER if again else START
+            yield from ()
+
+        return Request(Operation("enqueue", f"task {number}"), body)
 
     def atomic(self, steps: Steps) -> Steps:
         """What django.db.transaction.atomic does around `steps`."""
@@ -248,6 +257,7 @@ class Simulation:
         clients = [Client(self._host, session, engine) for session in self._host.sessions]
         programs = zip(scenario.programs, clients, strict=True)
         self._workers = [Worker(program(client), client) for program, client in programs]
+        self._tasks = scenario.tasks
         self._failed: set[int] = set()
         self._overtook: frozenset[int] = frozenset()
         self._results: dict[int, Result] = {}
@@ -258,7 +268,9 @@ class Simulation:
             if worker.client.session.waiting:
                 blocked.add(number)
             elif not worker.begun:
-                ready[number] = START
+                asked = [each.client.enqueued[number] for each in self._workers if number in each.client.enqueued]
+                if asked or number not in self._tasks:
+                    ready[number] = asked[0] if asked else START
             elif worker.request:
                 ready[number] = worker.request.operation
         return Decision(ready, frozenset(blocked), frozenset(self._failed), self._overtook, self._results)
@@ -376,9 +388,13 @@ def every_outcome(
     runs = 0
     while left and runs < limit:
         simulation, steps, plan = Simulation(scenario, engine, runs, split), list[Step](), left.pop()
-        for call in simulation.decision().ready:  # to begin touches nothing
-            simulation.step(call)
         while ready := simulation.decision().ready:
+            if starting := [
+                call for call, operation in ready.items() if operation.kind == "start"
+            ]:  # which touches nothing
+                for call in starting:  # which touches nothing
+                    simulation.step(call)
+                continue
             first, *others = sorted(ready)
             if len(steps) >= len(plan):
                 left += [[*(step.call for step in steps), other] for other in others]
