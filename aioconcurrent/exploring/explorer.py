@@ -128,7 +128,7 @@ class Explorer:
         calls = tuple(map(Secrets((), self._hidden).text, self.calls))
         self._account = Account(calls, self.referee.rule is not None, self.limits.preemptions)
         self.stage, self.databases = self.places[0].stage, self.places[0].databases
-        self._left: list[Place] = []  # those on which no more runs are made
+        self._given_up: list[Place] = []  # those on which no more runs are made
         self._crew: Crew[int, Made] | None = None
         self._counters_stay = False  # the calls do other things where keys begin with other numbers
         self._home = anyio.Lock()  # held by who has a run made there
@@ -213,7 +213,7 @@ class Explorer:
 
     def _keep_to_one_place(self) -> None:
         """Make no more runs on copies: the calls go to where these do not lead."""
-        self._left += self.places[1:]
+        self._given_up += self.places[1:]
         self.places = self.places[:1]
         self.note(_SHARED)
 
@@ -244,7 +244,7 @@ class Explorer:
             is_done = True
         finally:
             with anyio.CancelScope(shield=True):
-                for place in (*self.places, *self._left):
+                for place in (*self.places, *self._given_up):
                     await place.stage.aclose(in_order=is_done)
                     await self.end_sessions(place.stage.reports)
                     kept = self._maker.strange if place.is_clean else ()
