@@ -138,7 +138,7 @@ class Explorer:
         await self._everywhere(methodcaller("move_counters"))
         self._forget()
 
-    def _left(self) -> str:
+    def _orders_left(self) -> str:
         """What is left of the orders with as many preemptions as those that are run, for people."""
         if self._search is None:
             return ""
@@ -553,7 +553,7 @@ class Explorer:
         account.notes |= dict.fromkeys(notes)
         self._maker.strange |= made.strange
         self.refused |= made.refused
-        self.progress(account.made, self._left)
+        self.progress(account.made, self._orders_left)
         steps = [(step.call, step.operation) for step in attempt.steps]
         account.met = account.met or overlap(steps, databases.catalogue)
         account.unseen |= attempt.unseen
