@@ -222,8 +222,12 @@ def _dotted(function: Any) -> str:
 
 
 def _show(value: object) -> str:
-    """Plain values only: the repr of a lazy object, such as a query set, may do things."""
-    return reprlib.repr(value) if type(value) in _SHOWN else f"<{type(value).__qualname__}>"
+    """Plain values, and the keys of rows: the repr of a lazy object, such as a query set, may do things."""
+    if type(value) in _SHOWN:
+        return reprlib.repr(value)
+    key = getattr(getattr(getattr(type(value), "_meta", None), "pk", None), "attname", None)
+    found = getattr(value, "__dict__", {}).get(key) if isinstance(key, str) else None
+    return f"<{type(value).__qualname__}{'' if found is None else f' pk={_show(found)}'}>"
 
 
 F = TypeVar("F", bound="Callable[..., Any]")

@@ -18,10 +18,12 @@ from django.core.cache import cache
 from django.db import connection, connections
 
 from aioconcurrent import UnpicklableError, sync
+from aioconcurrent._calls import parsed
 from aioconcurrent._loops import current_backend
 from aioconcurrent.sync import call_concurrently, make_concurrent_calls
 from tests.project import echoes
 from tests.project.scripts import output_of
+from tests.project.shop.models import Counter
 
 pytest_plugins = ["tests.project.start_methods"]
 both_start_methods = pytest.mark.usefixtures("start_method")
@@ -338,3 +340,8 @@ def test_a_script_calls_its_own_functions_without_a_guard(tmp_path: Path) -> Non
     started, *rest = output_of(MAIN, tmp_path).splitlines()
     assert started.startswith("started")
     assert rest == ["7 7", "True 8", "7", "7"]
+
+
+def test_a_row_is_told_by_its_key_and_any_other_object_by_its_class() -> None:
+    calls = parsed([(echoes.echo, {"value": value}) for value in (Counter(pk=7, name="clicks"), Counter(), Seat("A"))])
+    assert [call.text for call in calls] == [f"echo(value=<{shown}>)" for shown in ("Counter pk=7", "Counter", "Seat")]
