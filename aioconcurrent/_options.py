@@ -140,8 +140,8 @@ def _check_replay(name: str, value: object, where: str) -> None:
 
 
 def _check_editor(name: str, value: object, where: str) -> None:
-    is_address = isinstance(value, str) and "://" in value and "{file}" in value
-    if value is not None and value not in EDITORS and not is_address:
+    is_known = isinstance(value, str) and (value in EDITORS or ("://" in value and "{file}" in value))
+    if value is not None and not is_known:
         raise ValueError(
             f"{where}: {name} must be one of {', '.join(EDITORS)}, or an address such as "
             f"{EDITORS['vscode']!r}, not {value!r}."

@@ -14,7 +14,7 @@ from django.test import TransactionTestCase, override_settings
 
 import aioconcurrent
 from aioconcurrent import TerminatedProcessError
-from aioconcurrent._options import Options, current_options, environment_variable
+from aioconcurrent._options import Options, current_options, editor_address, environment_variable
 from aioconcurrent.sync import call_concurrently, options, override_environment
 from tests.project import prepared
 from tests.project.echoes import echo
@@ -356,6 +356,8 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"prepare": aioconcurrent.call_concurrently}, TypeError, "prepare must be a plain function"),
     ({"start_timeout": 0}, ValueError, "start_timeout must be more than 0 seconds and finite, not 0"),
     ({"step_timeout": "1"}, TypeError, "step_timeout must be a number of seconds, not '1'"),
+    ({"editor": "emacs"}, ValueError, "editor must be one of vscode, pycharm, or an address such as"),
+    ({"editor": ["vscode"]}, ValueError, "editor must be one of vscode, pycharm"),
     ({"allow_threads": "heartbeat"}, TypeError, "allow_threads must be a list of strings, not 'heartbeat'"),
     ({"allow_threads": [1]}, TypeError, r"allow_threads must be a list of strings, not \[1\]"),
     ({"allow_real_databases": 1}, TypeError, "allow_real_databases must be True or False, not 1"),
@@ -479,3 +481,11 @@ def test_prepare_has_the_database_of_the_test() -> None:
     with options(prepare=prepared.count_counters):
         Counter.objects.create(name="clicks")
         assert call_concurrently(1, prepared.when) == [1]
+
+
+def test_an_editor_is_a_known_one_or_an_address() -> None:
+    assert editor_address() == ""
+    with options(editor="pycharm"):
+        assert editor_address() == "pycharm://open?file={file}&line={line}"
+    with override_environment(AIOCONCURRENT_EDITOR="zed://file/{file}:{line}"):
+        assert editor_address() == "zed://file/{file}:{line}"
