@@ -27,7 +27,7 @@ def database_of(name: str, folder: Path) -> dict[str, Any] | None:
     return {**{each: known[each] for each in names}, "NAME": f"till_{os.getpid()}"}
 
 
-@pytest.fixture(scope="module", params=["memory", "file", *SERVERS])
+@pytest.fixture(scope="module", params=["memory", pytest.param("file", marks=pytest.mark.thorough), *SERVERS])
 def hunted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Hunted:
     """A run of Django's own runner, with one test more that fails in every hunt that leaves anything."""
     if request.param in SERVERS and request.param not in settings.DATABASES:
