@@ -68,6 +68,7 @@ class ExploredDatabases:
         caches: What calls have changed in Django's caches.
         probes: By `Operation.database`, where statements can wait unseen.
         one_waiter: Whether waiters for one lock are not woken in a fixed order.
+        is_alone: No runs are made on copies of these, where queries without an order have to find the same one.
         widened: Tables that turned out to change without a statement that says so.
     """
 
@@ -88,6 +89,7 @@ class ExploredDatabases:
         self._places: dict[str, dict[object, int]] = {}  # of the rows at the start, by their keys
         self._moved: dict[str, frozenset[tuple[int | str, ...]]] = {}  # rows of the start that are at other places
         self._has_moved = False
+        self.is_alone = True
         self._whole: set[str] = set()  # tables that come back as a whole
         self.probes: dict[str, Probe] = {}
         self.one_waiter = False
@@ -366,7 +368,7 @@ class ExploredDatabases:
         )
 
     def _move(self, table: str, told: dict[str, Changes]) -> None:
-        if table not in self.start or not _are_numbers(told[table].keys):
+        if not self.is_alone or table not in self.start or not _are_numbers(told[table].keys):
             del told[table]
             return
         places = self._places_in(table)

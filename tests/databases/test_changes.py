@@ -131,6 +131,21 @@ def test_after_the_first_run_a_query_without_an_order_finds_one_order(
     assert order_after(keys[1]) == order_after(keys[2]) == order_after(keys[0])
 
 
+@on_servers
+def test_where_runs_are_made_on_copies_too_each_row_is_at_its_place(
+    database: str, explored: ExploredDatabases, keys: list[int]
+) -> None:
+    table = opened_table(explored, database)
+    explored.is_alone = False
+    explored.rows({table: None})
+    counters = Counter.objects.using(database)
+    at_start = list(counters.order_by().values_list("pk", flat=True))
+    counters.filter(pk=keys[0]).update(value=1)
+    explored.restore(of_rows(keys[0], assigned={"value"}))
+    assert list(counters.order_by().values_list("pk", flat=True)) == at_start
+    assert not explored.has_moved()
+
+
 @everywhere
 def test_of_a_large_table_the_rows_that_others_wrote_are_read_all_the_same(
     database: str, explored: ExploredDatabases, keys: list[int]
