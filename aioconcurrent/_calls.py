@@ -19,7 +19,7 @@ from . import _pickling
 from ._text import Verbatim, meant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 
 Target: TypeAlias = "Callable[..., Any] | str"
@@ -118,7 +118,7 @@ def parsed(calls: Sequence[object]) -> list[Call]:
     """
     if not calls:
         raise ValueError(f"There are no calls to make: pass at least one of {_FORMS}.")
-    return _numbered([_parse(call, number) for number, call in enumerate(calls, 1)])
+    return _numbered([_parse(call, number, calls[number:]) for number, call in enumerate(calls, 1)])
 
 
 def import_name(function: Target) -> str | None:
@@ -146,13 +146,15 @@ def check_target(target: object, what: str) -> None:
     if isinstance(target, str):
         module, colon, path = target.partition(":")
         if not (colon and all(part.isidentifier() for part in (*module.split("."), *path.split(".")))):
-            raise ValueError(f'{what} is {target!r}; a string target has the form "package.module:function".')
+            dotted = ":".join(target.rpartition(".")[::2])
+            advice = f' Write "{dotted}".' if "." in target and ":" not in target else ""
+            raise ValueError(f'{what} is {target!r}; a string target has the form "package.module:function".{advice}')
     elif inspect.iscoroutine(target):
         target.close()  # or Python warns that nobody has awaited it
         name = target.__qualname__
         raise TypeError(
-            f"{what} is a coroutine, which {name}(...) has made. Pass the function itself, {name}, with its arguments "
-            "beside it."
+            f"{what} is a coroutine, which {name}(...) has made. Pass the function itself with its arguments beside "
+            f'it: ({name}, {{"argument": ...}}).'
         )
     elif not callable(target):
         raise TypeError(
@@ -175,7 +177,9 @@ def _is_request(target: Any) -> bool:
     return is_of_client and target.__name__ in METHODS
 
 
-def _parse(call: object, number: int) -> tuple[Target, tuple[Any, ...], Mapping[str, Any]]:
+def _parse(
+    call: object, number: int, others: Sequence[object] = ()
+) -> tuple[Target, tuple[Any, ...], Mapping[str, Any]]:
     written: Any = call
     match written:
         case partial():
@@ -188,18 +192,35 @@ def _parse(call: object, number: int) -> tuple[Target, tuple[Any, ...], Mapping[
             return function, tuple(args), {}
     if callable(written) or inspect.iscoroutine(written):
         return written, (), {}
-    raise TypeError(f"Call {number} is {call!r}; a call is {_FORMS}.{_advice(call)}")
+    raise TypeError(f"Call {number} is {_written(call)}; a call is {_FORMS}.{_advice(call, others)}")
 
 
-def _advice(call: object) -> str:
+def _written(value: object) -> str:
+    """As it stands in the test, for what is no call."""
+    if isinstance(value, tuple | list):
+        inside = ", ".join(map(_written, value))
+        return f"[{inside}]" if isinstance(value, list) else f"({inside}{',' if len(value) == 1 else ''})"
+    return value.__name__ if isinstance(value, FunctionType | MethodType) else reprlib.repr(value)
+
+
+def _advice(call: object, others: Sequence[object]) -> str:
     """What was probably meant by what is no call."""
     if call is ...:
         return ' "..." stands for the calls that the order was found with: write them in its place.'
     if isinstance(call, int):
-        return f" For {call} calls that are alike write *[(function, kwargs)] * {call}."
+        function, *args = others or ["function"]
+        meant_call = f"({_written(function)}, {_written(args)})" if callable(function) else "(function, kwargs)"
+        return f" For {call} calls that are alike write *[{meant_call}] * {call}."
     if isinstance(call, tuple | list) and call and all(isinstance(each, tuple | partial) for each in call):
         return " A list of calls is passed with a star, as *calls."
+    if isinstance(call, tuple) and call and (callable(call[0]) or isinstance(call[0], str)):
+        return f" Write ({_written(call[0])}, {_written(list(_flattened(call[1:])))})."
     return ""
+
+
+def _flattened(values: Iterable[object]) -> Iterator[object]:
+    for value in values:
+        yield from value if isinstance(value, list | tuple) else [value]
 
 
 def _numbered(calls: Sequence[tuple[Target, tuple[Any, ...], Mapping[str, Any]]]) -> list[Call]:
@@ -210,8 +231,21 @@ def _numbered(calls: Sequence[tuple[Target, tuple[Any, ...], Mapping[str, Any]]]
     numbered = [Call(*call, number, len(calls)) for number, call in enumerate(calls, 1)]
     for call in numbered:
         if reason := misfit(call.function, call.args, call.kwargs):
-            raise cannot_be_made(str(call), reason)
+            raise cannot_be_made(str(call), reason + _with_arguments(call))
     return numbered
+
+
+def _with_arguments(call: Call) -> str:
+    """How a function that was passed alone is passed with the arguments that it needs."""
+    if call.args or call.kwargs or not isinstance(call.function, FunctionType | MethodType):
+        return ""
+    needed = [
+        each.name
+        for each in inspect.signature(call.function).parameters.values()
+        if each.default is each.empty and each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+    ]
+    arguments = ", ".join(f'"{name}": ...' for name in needed)
+    return f" Write ({call.function.__name__}, {{{arguments}}})." if needed else ""
 
 
 def _dotted(function: Any) -> str:

@@ -206,7 +206,7 @@ def test_the_wheel_has_all_that_the_demo_needs(place: Place, tmp_path: Path) -> 
     [
         ("oracle://ann:secret@db.example/", "not one that begins with 'oracle'"),
         ("ann:secret@db.example", "not one that begins with 'ann'"),
-        ("", "not one that begins with ''"),
+        ("nonsense", "and this has nothing before ://"),
         ("postgres:///shop", "this one names no host"),
         ("postgres://ann:secret@db.example:99999/", "Port out of range"),
         ("mysql://[ann:secret@db.example/", "Invalid IPv6 URL"),

@@ -42,7 +42,8 @@ def server_settings(url: str) -> dict[str, object]:
     except ValueError as error:
         raise ValueError(f"not a URL of the form {_FORMS}: {error}") from None
     if parts.scheme not in _ENGINES:  # and no more of it: it may hold a password
-        raise ValueError(f"a URL of the form {_FORMS} is needed, not one that begins with {parts.scheme!r}")
+        found = f"not one that begins with {parts.scheme!r}" if parts.scheme else "and this has nothing before ://"
+        raise ValueError(f"a URL of the form {_FORMS} is needed, {found}")
     options: dict[str, object] = {"connect_timeout": _PATIENCE, **dict(query)}
     host = str(options.pop("host", "")) or parts.hostname or ""  # in the query it is the folder of a socket
     if not host and "unix_socket" not in options:
