@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ._exploration import Counterexample as Counterexample
     from ._exploration import Exploration as Exploration
     from ._exploration import InconclusiveError as InconclusiveError
+    from ._exploration import Lock as Lock
+    from ._exploration import Locks as Locks
     from ._exploration import RaceFound as RaceFound
     from ._exploration import Remedy as Remedy
     from ._options import options as options
@@ -30,7 +32,15 @@ else:
     _NAMES = {  # by the module that they are imported from when they are first used; all others are in `exceptions`
         "_api": ("call_concurrently", "explore", "make_concurrent_calls", "replay"),
         "_background": ("background",),
-        "_exploration": ("Counterexample", "Exploration", "InconclusiveError", "RaceFound", "Remedy"),
+        "_exploration": (
+            "Counterexample",
+            "Exploration",
+            "InconclusiveError",
+            "Lock",
+            "Locks",
+            "RaceFound",
+            "Remedy",
+        ),
         "_options": ("options", "override_environment"),
         "_outcomes": ("CallReport", "Outcomes"),
         "_step": ("step",),

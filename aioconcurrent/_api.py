@@ -29,13 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from ._calls import Call
-    from ._exploration import Exploration
+    from ._exploration import AwaitedExploration, Exploration, Locks
     from ._options import Options
     from ._outcomes import Outcomes
     from ._question import Ignored, Question, Refusals
     from ._race import InCaller
     from .databases.handoff import View
 
+__tracebackhide__ = True  # pytest shows the test, not this
 P = ParamSpec("P")
 T = TypeVar("T")
 F = TypeVar("F", bound="Callable[..., Coroutine[Any, Any, Any]]")
@@ -181,7 +182,7 @@ async def explore(
     max_seconds: float | None = None,
     preemptions: int | None = None,
     remedies: bool = False,
-) -> Exploration:
+) -> AwaitedExploration:
     """Step the calls from SQL statement to SQL statement, through every order that can matter, until one goes wrong.
 
     An order goes wrong if it ends as no order of the calls one after another does: in
@@ -240,7 +241,7 @@ async def replay(
     check: Callable[[Outcomes[Any]], Any] | None = None,
     refusals: Refusals = (),
     ignore: Ignored = (),
-) -> Exploration:
+) -> AwaitedExploration:
     """Run one order of the statements of the calls alone.
 
     Args:
@@ -269,10 +270,19 @@ async def replay(
     return await _explore(question(calls, check=check, refusals=refusals, ignore=ignore, token=token))
 
 
-async def _explore(asked: Question) -> Exploration:
+async def _explore(asked: Question) -> AwaitedExploration:
+    from ._exploration import AwaitedExploration
     from ._own_loop import run_awaited
 
-    return hand_over(await run_awaited(run_exploration, asked, await _look(), in_caller=_in_database_thread))
+    found = await run_awaited(run_exploration, asked, await _look(), in_caller=_in_database_thread)
+    awaited = AwaitedExploration.of(found)
+    return hand_over(awaited if asked.schedule else awaited.asked_by(functools.partial(_locks, asked)))
+
+
+async def _locks(asked: Question) -> Locks:
+    from ._own_loop import run_awaited
+
+    return await run_awaited(run_locks, asked, await _look(), in_caller=_in_database_thread)
 
 
 async def _make(calls: Sequence[Call]) -> Outcomes[Any]:
@@ -291,6 +301,13 @@ async def run_exploration(question: Question, views: Sequence[View], in_caller: 
     from . import _explore
 
     return await _explore.run_exploration(question, views, in_caller)
+
+
+async def run_locks(question: Question, views: Sequence[View], in_caller: InCaller) -> Locks:
+    """As `_explore.run_locks`."""
+    from . import _explore
+
+    return await _explore.run_locks(question, views, in_caller)
 
 
 async def run_race(calls: Sequence[Call], options: Options, views: Sequence[View], in_caller: InCaller) -> Outcomes:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import os
+import sys
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Literal, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
+from . import _orders, _unread
 from ._text import counted
 from ._trace import call_name
 from ._unread import Unread
 from .exceptions import AioconcurrentError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
     from ._outcomes import Outcomes
     from ._trace import Precedence, Run, Step
     from .report.page import Story
+    from .report.paper import Paper
 
+__unittest = True  # runners of unittest leave out the frames of such modules
 _TELLING = frozenset({"counterexample", "exhaustive", "reason", "verdict"})  # whoever asks for one has looked
 
 Verdict = Literal["no race", "race", "inconclusive"]
@@ -40,7 +49,45 @@ class Remedy:
         return f"{self.name}: {told}{', but a call fails and has to be repeated' if self.repeats else ''}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """What came of calls that are safe without one of their locks.
+
+    Attributes:
+        name: Of the lock, as "FOR UPDATE at services.py:6" or "atomic at services.py:4".
+        needed: Whether an order goes wrong without it; None if that could not be found out.
+        without: What goes wrong without it, as "lost update"; or why that is not known for sure.
+        counterexample: The order that goes wrong without it.
+    """
+
+    name: str
+    needed: bool | None
+    without: str = ""
+    counterexample: Counterexample | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        told = {True: "needed, without it: ", False: "not needed", None: "left open: "}[self.needed]
+        apart = ", " if self.needed is False and self.without else ""
+        return f"{self.name}: {told}{apart}{self.without}"
+
+
+class Locks(tuple[Lock, ...]):
+    """One `Lock` for each that calls take, and one for all that are not needed; `str()` is a table."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self)) or "the calls take no FOR UPDATE, no atomic, and no constraint refuses them"
+
+    def to_json(self) -> str:
+        """Return the same as a text in JSON, for other programs."""
+        from .report.data import as_json
+
+        told = [{"name": each.name, "needed": each.needed, "without": each.without} for each in self]
+        return as_json({"locks": told})
+
+
+@dataclass(frozen=True, repr=False)
 class Counterexample:
     """One order of statements that goes wrong; `str()` draws it as lanes, one column per call.
 
@@ -75,21 +122,52 @@ class Counterexample:
     serial: tuple[tuple[tuple[int, ...], Run], ...] = ()
 
     def __str__(self) -> str:
-        advice = "\n".join([f"hint: {self.hint}", *self.measured])
-        return f"{self.anomaly}: {self.explanation}\n\n{self.lanes()}\n\n{advice}\nreplay: {self.token}"
+        return f"{self.story()}\n\n{self.lanes()}"
 
-    def lanes(self, width: int = 100, *, unfolded: bool = False) -> str:
+    def __repr__(self) -> str:
+        return f"<Counterexample {self.token}: {self.anomaly} of {', '.join(self.calls)}>"
+
+    def story(self, replayed_by: str = "") -> str:
+        """Tell what happened, what may help, and how to run it again, without the lanes.
+
+        Args:
+            replayed_by: The line that runs it again; by default the call of `replay`.
+        """
+        told = replayed_by or f'replay("{self.token}", ...)'
+        return "\n".join(
+            [
+                f"{self.anomaly}: {self.explanation}",
+                f"hint: {self.hint}",
+                *self.measured,
+                f"to run this order alone: {told}",
+            ]
+        )
+
+    def lanes(self, width: int | None = None, *, unfolded: bool = False) -> str:
         """Draw what the calls did, side by side.
 
         In a long picture, steps that touch nothing of other calls are folded into one line.
 
         Args:
-            width: Of the picture, in characters.
+            width: Of the picture, in characters; by default that of the terminal, or 100 where there is none.
             unfolded: Whether to fold nothing.
         """
+        from .report.paper import Paper
+
+        return self.drawn(Paper.of_output(width), unfolded=unfolded)
+
+    def drawn(self, paper: Paper, *, unfolded: bool = False) -> str:
+        """The same for some paper."""
         from .report.lanes import as_text, lanes
 
-        return as_text(lanes(self.run, self.calls, self.marked, unfolded=unfolded), width)
+        return as_text(lanes(self.run, self.calls, self.marked, unfolded=unfolded), paper)
+
+    def annotation(self) -> str:
+        """Return the line of output of which GitHub makes a note at the line of the story's last step."""
+        from .report.annotations import annotation
+
+        sources = [self.steps[index].source for index in sorted(self.marked, reverse=True)]
+        return annotation(self.anomaly, self.explanation, [*filter(None, sources)])
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -135,6 +213,33 @@ class Exploration:
 
     _unread: ClassVar[Unread] = Unread()
 
+    def locks(self) -> Locks:
+        """Find out which locks of calls that are safe keep them so, by taking away one at a time.
+
+        The calls are explored again without each FOR UPDATE, then without each block of `atomic`, and in the end
+        without all that are not needed by themselves.  The rows have to be as they were.  Of
+        `aioconcurrent.explore`, await it.
+
+        Returns:
+            What came of each.
+
+        Raises:
+            ValueError: The calls are not safe, or this is not what `explore` has returned.
+        """
+        return self._taken_away()  # type: ignore[no-any-return]
+
+    def _taken_away(self) -> Any:
+        self._unread.look()
+        take_away = vars(self).get("_take_away")
+        if take_away is None:
+            raise ValueError("locks() is for what explore() has returned.")
+        return take_away()
+
+    def asked_by(self, take_away: Callable[[], Any]) -> Self:
+        """Let it know how to take locks away, and return it."""
+        vars(self)["_take_away"] = take_away
+        return self
+
     def assert_no_race(self, *, preemptions: int = 0) -> None:
         """Raise if there is a race, or if nothing can be said.
 
@@ -150,7 +255,8 @@ class Exploration:
         """
         __tracebackhide__ = True  # pytest shows the test, not this
         if self.verdict == "race":
-            raise RaceFound(self)
+            _annotate(self)
+            raise RaceFound(self, _page_of(self))
         fewer = self.preemptions is not None and self.preemptions < preemptions
         if self.verdict == "inconclusive" or fewer:
             raise InconclusiveError(self)
@@ -189,6 +295,10 @@ class Exploration:
         }
         return as_json(told)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the calls and all that they need, which may not travel."""
+        return {name: value for name, value in vars(self).items() if name != "_take_away"}
+
     def _watch(self) -> Unread:
         text = f"Nobody has looked at the verdict, {self.verdict!r}: {_unread_text(self)}"
         unread = Unread([0], partial(_told, text))
@@ -207,14 +317,41 @@ class Exploration:
         raise TypeError(f"An exploration is neither true nor false: {_unread_text(self)}")
 
     def __repr__(self) -> str:
-        return f"<Exploration of {', '.join(self.calls)}: {vars(self)['verdict']}>"
+        return f"<Exploration of {', '.join(self.calls)}: {vars(self)['verdict']} ({vars(self)['reason']})>"
 
     def __str__(self) -> str:
-        runs = f"{counted(self.schedules_run, 'schedule')} run"
-        parts = [f"{self.verdict} ({runs}{', exhaustive' if self.exhaustive else ''}): {self.reason}"]
+        lanes = [self.counterexample.lanes()] if self.counterexample is not None else []
+        return "\n\n".join([self.told(), *lanes])
+
+    def told(self, replayed_by: str = "") -> str:
+        """The same without the lanes.
+
+        Args:
+            replayed_by: As for `Counterexample.story`.
+        """
+        parts = [self.headline]
         if self.counterexample is not None:
-            parts.append(str(self.counterexample))
+            parts.append(self.counterexample.story(replayed_by))
         return "\n\n".join([*parts, *(f"note: {note}" for note in self.notes)])
+
+    @property
+    def headline(self) -> str:
+        """The verdict and the reason, in a line."""
+        runs = f"{counted(self.schedules_run, 'schedule')} run"
+        return f"{self.verdict} ({runs}{', exhaustive' if self.exhaustive else ''}): {self.reason}"
+
+
+class AwaitedExploration(Exploration):
+    """The same, of a test that awaits."""
+
+    @classmethod
+    def of(cls, found: Exploration) -> AwaitedExploration:
+        """Return the same with methods to be awaited."""
+        return cls(**{each.name: getattr(found, each.name) for each in fields(found)})
+
+    async def locks(self) -> Locks:  # type: ignore[override]  # it is awaited, as all is where it comes from
+        """Find out which locks of calls that are safe keep them so, as `Exploration.locks`."""
+        return await self._taken_away()  # type: ignore[no-any-return]
 
 
 def story_of_exploration(exploration: Exploration, title: str, test_id: str = "") -> Story:
@@ -250,6 +387,29 @@ def story_of_exploration(exploration: Exploration, title: str, test_id: str = ""
     )
 
 
+def _annotate(exploration: Exploration) -> None:
+    """Let GitHub know of a race where no plugin does."""
+    wanted = os.environ.get("GITHUB_ACTIONS") == "true" and not _unread.is_kept()
+    if exploration.counterexample is not None and wanted:
+        print(exploration.counterexample.annotation())
+
+
+def _page_of(exploration: Exploration) -> str:
+    """Write a page where the environment asks for it and no plugin does; return its path, or why there is none."""
+    folder = os.environ.get("AIOCONCURRENT_REPORT")
+    if not folder or _unread.is_kept():
+        return ""
+    from .report.page import write_page
+
+    title = _orders.test_of_django(sys._getframe(1)) or " and ".join(exploration.calls)
+    try:
+        page = write_page(story_of_exploration(exploration, title), Path(folder))
+        page.with_suffix(".json").write_text(exploration.to_json(), encoding="utf-8", newline="\n")
+    except OSError as error:
+        return f"none could be written: {error}"
+    return str(page)
+
+
 def _told(text: str, _: object) -> str:
     return text
 
@@ -263,28 +423,36 @@ def _unread_text(exploration: Exploration) -> str:
 
 
 class ExplorationError(AioconcurrentError, AssertionError):
-    """What was asserted of some calls does not hold; the text tells all that is known.
+    """What was asserted of some calls does not hold; the text tells what is known.
 
     Attributes:
         exploration: The whole result.
+        page: Where the page about it is, if one was written.
+        replayed_by: The line that runs the order again, where it is known what has run the test.
+        is_drawn: Whether the runner of the test shows the lanes; else the text has them.
     """
 
-    def __init__(self, exploration: Exploration) -> None:
-        super().__init__(exploration)
-        self.exploration = exploration
+    def __init__(self, exploration: Exploration, page: str = "") -> None:
+        super().__init__(exploration, page)
+        self.exploration, self.page = exploration, page
+        self.is_drawn = _unread.is_kept()
+        found = exploration.counterexample
+        self.replayed_by = "" if found is None else _orders.replay_line(found.token)
 
     def __str__(self) -> str:
-        return str(self.exploration)
+        found = self.exploration.counterexample
+        told = self.exploration.told(self.replayed_by)
+        told += f"\n\npage: {self.page}" if self.page else ""
+        return told if self.is_drawn or found is None else f"{told}\n\n{found.lanes()}"
 
 
 class RaceFound(ExplorationError):  # noqa: N818 - an assertion that failed, named for what it says
     """Exploring has found a race."""
 
-    def __str__(self) -> str:
-        counterexample = self.exploration.counterexample
-        text = str(self.exploration)
-        return f'{text}\n\nTo run this order alone: replay("{counterexample.token}", ...)' if counterexample else text
-
 
 class InconclusiveError(ExplorationError):
     """Exploring could not tell whether there is a race."""
+
+
+for _error in (ExplorationError, RaceFound, InconclusiveError):
+    _error.__module__ = __package__  # where it is imported from, which tracebacks and summaries of tests name

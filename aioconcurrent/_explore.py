@@ -16,15 +16,19 @@ import anyio.to_thread
 from . import _pickling, _unread
 from ._calls import Call
 from ._clock import ticking_loop
+from ._exploration import Locks
+from ._locks import came_of, constraints, refuse_unsafe, taken, without
 from ._mistakes import raise_mistakes
+from ._orders import orders_of_test
 from ._outcomes import Outcomes
 from ._own_loop import on_errand
 from ._race import capture, context_of, end_sessions, launching, mentioned, outcomes_of, pack, relay, take_effect
-from ._remedies import aliases_of, can_be_measured, changed_handoff, changed_question, changes, remedy
+from ._remedies import aliases_of, can_be_measured, changed_handoff, changed_question, remedy, ways
 from .databases import memory
 from .databases.copies import Copy, CopyError, close_connections, copied
 from .doubles import outbox
 from .doubles.journey import Doubles
+from .engine.debugging import own_terminal
 from .engine.fork import BootFailedError
 from .engine.surroundings import findable
 from .exceptions import RealDatabaseError, UncommittedDataError, WrappedError
@@ -38,11 +42,12 @@ from .report.progress import reporting
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 
-    from ._exploration import Counterexample, Exploration, Remedy
+    from ._exploration import Counterexample, Exploration, Lock, Remedy
     from ._options import Options
     from ._project import Project
     from ._question import Question
     from ._race import InCaller
+    from ._trace import LockSite
     from .databases.handoff import Handoff, View
     from .databases.memory import Loan
     from .engine.attendance import Report
@@ -72,11 +77,45 @@ async def run_exploration(question: Question, views: Sequence[View], in_caller: 
         RuntimeError: The rule of another exploration asks for this one.
         NoConnectionLeftError: The server has none left for one of the calls, or for the exploration.
     """
+    async with _session(question, views, in_caller) as session:
+        explored = await session.explore(question)
+        found = explored.found
+        if question.remedies and found.counterexample is not None:
+            remedies = await session.measure(question, found.counterexample, explored.databases)
+            found = replace(found, counterexample=replace(found.counterexample, remedies=remedies))
+        session.calls, session.shown = explored.calls, explored.shown
+    if (orders := orders_of_test()) is not None and question.number is not None:
+        orders.keep(question.number, found.counterexample.token if found.counterexample is not None else None)
+    return _unread.note(found, question)
+
+
+async def run_locks(question: Question, views: Sequence[View], in_caller: InCaller) -> Locks:
+    """Find out which locks of calls that are safe keep them so.
+
+    Raises:
+        ValueError: They are not safe.
+        Exception: And others, as for `run_exploration`.
+    """
+    async with _session(question, views, in_caller) as session:
+        return await session.take_away(question)
+
+
+@asynccontextmanager
+async def _session(question: Question, views: Sequence[View], in_caller: InCaller) -> AsyncIterator[_Session]:
+    """Have the caller's surroundings for explorations in a block, and let it know of what was shown in the end."""
     if question.options.allow_real_databases:
         raise RealDatabaseError
     with ticking_loop(), findable(mentioned(question.calls, question.options)):
         async with _alone():
-            return await _run(question, views, in_caller)
+            async with memory.lent(views) as loan:
+                project = replace(capture(views, loan, question.options), stepped=True)
+                for alias in sorted(project.databases.uncommitted):
+                    raise UncommittedDataError(alias)
+                doubles = Doubles.capture(leave_behind=question.options.prepare is not None)
+                session = _Session(project, doubles, in_caller, loan, opened=any(view.opened for view in views))
+                yield session
+            # when a database in memory is the caller's again
+            await in_caller(relay, session.calls or question.calls, session.shown, doubles)
 
 
 @asynccontextmanager
@@ -104,22 +143,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_in_fork)
 
 
-async def _run(question: Question, views: Sequence[View], in_caller: InCaller) -> Exploration:
-    async with memory.lent(views) as loan:
-        project = replace(capture(views, loan, question.options), stepped=True)
-        for alias in sorted(project.databases.uncommitted):
-            raise UncommittedDataError(alias)
-        doubles = Doubles.capture(leave_behind=question.options.prepare is not None)
-        session = _Session(project, doubles, in_caller, loan, opened=any(view.opened for view in views))
-        explored = await session.explore(question)
-        found = explored.found
-        if question.remedies and found.counterexample is not None:
-            remedies = await session.measure(question, found.counterexample, explored.databases)
-            found = replace(found, counterexample=replace(found.counterexample, remedies=remedies))
-    await in_caller(relay, explored.calls, explored.shown, doubles)  # when a database in memory is the caller's again
-    return _unread.note(found, question)
-
-
 @dataclass(frozen=True)
 class _Explored:
     """What came of an exploration; its databases are closed, and still know their names."""
@@ -129,17 +152,25 @@ class _Explored:
     shown: list[Report]
     refused: set[type[BaseException]]
     databases: ExploredDatabases
+    locks: set[LockSite]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Session:
-    """Explores calls in the caller's surroundings, once or changed again."""
+    """Explores calls in the caller's surroundings, once or changed again.
+
+    Attributes:
+        calls: That were explored in the end, with the tasks that came to them.
+        shown: What is told of in the end.
+    """
 
     project: Project
     doubles: Doubles
     in_caller: InCaller
     loan: Loan
     opened: bool
+    calls: Sequence[Call] = ()
+    shown: Sequence[Report] = ()
 
     async def explore(self, question: Question) -> _Explored:
         calls = list(question.calls)  # tasks come to them
@@ -155,7 +186,7 @@ class _Session:
                         if self.opened:
                             await anyio.to_thread.run_sync(elsewhere.open_likely)
                         places.append(await self._place(question, elsewhere, copy.handoff, stack))
-                    with reporting(question.options.max_schedules) as progress:
+                    with reporting(None if question.schedule else question.options.max_schedules) as progress:
                         explorer = Explorer(
                             tuple(call.text for call in calls),
                             _classes(calls),
@@ -169,11 +200,10 @@ class _Session:
                         )
                         if problem:
                             explorer.note(f"one worker made all runs: {problem}")
-                        schedule = question.schedule
-                        found = await (explorer.explore() if schedule is None else explorer.replay(schedule))
+                        found = await _found(explorer, question)
             except BootFailedError as failure:
                 raise _tame(failure.args[0], "Starting the project") from None
-        return _Explored(found, calls, explorer.shown, explorer.refused, databases)
+        return _Explored(found, calls, explorer.shown, explorer.refused, databases, explorer.locks)
 
     @asynccontextmanager
     async def _copies(self, question: Question, databases: ExploredDatabases) -> AsyncIterator[tuple[list[Copy], str]]:
@@ -217,13 +247,34 @@ class _Session:
             return ()
         aliases = aliases_of(found, self.project.databases, databases.named)
         remedies = []
-        for change in changes(found) if aliases else ():
-            handoff = changed_handoff(self.project.databases, change, aliases)
+        for way in ways(found) if aliases else ():
+            handoff = changed_handoff(self.project.databases, way, aliases)
             session = replace(self, project=replace(self.project, databases=handoff))
-            explored = await session.explore(changed_question(question, change, aliases))
+            explored = await session.explore(changed_question(question, way, aliases))
             repeats = any(issubclass(each, OperationalError) for each in explored.refused)
-            remedies.append(remedy(change, explored.found, repeats=repeats))
+            remedies.append(remedy(way, explored.found, repeats=repeats))
         return tuple(remedies)
+
+    async def take_away(self, question: Question) -> Locks:
+        """Explore the calls again without each of the locks that they take, and without all that are not needed."""
+        whole = await self.explore(without(question, ()))
+        refuse_unsafe(whole.found)
+
+        async def explored_without(*sites: LockSite) -> Lock:
+            return came_of(sites, (await self.explore(without(question, sites))).found, whole.found)
+
+        sites = taken(whole.locks)
+        locks = [await explored_without(site) for site in sites]
+        needless = [site for site, lock in zip(sites, locks, strict=True) if lock.needed is False]
+        if len(needless) > 1:
+            locks.append(await explored_without(*needless))
+        return Locks([*locks, *constraints(whole.locks)])
+
+
+async def _found(explorer: Explorer, question: Question) -> Exploration:
+    if question.schedule is not None:
+        return await explorer.replay(question.schedule, is_looked_on=own_terminal() is not None)
+    return await explorer.explore(question.likely)
 
 
 def _employ(calls: list[Call], options: Options, moment: int | None) -> bytes:

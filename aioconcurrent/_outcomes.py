@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, overload
 
+from ._sources import lines_of
 from ._text import printable, shown
 from ._trace import Run, call_name, interleaved
 from ._unread import Unread
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from ._trace import Step
     from .report.page import Story
+    from .report.paper import Paper
 
     T = TypeVar("T", default=Any)  # so that plain `Outcomes` is `Outcomes[Any]`
 else:
@@ -55,8 +57,8 @@ class CallReport:
     started: float | None
     finished: float | None
     exit_status: int | None
-    output: str
-    steps: tuple[Step, ...] = ()
+    output: str = field(repr=False)
+    steps: tuple[Step, ...] = field(default=(), repr=False)
     unrecorded: int = 0
 
     @property
@@ -105,12 +107,18 @@ class Outcomes(list[T | WrappedError], Generic[T]):
                 f"{len(errors)} of {len(self)} concurrent calls failed", [wrapped.error for wrapped in errors]
             )
 
-    def lanes(self, width: int = 100) -> str:
+    def lanes(self, width: int | None = None) -> str:
         """Draw what the calls did side by side on one axis of time, if it was recorded.
 
         Args:
-            width: Of the picture, in characters.
+            width: Of the picture, in characters; by default that of the terminal, or 100 where there is none.
         """
+        from .report.paper import Paper
+
+        return self.drawn(Paper.of_output(width))
+
+    def drawn(self, paper: Paper) -> str:
+        """The same for some paper."""
         from .report.lanes import as_text, timed_lanes
 
         run = recorded_run(self)
@@ -123,7 +131,7 @@ class Outcomes(list[T | WrappedError], Generic[T]):
             for number, report in enumerate(self.reports)
             if report.unrecorded
         )
-        return "\n".join([as_text(picture, width), *notes])
+        return "\n".join([as_text(picture, paper), *notes])
 
     def _watch(self) -> Unread:
         texts = {index: str(item) for index, item in enumerate(self) if isinstance(item, WrappedError)}
@@ -211,8 +219,10 @@ def _line(item: object, report: CallReport, begin: float) -> str:
         times = f"{_ms(report.started - begin)} -> {describe_exit(report.exit_status)}"
     else:
         times = f"{_ms(report.started - begin)} -> {_ms(report.finished - begin)}"
-    text = str(WrappedError(item.error)) if isinstance(item, WrappedError) else printable(shown(item))
-    return f"{report.call} [pid {report.pid}, {times}]: {text}"
+    text, places = printable(shown(item)), []
+    if isinstance(item, WrappedError):
+        text, places = str(WrappedError(item.error)), lines_of(item.error)[-1:]
+    return "\n  at ".join([f"{report.call} [pid {report.pid}, {times}]: {text}", *map(printable, places)])
 
 
 def _ms(seconds: float) -> str:

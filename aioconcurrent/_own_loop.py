@@ -25,6 +25,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
 from queue import SimpleQueue
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
@@ -33,10 +34,13 @@ import anyio.lowlevel
 from ._clock import ticking_loop
 from ._loops import current_backend
 from ._text import printable, text_of
+from ._unread import is_between
+from .exceptions import AioconcurrentError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
+__tracebackhide__ = True  # pytest shows the test, not this
 T = TypeVar("T")
 
 on_errand: ContextVar[bool] = ContextVar("aioconcurrent: whether the caller is on an errand of a core", default=False)
@@ -127,6 +131,8 @@ class _Core(Generic[T]):
                     told = f"{type(error).__name__}: {printable(text_of(error))}"
                     warnings.showwarning(f"After an interruption: {told}", RuntimeWarning, __file__, 0)
                 raise interruption
+            if isinstance(error, AioconcurrentError):  # its text says what to do, and our frames do not
+                raise error.with_traceback(_frames_of_others(error.__traceback__))
             if error is not None:
                 raise error
             return self._results.pop()  # and nobody else holds it
@@ -193,6 +199,21 @@ class _Core(Generic[T]):
         assert self._in_loop is not None
         with suppress(RuntimeError):  # its loop has ended
             self._in_loop(errand.is_over.set)
+
+
+def _frames_of_others(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback without the frames of this package, and of what it runs in."""
+    kept: TracebackType | None = None
+    for each in reversed([*_levels(trace)]):
+        if not is_between(each.tb_frame):
+            kept = TracebackType(kept, each.tb_frame, each.tb_lasti, each.tb_lineno)
+    return kept
+
+
+def _levels(trace: TracebackType | None) -> Iterator[TracebackType]:
+    while trace is not None:
+        yield trace
+        trace = trace.tb_next
 
 
 def _from_other_threads() -> Callable[[Callable[[], object]], object]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dis
+import linecache
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ._calls import parsed
 from ._clock import sleep
 from ._options import current_options, options
+from ._orders import orders_of_test
 from .exceptions import TokenError
 
 if TYPE_CHECKING:
@@ -42,6 +47,8 @@ class Question:
         refusals: Exceptions that are correct refusals.
         preemptions: Orders with more are left out; None for no limit.
         schedule: The one order to run; None for all.
+        number: Of the exploration in its test, counted from 0; None where nobody counts.
+        likely: The order that went wrong when the test ran last.
         moment: Where the clock of the first call stands, as `time.time_ns` has it; None where clocks run.
         ignored: Tables, and columns of tables, that are left out of the comparison.
         remedies: Whether it is measured what would prevent a race.
@@ -53,6 +60,8 @@ class Question:
     refusals: tuple[type[BaseException], ...] = ()
     preemptions: int | None = None
     schedule: Schedule | None = None
+    number: int | None = None
+    likely: Schedule | None = None
     moment: int | None = None
     ignored: frozenset[tuple[str, str | None]] = frozenset()
     remedies: bool = False
@@ -83,8 +92,12 @@ def question(
         chosen = current_options()
     if chosen.start_method == "inline":
         raise ValueError('Calls of the start method "inline" cannot be stepped; use "fork" or "spawn" to explore.')
-    if check is not None and not callable(check):
-        raise TypeError(f"check must be a function that takes the outcomes, not {check!r}.")
+    if token is not None and not isinstance(token, str):
+        raise TypeError(
+            f"The first argument is the token of a counterexample, a string, not {token!r}. Write "
+            'replay("aioc1:...", *calls), with the calls that it was found with.'
+        )
+    _check_rule(check)
     _check_preemptions(preemptions)
     found = parsed(calls)
     moment = None if chosen.real_time else _moment(len(found))
@@ -99,7 +112,20 @@ def question(
         remedies=remedies,
     )
     token = chosen.replay if token is None else token
-    return asked if token is None else replace(asked, schedule=_read(token, len(found)))
+    return _remembering(asked) if token is None else replace(asked, schedule=_read(token, len(found)))
+
+
+def _remembering(asked: Question) -> Question:
+    """Let a question know what went wrong when it was asked in the last run of the test."""
+    orders = orders_of_test()
+    if orders is None:
+        return asked
+    number, likely = orders.number(), None
+    with suppress(ValueError):  # it is of another version, or of more calls
+        likely = _read(orders.wrong[number], len(asked.calls)) if number in orders.wrong else None
+    if likely is not None and likely.enqueuers:  # its tasks are known when they have been enqueued
+        likely = None
+    return replace(asked, number=number, likely=likely)
 
 
 def _ignored(named: Any) -> frozenset[tuple[str, str | None]]:
@@ -161,8 +187,6 @@ def _moment(calls: int) -> int:
 def _read(token: str, calls: int) -> Schedule:
     from .exploring.schedule import Schedule
 
-    if not isinstance(token, str):
-        raise TypeError(f"The first argument is the token of a counterexample, a string, not {token!r}.")
     schedule = Schedule.from_token(token)
     needed = max((*schedule.choices, *schedule.calls), default=0) + 1 - len(schedule.enqueuers)
     if needed > calls:
@@ -172,6 +196,23 @@ def _read(token: str, calls: int) -> Schedule:
             "in the order in which they were",
         )
     return schedule
+
+
+def _check_rule(check: Any) -> None:
+    if check is not None and not callable(check):
+        raise TypeError(f"check must be a function that takes the outcomes, not {check!r}.")
+    code = getattr(check, "__code__", None)
+    if code is None:
+        return
+    pairs = pairwise(each for each in dis.get_instructions(code) if each.opname != "CACHE")
+    for compared, then in pairs:  # "outcomes.count(True) == 1" alone in a line says nothing
+        if compared.opname in ("COMPARE_OP", "CONTAINS_OP", "IS_OP") and then.opname == "POP_TOP":
+            line = linecache.getline(code.co_filename, _line_of(compared)).strip()
+            raise TypeError(f"check compares and returns nothing of it. Write `return {line}`, or `assert {line}`.")
+
+
+def _line_of(instruction: dis.Instruction) -> int:
+    return (instruction.positions.lineno if instruction.positions else None) or 0
 
 
 def _check_preemptions(preemptions: int | None) -> None:

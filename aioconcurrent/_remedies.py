@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ._exploration import Remedy
+from ._sources import place_of
+from .databases.changed import Change, changed
 from .databases.handoff import database_identity
-from .databases.transactions import in_one_transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from ._calls import Call
     from ._exploration import Counterexample, Exploration
@@ -31,7 +32,7 @@ _LEVELS = ("SERIALIZABLE", "REPEATABLE READ")
 
 
 @dataclass(frozen=True)
-class Change:
+class Way:
     """One way in which the calls are changed.
 
     Attributes:
@@ -51,18 +52,18 @@ def can_be_measured(question: Question) -> bool:
     return not any(map(inspect.iscoroutinefunction, [*functions, question.check]))
 
 
-def changes(found: Counterexample) -> Iterator[Change]:
+def ways(found: Counterexample) -> Iterator[Way]:
     """The ways that there are on the database of the read."""
     step = None if found.read is None else found.steps[found.read]
     vendor = next((each.operation.vendor for each in found.steps if each.operation.vendor), "")
     if vendor == "sqlite":
-        yield Change("BEGIN IMMEDIATE", {"transaction_mode": "IMMEDIATE"})
+        yield Way("BEGIN IMMEDIATE", {"transaction_mode": "IMMEDIATE"})
         return
     if step is not None:
-        place = (step.source or "").partition(" in ")[0].rpartition("/")[2]
-        yield Change(f"FOR UPDATE at {place}" if place else "FOR UPDATE", {}, step.operation.text)
+        place = place_of(step.source)
+        yield Way(f"FOR UPDATE at {place}" if place else "FOR UPDATE", {}, step.operation.text)
     for level in _LEVELS if vendor else ():
-        yield Change(level, {"isolation_level": _level(vendor, level)})
+        yield Way(level, {"isolation_level": _level(vendor, level)})
 
 
 def _level(vendor: str, level: str) -> object:
@@ -73,13 +74,9 @@ def _level(vendor: str, level: str) -> object:
     return IsolationLevel[level.replace(" ", "_")]
 
 
-def changed_question(question: Question, change: Change, aliases: tuple[str, ...]) -> Question:
+def changed_question(question: Question, way: Way, aliases: tuple[str, ...]) -> Question:
     """Ask of the changed calls what was asked, within limits."""
     from django.db import OperationalError
-
-    def changed(call: Call) -> Call:
-        arguments = (call.function, call.args, dict(call.kwargs), aliases, change.locking)
-        return replace(call, function=in_one_transaction, args=arguments, kwargs={})
 
     options = question.options
     limited = replace(
@@ -90,12 +87,18 @@ def changed_question(question: Question, change: Change, aliases: tuple[str, ...
     )
     return replace(
         question,
-        calls=[changed(call) for call in question.calls],
+        calls=changed_calls(question.calls, Change(aliases, way.locking)),
         options=limited,
         check=question.check and _unless_refused(question.check, OperationalError),
         refusals=(*question.refusals, OperationalError),
         schedule=None,
+        likely=None,
     )
+
+
+def changed_calls(calls: Sequence[Call], change: Change) -> list[Call]:
+    """Return the same calls with a change."""
+    return [replace(call, function=changed(call.function, change)) for call in calls]
 
 
 def _unless_refused(check: Callable[[Outcomes], Any], refusal: type[Exception]) -> Callable[[Outcomes], Any]:
@@ -105,11 +108,11 @@ def _unless_refused(check: Callable[[Outcomes], Any], refusal: type[Exception]) 
     return check_of_those_made
 
 
-def changed_handoff(handoff: Handoff, change: Change, aliases: tuple[str, ...]) -> Handoff:
-    """Let the connections of the calls have the options of a change."""
+def changed_handoff(handoff: Handoff, way: Way, aliases: tuple[str, ...]) -> Handoff:
+    """Let the connections of the calls have the options of a way."""
     settings = handoff.settings()
     for alias in aliases:
-        settings[alias]["OPTIONS"] = {**(settings[alias].get("OPTIONS") or {}), **change.options}
+        settings[alias]["OPTIONS"] = {**(settings[alias].get("OPTIONS") or {}), **way.options}
     return handoff.changed(settings, handoff.allowed)
 
 
@@ -125,7 +128,7 @@ def aliases_of(found: Counterexample, handoff: Handoff, named: Callable[[Operati
     return tuple(sorted(alias for alias in handoff.likely if used and name_of(alias) in used))
 
 
-def remedy(change: Change, found: Exploration, *, repeats: bool) -> Remedy:
-    """Say what came of a change."""
+def remedy(way: Way, found: Exploration, *, repeats: bool) -> Remedy:
+    """Say what came of a way."""
     is_enough = {"race": False, "no race": True, "inconclusive": None}[found.verdict]
-    return Remedy(change.name, is_enough, repeats and is_enough is True)
+    return Remedy(way.name, is_enough, repeats and is_enough is True)

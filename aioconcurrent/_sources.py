@@ -13,7 +13,7 @@ from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from types import FrameType
+    from types import CodeType, FrameType
 
 Owner = Literal["application", "library", "machinery"]
 
@@ -85,10 +85,25 @@ def owner_of_file(file: str) -> Owner:
 
 
 def _tell(frame: FrameType, line: int | None = None) -> str:
-    file, line = frame.f_code.co_filename, line or frame.f_lineno
-    code = linecache.getline(file, line, frame.f_globals).strip()
-    place = f"{_short(file)}:{line} in {frame.f_code.co_name}"
-    return f"{place}: {code}" if code else place
+    return line_of(frame.f_code, line or frame.f_lineno, frame.f_globals)
+
+
+def line_of(code: CodeType, line: int, variables: dict[str, Any] | None = None) -> str:
+    """Return a line of code in the same manner.
+
+    Args:
+        code: What the line is in.
+        line: Its number, counted from 1.
+        variables: The globals there, by which code is found that is in no plain file.
+    """
+    text = linecache.getline(code.co_filename, line, variables).strip()
+    place = f"{_short(code.co_filename)}:{line} in {code.co_name}"
+    return f"{place}: {text}" if text else place
+
+
+def place_of(source: str | None) -> str:
+    """The file and the line alone, of a line that is told in that manner: "file.py:12"; empty if there is none."""
+    return (source or "").partition(" in ")[0].replace("\\", "/").rpartition("/")[2]
 
 
 @lru_cache(_FILES)

@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+number = 0  # of the step that this process has taken last in an order that is explored, counted from 1
 _watch: Callable[[str], None] | None = None
 
 

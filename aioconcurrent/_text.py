@@ -66,6 +66,7 @@ def naming_unknown(advice: str = "") -> Callable[[F], F]:
 
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
             for name in kwargs:
                 if name not in known:
                     text = f"{shown}() got an unexpected keyword argument {name!r}{meant(name, known)}. {advice}"

@@ -81,6 +81,20 @@ class Step:
 RecordedStep = Step  # what it is called where calls run freely
 
 
+@dataclass(frozen=True, slots=True)
+class LockSite:
+    """Something that keeps calls from getting in each other's way.
+
+    Attributes:
+        source: The application's line that has it, as in `Step.source`; of a constraint, the line that met it.
+        name: Of a constraint.
+    """
+
+    kind: Literal["FOR UPDATE", "atomic", "constraint"]
+    source: str
+    name: str = ""
+
+
 class Endless:
     """Stands for the outcome of a call that never ended."""
 

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import FrameType
 
-# Of frames between a statement of a test and this module.
-_BETWEEN = ("aioconcurrent", "anyio", "asgiref", "asyncio", "contextlib", "outcome", "trio")
+
+# Of frames between a statement of a test and its calls.
+_BETWEEN = ("aioconcurrent", "anyio", "asgiref", "asyncio", "contextlib", "outcome", "threading", "trio")
 
 
 class Unread:
@@ -42,7 +43,7 @@ class Unread:
 
     def stand_at(self, frame: FrameType | None) -> None:
         """Name the innermost statement of a test in the warning."""
-        while frame is not None and frame.f_back is not None and _is_between(frame):
+        while frame is not None and frame.f_back is not None and is_between(frame):
             frame = frame.f_back
         if frame is not None:
             self._place = frame.f_code.co_filename, frame.f_lineno
@@ -161,11 +162,17 @@ def last_asked() -> object | None:
     return _kept[1] if _kept else None
 
 
+def is_kept() -> bool:
+    """Whether somebody keeps what is noted, and shows it when the test fails."""
+    return _kept is not None
+
+
 def forget() -> None:
     """Keep nothing any more."""
     global _kept
     _kept = None
 
 
-def _is_between(frame: FrameType) -> bool:
+def is_between(frame: FrameType) -> bool:
+    """Whether a frame stands between a test and its calls: it is of this package, or of what it runs in."""
     return str(frame.f_globals.get("__name__")).partition(".")[0] in _BETWEEN

@@ -7,17 +7,18 @@ Django nor anything else that only races need.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import _unread
+from . import _orders, _unread
 from ._options import set_for_run
 from ._pytest import hunt
 from ._pytest.options import add_options, apply_options, check_replayed, read_options, report_folder
+from ._pytest.orders import keep_orders, kept_orders
 from ._pytest.pages import PagesPlugin
 from ._pytest.rounds import MARK, RoundsPlugin
-from ._pytest.sections import add_sections
+from ._pytest.sections import add_sections, annotate, shorten_summary
 from ._pytest.unread import UnreadPlugin
 
 if TYPE_CHECKING:
@@ -60,8 +61,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup() -> None:
+def pytest_runtest_setup(item: pytest.Item) -> None:
     _unread.keep_last()
+    _orders.let_keep(kept_orders(item))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -69,15 +71,25 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    shorten_summary(report)
     add_sections(item, call, report, item.config.stash[_pages])
+    if call.when == "call":
+        keep_orders(item, failed=report.failed)
     if call.when == "teardown":
         _unread.forget()
+        _orders.let_keep(None)
     return report
 
 
 def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -> tuple[str, str, str] | None:
     rounds = getattr(report, "rounds", None)
     return ("passed", ".", f"PASSED ({rounds} rounds)") if rounds and report.passed else None
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    stats = terminalreporter.stats
+    for line in annotate([*stats.get("failed", ()), *stats.get("error", ())]):
+        terminalreporter.write_line(line)
 
 
 def pytest_unconfigure() -> None:

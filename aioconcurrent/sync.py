@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from . import __all__ as __all__  # type: ignore[attr-defined]
 from . import _api, _calls, _question
-from ._api import run_exploration, run_race
+from ._api import run_exploration, run_locks, run_race
 from ._background import background as background
 from ._exploration import Counterexample as Counterexample
 from ._exploration import Exploration as Exploration
 from ._exploration import InconclusiveError as InconclusiveError
+from ._exploration import Lock as Lock
+from ._exploration import Locks as Locks
 from ._exploration import RaceFound as RaceFound
 from ._exploration import Remedy as Remedy
 from ._loops import current_backend
@@ -32,7 +35,9 @@ if TYPE_CHECKING:
 
     from ._calls import Call, Target
     from ._question import Ignored, Question, Refusals
+    from .databases.handoff import View
 
+__tracebackhide__ = True  # pytest shows the test, not this
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -117,9 +122,22 @@ def _explore(asked: Question) -> Exploration:
     if inspect.iscoroutinefunction(asked.check):
         raise TypeError("check must be a plain function here; `await aioconcurrent.explore(...)` takes coroutines.")
     from ._own_loop import run_blocking
+
+    found = run_blocking(run_exploration, asked, _look())
+    return hand_over(found if asked.schedule else found.asked_by(partial(_locks, asked)))
+
+
+def _locks(asked: Question) -> Locks:
+    _refuse_loop("explore")
+    from ._own_loop import run_blocking
+
+    return run_blocking(run_locks, asked, _look())
+
+
+def _look() -> list[View]:
     from .databases.handoff import look
 
-    return hand_over(run_blocking(run_exploration, asked, [look()] if uses_django() else []))
+    return [look()] if uses_django() else []
 
 
 def _make(calls: Sequence[Call], name: str) -> Outcomes[Any]:
@@ -130,9 +148,8 @@ def _make(calls: Sequence[Call], name: str) -> Outcomes[Any]:
 
         return hand_over(run_inline(calls, options))
     from ._own_loop import run_blocking
-    from .databases.handoff import look
 
-    return hand_over(run_blocking(run_race, calls, options, [look()] if uses_django() else []))
+    return hand_over(run_blocking(run_race, calls, options, _look()))
 
 
 def _refuse_loop(name: str) -> None:

@@ -38,13 +38,28 @@ def test_sale():
 """
 
 
+ORDER = """
+from aioconcurrent.sync import replay, step
+
+
+def sell(seats):
+    step("look")
+    breakpoint()
+    step("sell")
+
+
+def test_sale():
+    print("verdict:", replay("aioc1:0.1*2.0", (sell, {"seats": 7}), (sell, {"seats": 8})).verdict)
+"""
+
+
 class Terminal:
     """A run of pytest at a terminal."""
 
-    def __init__(self, folder: Path, *options: str, **variables: str) -> None:
+    def __init__(self, folder: Path, *options: str, tests: str = TESTS, **variables: str) -> None:
         self._ours, theirs = pty.openpty()
         self.said = ""
-        (folder / "test_sale.py").write_text(TESTS)
+        (folder / "test_sale.py").write_text(tests)
         plugins = ["-p", "no:django", "-p", "no:anyio", "-p", "no:cacheprovider"]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pytest", *options, *plugins, "test_sale.py"],
@@ -119,6 +134,20 @@ def test_one_call_at_a_time_has_the_terminal(session: list[str]) -> None:
 
 def test_time_at_a_prompt_is_no_time_of_the_call(session: list[str]) -> None:
     assert "outcomes: [42, 48]" in session[4]
+
+
+def test_a_replay_stops_once_a_call_and_says_where_in_the_order(tmp_path: Path) -> None:
+    with Terminal(tmp_path, "-s", "-q", tests=ORDER) as terminal:
+        for number, seats in ((1, 7), (2, 8)):
+            said = terminal.listen(PROMPT)
+            assert re.search(
+                rf"sell\(seats={seats}\) \(process \d+\) has stopped after step {number} of the order", said
+            )
+            terminal.type("c")
+        terminal.listen("verdict:")
+        assert terminal.wait() == 0, terminal.said
+    assert terminal.said.count("has stopped") == 2
+    assert "exploring" not in terminal.said, "a bar"
 
 
 async def test_limits_go_on_where_they_stopped_when_nobody_is_at_a_prompt_any_more() -> None:

@@ -1,6 +1,8 @@
 """Calls that cannot be made as they are written: raised as mistakes of the test, and never handed out as outcomes."""
 
 import functools
+import re
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -8,9 +10,11 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from django.test import Client
 
 import aioconcurrent
-from aioconcurrent.sync import WrappedError, call_concurrently, explore, make_concurrent_calls, options
+from aioconcurrent._question import question
+from aioconcurrent.sync import WrappedError, call_concurrently, explore, make_concurrent_calls, options, replay
 from tests.project.echoes import echo, setting
 
 pytest_plugins = ["tests.project.start_methods"]
@@ -96,6 +100,54 @@ KNOWN_AFTER: list[tuple[Callable[..., Any] | str, dict[str, Any], str]] = [
     (Shop(), {"seat": 1}, r"Shop\(seats\)"),
     (Shop, {"seats": 1}, r"Shop\(name='', \*, open_at=9\)"),
 ]
+
+
+SELL = (sell, {"seats": 1})
+TOKEN = "aioc1:0.1"
+
+
+def one_is_sold(outcomes: Any) -> Any:
+    outcomes.count(True) == 1  # noqa: B015 - it is the mistake
+
+
+CORRECTED: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]] = [
+    (explore, (sell, sell), {}, 'Write (sell, {"seats": ...}).'),
+    (explore, (2, sell, 1), {}, "write *[(sell, [1])] * 2."),
+    (explore, ((sell, 1), SELL), {}, "Call 1 is (sell, 1); "),
+    (explore, ((sell, 1), SELL), {}, "Write (sell, [1])."),
+    (explore, ((sell, [1], 2), SELL), {}, "Write (sell, [1, 2])."),
+    (explore, ([SELL, SELL],), {}, "A list of calls is passed with a star, as *calls."),
+    (explore, (SELL, SELL), {"chekc": one_is_sold}, "(did you mean 'check'?)"),
+    (explore, (SELL, SELL), {"seats": 1}, 'as in (function, {"argument": 1}).'),
+    (explore, (SELL, SELL), {"check": one_is_sold}, "Write `return outcomes.count(True) == 1"),
+    (explore, (SELL, SELL), {"refusals": "IntegrityError"}, "refusals=(IntegrityError,)"),
+    (explore, (("tests.test_mistakes.sell", [1]), SELL), {}, 'Write "tests.test_mistakes:sell".'),
+    (explore, ((Client().post, ["/"]), SELL), {}, '(request, ["post", "/path/"], {"data": ...})'),
+    (replay, (TOKEN, ...), {}, '"..." stands for the calls that the order was found with'),
+    (replay, (SELL, SELL), {}, 'Write replay("aioc1:...", *calls)'),
+    (replay, ("aioc1:0.4", SELL, SELL), {}, "an order of at least 5 calls, and here are 2"),
+    (call_concurrently, (sell, 2), {}, "call_concurrently(5, function, ...)."),
+    (call_concurrently, (1, sell, threading.Lock()), {}, "Pass plain data instead, such as a primary key"),
+    (options, (), {"timout": 1}, "(did you mean 'timeout'?)"),
+]
+
+
+@pytest.mark.parametrize(("function", "args", "kwargs", "told"), CORRECTED, ids=[told for *_, told in CORRECTED])
+def test_a_mistake_is_answered_with_the_corrected_line(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(Exception, match=re.escape(told)):
+        function(*args, **kwargs)
+
+
+def test_a_coroutine_in_place_of_its_function_is_answered_so_too() -> None:
+    with pytest.raises(TypeError, match=re.escape('beside it: (sell_async, {"argument": ...}).')):
+        explore((sell_async(1), {}), SELL)
+
+
+def test_a_rule_that_compares_and_says_so_is_taken() -> None:
+    for check in (lambda outcomes: outcomes.count(True) == 1, lambda outcomes: 1 in outcomes and None):
+        assert question((SELL, SELL), check=check, refusals=()).check is check
 
 
 @pytest.mark.parametrize(("function", "args", "kwargs", "text"), KNOWN_BEFORE)

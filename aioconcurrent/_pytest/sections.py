@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .. import _unread
 from .._options import editor_address
 from .options import named_here, shows_unfolded
+from .orders import replay_command
 from .pages import SECTION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     import pytest
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from .._exploration import Exploration
     from .._outcomes import Outcomes
     from ..report.page import Story
+    from ..report.paper import Paper
 
 _OUTPUT_SHOWN = 2000  # characters of a call's output, at its end; all of it is in the captured stdout
 
@@ -36,7 +39,7 @@ def add_sections(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.
 
     if isinstance(result, Outcomes):
         if report.failed:
-            report.sections.extend(_of_race(result))
+            report.sections.extend(_of_race(result, item.config))
         story = _story_of_race(result, item) if report.failed and call.when == "call" else None
     else:
         exploration: Exploration = result  # type: ignore[assignment]  # nothing else is noted
@@ -44,16 +47,42 @@ def add_sections(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.
         if report.failed:
             told = getattr(call.excinfo and call.excinfo.value, "exploration", None)
             is_told = told is not None and told.reason is exploration.reason
-            report.sections.extend(_of_exploration(exploration, story, item.config, is_told=is_told))
+            report.sections.extend(_of_exploration(exploration, item, is_told=is_told))
+            if exploration.counterexample is not None and os.environ.get("GITHUB_ACTIONS") == "true":
+                vars(report)["annotation"] = exploration.counterexample.annotation()
     if story is not None and pages is not None:
         told = replace(story, editor=editor_address(), test=_copied(result, item.nodeid))
         report.sections.append((SECTION, _write(told, pages, _data(result, story))))
 
 
-def _of_race(outcomes: Outcomes[Any]) -> Iterator[tuple[str, str]]:
+def annotate(reports: Iterable[object]) -> list[str]:
+    """What GitHub is to be told of these, a line for each race."""
+    lines = [line for report in reports if (line := getattr(report, "annotation", ""))]
+    return list(dict.fromkeys(lines))
+
+
+def shorten_summary(report: pytest.TestReport) -> None:
+    """Leave one line of an error's text for the summary, which has all of it in CI, once more."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None and crash.message.startswith("aioconcurrent."):
+        crash.message = crash.message.partition("\n")[0]
+
+
+def _paper(config: pytest.Config) -> Paper:
+    """What the reports of this run are written for; those of a worker of pytest-xdist go elsewhere."""
+    from ..report.paper import Paper
+
+    if not config.pluginmanager.has_plugin("terminalreporter"):
+        return Paper.of_output()
+    writer = config.get_terminal_writer()
+    encoding = getattr(writer._file, "encoding", None) or "utf-8"
+    return Paper(writer.fullwidth, writer.hasmarkup, encoding)
+
+
+def _of_race(outcomes: Outcomes[Any], config: pytest.Config) -> Iterator[tuple[str, str]]:
     yield "Last concurrent calls", str(outcomes)
     if _is_recorded(outcomes):
-        yield "Their lanes", outcomes.lanes()
+        yield "Their lanes", outcomes.drawn(_paper(config))
     yield from _outputs(outcomes)
 
 
@@ -61,18 +90,17 @@ def _is_recorded(outcomes: Outcomes[Any]) -> bool:
     return any(report.steps for report in outcomes.reports)
 
 
-def _of_exploration(
-    exploration: Exploration, story: Story | None, config: pytest.Config, *, is_told: bool
-) -> Iterator[tuple[str, str]]:
+def _of_exploration(exploration: Exploration, item: pytest.Item, *, is_told: bool) -> Iterator[tuple[str, str]]:
+    found = exploration.counterexample
     if not is_told:  # by the error itself
-        yield "Last exploration", str(exploration)
-    if exploration.counterexample is not None:
-        if shows_unfolded(config):
-            yield "All steps", exploration.counterexample.lanes(unfolded=True)
-        yield from _outputs(exploration.counterexample.outcomes)
-    if story is not None:
-        in_one_process = " -n 0" if hasattr(config, "workerinput") else ""
-        yield "Replay", story.replay_lines[0] + in_one_process
+        yield "Last exploration", exploration.told(replay_command(item, found.token) if found is not None else "")
+    if found is None:
+        return
+    paper = _paper(item.config)
+    yield "Lanes", found.drawn(paper)
+    if shows_unfolded(item.config):
+        yield "All steps", found.drawn(paper, unfolded=True)
+    yield from _outputs(found.outcomes)
 
 
 def _outputs(outcomes: Outcomes[Any]) -> Iterator[tuple[str, str]]:

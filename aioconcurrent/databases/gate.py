@@ -12,7 +12,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .. import _pickling
+from .. import _pickling, _step
 from .._sources import application_line
 from .._trace import ROWS_KEPT, START, Operation
 from .guard import session_id
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    from .._trace import Kind, Primitive
+    from .._trace import Kind, LockSite, Primitive
     from .passage import Tell
 
 _QUERY_CANCELED = "57014"  # PostgreSQL; by the controller where it resolves a deadlock
@@ -104,12 +104,14 @@ class Ended:
     Attributes:
         unshared: Which caches it used that no other process sees, a sentence each.
         unseen: What it did that passes unseen, a sentence each.
+        locks: That it took or left out, where that is noted.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Primitive, ...], ...]
     unshared: tuple[str, ...] = ()
     unseen: tuple[str, ...] = ()
+    locks: frozenset[LockSite] = frozenset()
 
 
 class Gate(Passage):
@@ -117,11 +119,13 @@ class Gate(Passage):
 
     Attributes:
         talk: Sends a message and returns the answer; None while the gate is open.
+        locks: That the call took or left out, where that is noted.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.talk: Callable[[bytes], bytes] | None = None
+        self.locks: set[LockSite] = set()
         self._passing = threading.RLock()
         self._is_under_way = False  # an operation was let go and has not reported yet
         self._locked: set[int] = set()  # ids of SQLite connections whose transaction has a lock
@@ -147,7 +151,8 @@ class Gate(Passage):
         """Let everything pass, after a last word about what was read."""
         with self._passing:
             if self.talk is not None:
-                self.say(Ended(self._columns, tuple(self._rows), tuple(self.unshared.values()), tuple(self.unseen)))
+                noted = tuple(self.unshared.values()), tuple(self.unseen), frozenset(self.locks)
+                self.say(Ended(self._columns, tuple(self._rows), *noted))
                 self.talk = None
 
     def pass_through(self, operation: Operation, run: Callable[[], Any], tell: Tell | None = None) -> Any:
@@ -297,8 +302,12 @@ class Gate(Passage):
         # What an operation does elsewhere, as a cache in a database, comes after it as a step of its own.
         self._report(Done(None, None))
         columns, rows, self._columns, self._rows = self._columns, tuple(self._rows), (), []
-        word = self.say(Want(operation, session, application_line(), columns, rows))
+        said = self.say(Want(operation, session, application_line(), columns, rows))
         self._is_under_way = True
+        word, _, number = said.rpartition(" ")
+        if not number.isdigit():  # it is no step of the order
+            return said
+        _step.number = int(number)
         return word
 
     def _report(self, done: Done) -> None:

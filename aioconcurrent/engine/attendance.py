@@ -20,7 +20,7 @@ from .. import _clock as time
 from .. import _pickling
 from ..exceptions import ProtocolError
 from .debugging import Pauses
-from .protocol import Frame, FrameReader, Kind
+from .protocol import Frame, FrameReader, Kind, Release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -180,16 +180,12 @@ class Attendance:
             while data := await self._wrapper.read_output():
                 self.report.output.feed(data)
 
-    async def release(self, start: float, timeout: float, draw: int = 0) -> None:
-        """Let the call begin at that time of `time.monotonic`; a wrapper that is not ready has had its time.
-
-        Args:
-            draw: As for `make_certain`, of a stepped call.
-        """
+    async def release(self, release: Release, timeout: float) -> None:
+        """Let the call begin; a wrapper that is not ready has had its time."""
         if self._is_ready:
-            self.report.released, self.report.limit = start, timeout
-            self._conversation.deadline = anyio.current_time() + start - time.monotonic() + timeout
-            await self._wrapper.send(Frame(Kind.START, _pickling.dumps((start, draw))).encode())
+            self.report.released, self.report.limit = release.start, timeout
+            self._conversation.deadline = anyio.current_time() + release.start - time.monotonic() + timeout
+            await self._wrapper.send(Frame(Kind.START, _pickling.dumps(release)).encode())
         else:
             self._conversation.cancel()
 
@@ -322,4 +318,4 @@ async def race(
                 await attendance.arrived.wait()
         start = time.monotonic() + _HEADROOM[0] + _HEADROOM[1] * len(wrappers)
         for attendance in attendances:
-            await attendance.release(start, timeout)
+            await attendance.release(Release(start), timeout)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import anyio
 
-from .. import _pickling
+from .. import _pickling, _step
 from ..exceptions import NoTerminalError
 from .protocol import Kind
 
@@ -69,12 +69,16 @@ class Debugging:
     Args:
         call: Which call it is, for people.
         terminal: The path of the caller's terminal; None if it has none.
+
+    Attributes:
+        is_quiet: Whether `breakpoint()` does nothing.
     """
 
     def __init__(self, channel: Channel, call: str, terminal: str | None) -> None:
         self._channel = channel
         self._call = call
         self._path = terminal
+        self.is_quiet = False
         self._terminal: tuple[TextIO, TextIO] | None = None  # to read from, and to write to
         self._has_turn = False
         self._debugger: Any = None
@@ -98,7 +102,10 @@ class Debugging:
             source, sink = self._open()
             fcntl.flock(source, fcntl.LOCK_EX)
             self._has_turn = True
-            print(f"\n{self._call} (process {os.getpid()}) has stopped, and so have all time limits.", file=sink)
+            number = _step.number
+            where = f" after step {number} of the order" if number else ""
+            told = f"{self._call} (process {os.getpid()}) has stopped{where}, and so have all time limits."
+            print(f"\n{told}", file=sink)
 
     def give_up_turn(self) -> None:
         """Let the next wrapper have the terminal."""
@@ -110,7 +117,7 @@ class Debugging:
             self._channel.send(Kind.RESUMED)
 
     def _break(self, *args: Any, **kwargs: Any) -> None:
-        if os.environ.get("PYTHONBREAKPOINT") == "0":  # as in Python's own hook
+        if self.is_quiet or os.environ.get("PYTHONBREAKPOINT") == "0":  # as in Python's own hook
             return
         if self._path is None:
             mistake = NoTerminalError()

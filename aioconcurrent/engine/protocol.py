@@ -69,6 +69,21 @@ class Frame:
         return _HEADER.pack(self.kind, len(self.payload)) + self.payload
 
 
+@dataclass(frozen=True, slots=True)
+class Release:
+    """How a wrapper that is ready is to begin.
+
+    Attributes:
+        start: When, in seconds of `time.monotonic`.
+        draw: As for `make_certain`, of a stepped call.
+        is_quiet: Whether nobody may stop in the call, whatever `breakpoint()` it has.
+    """
+
+    start: float
+    draw: int = 0
+    is_quiet: bool = False
+
+
 class FrameReader:
     """Puts frames together from bytes that arrive in pieces of any size.
 

@@ -29,7 +29,7 @@ from ..doubles.journey import put_in_place, recorded
 from . import bequest
 from .debugging import Debugging
 from .learning import new_libraries
-from .protocol import Kind
+from .protocol import Kind, Release
 from .surroundings import forward_logs
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ class Wrapper:
             assert self.world is not None
             self._is_watched = True
             self.world.record(lambda news: self.channel.send(Kind.STEP, news))
-        start, _ = self._await_release()
+        start = self._await_release().start
         self.phase = "running"
         self._settled = start + _SETTLE
         time.sleep(max(0.0, start - time.monotonic() - (_SPIN if task.alone else 0.0)))
@@ -278,8 +278,8 @@ class Wrapper:
     ) -> None:
         """Get ready only when released, as a part of the run: before, the rows of another one are put back."""
         assert self.world is not None
-        _, draw = self._await_release()
-        self._make_certain(task, draw)  # what the call draws, however much was drawn before
+        release = self._await_release()
+        self._make_certain(task, release.draw)  # what the call draws, however much was drawn before
         self._is_watched = True
         self.world.step(self._ask)
         try:
@@ -300,14 +300,16 @@ class Wrapper:
                 self.phase = phase
                 do()
 
-    def _await_release(self) -> tuple[float, int]:
-        """Report that all is there, and return the time of the start, and which of what it might draw it is to draw."""
+    def _await_release(self) -> Release:
+        """Report that all is there, and return how to begin."""
         self.phase = "waiting for the others"
         self.channel.send(Kind.READY)
-        released: tuple[float, int] | None = _pickling.loads(self.channel.expect(Kind.START))
-        if released is None:
+        release: Release | None = _pickling.loads(self.channel.expect(Kind.START))
+        if release is None:
             raise _DismissedError
-        return released
+        if self._debugging is not None:
+            self._debugging.is_quiet = release.is_quiet
+        return release
 
     def _make_certain(self, task: Task, draw: int = 0) -> None:
         if task.step is not None and task.moment is not None:

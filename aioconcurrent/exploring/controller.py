@@ -21,11 +21,12 @@ import anyio.to_thread
 
 from .. import _clock as time
 from .. import _pickling
-from .._trace import LATER, ROWS_KEPT, START, Operation, Step, task_text
+from .._trace import LATER, ROWS_KEPT, START, LockSite, Operation, Step, task_text
 from ..databases.files import describe_process, lock_holders
 from ..databases.gate import Busy, Cancelled, Done, Ended, Fetch, Left, Unsplittable, Want
 from ..engine.attendance import Attendance
 from ..engine.launch import serving
+from ..engine.protocol import Release
 from .dependence import Result
 from .schedule import Serial
 from .standings import Decision, request
@@ -76,6 +77,7 @@ class Attempt:
         tasks: The text of each task that was enqueued, by the number of the call that makes it.
         unshared: Which caches the calls used that no other process sees, a sentence each.
         unseen: What could not be seen of the run, a sentence each; with any, "no race" is not exhaustive.
+        locks: That the calls took or left out, where that is noted.
     """
 
     reports: Sequence[Report]
@@ -90,6 +92,7 @@ class Attempt:
     tasks: dict[int, str] = field(default_factory=dict)
     unshared: set[str] = field(default_factory=set)
     unseen: set[str] = field(default_factory=set)
+    locks: set[LockSite] = field(default_factory=set)
 
     @property
     def is_whole(self) -> bool:
@@ -243,29 +246,30 @@ class Controller:
         for process in self._processes:
             process.attendance.give_up()
 
-    async def run(self, chooser: Chooser, calls: Collection[int], limit: int) -> None:
+    async def run(self, chooser: Chooser, calls: Collection[int], limit: int, *, quiet: bool = False) -> None:
         """Have these calls get ready one after the other, and step them to their ends; the others are not made.
 
         Args:
             limit: How many steps they may take.
+            quiet: Whether nobody may stop in them.
 
         Raises:
             StateError: What a statement is about to change could not be put back.
         """
         try:
-            await self._get_all_ready(chooser, calls)
+            await self._get_all_ready(chooser, calls, quiet=quiet)
             await self._step(chooser, limit)
             for process in self._in(_State.DORMANT):  # it finds no task, and ends
                 await self._let_go(process)
         except _LeftError as left:
             self.attempt = replace(self.attempt, **left.why)  # type: ignore[arg-type]  # each as the attempt has it
 
-    async def _get_all_ready(self, chooser: Chooser, calls: Collection[int]) -> None:
+    async def _get_all_ready(self, chooser: Chooser, calls: Collection[int], *, quiet: bool) -> None:
         self._databases.begin_run()
-        draw = chooser.draw if isinstance(chooser, Serial) else 0
+        release = Release(time.monotonic(), chooser.draw if isinstance(chooser, Serial) else 0, quiet)
         for process in self._processes:
             if process.state is not _State.ENDED:
-                await self._get_ready(process, draw, is_made=process.number in calls)
+                await self._get_ready(process, release, is_made=process.number in calls)
             if process.enqueuer is not None and process.state is _State.WAITING:
                 process.state = _State.DORMANT
             process.step = process.read = None
@@ -294,11 +298,11 @@ class Controller:
             call for call, _ in after
         }
 
-    async def _get_ready(self, process: _Process, draw: int, *, is_made: bool) -> None:
+    async def _get_ready(self, process: _Process, release: Release, *, is_made: bool) -> None:
         """Let a call do what comes before it, or end where it is not made."""
         process.state = _State.RUNNING
         if is_made:
-            await process.attendance.release(time.monotonic(), timeout=float("inf"), draw=draw)
+            await process.attendance.release(replace(release, start=time.monotonic()), timeout=float("inf"))
         else:
             await process.attendance.dismiss()
         await self._settle(process)
@@ -371,7 +375,8 @@ class Controller:
             process.read = process.step
         self._steps.append(Step(process.number, process.operation, process.want.source, enabled=enabled))
         process.state = _State.GRANTED
-        await self._answer(process, self._databases.moments.manner(process.operation, self._databases.catalogue))
+        manner = self._databases.moments.manner(process.operation, self._databases.catalogue)
+        await self._answer(process, f"{manner} {len(self._steps)}")
         await self._settle(process)
 
     def _start_task(self, process: _Process) -> None:
@@ -479,6 +484,7 @@ class Controller:
                     self._note_rows(process, message.columns, message.rows)
                     self.attempt.unshared |= set(message.unshared)
                     self.attempt.unseen |= set(message.unseen)
+                    self.attempt.locks |= message.locks
                     await self._answer(process, "ok")
                 case Left():
                     process.left = message
@@ -658,6 +664,7 @@ class Stage:
 
     Attributes:
         enqueuers: Of each wrapper that makes a task, the call that enqueues it.
+        is_quiet: Whether nobody may stop in the calls, whatever `breakpoint()` they have.
     """
 
     def __init__(
@@ -679,6 +686,7 @@ class Stage:
         self._start_up = start_up
         self._limit = limit
         self._group = group
+        self.is_quiet = False
         self._next: Controller | None = None
         self._last: Controller | None = None
 
@@ -694,7 +702,7 @@ class Stage:
         await controller.arrive(self._start_up)
         self._next = await self._prepare()
         with anyio.move_on_at(deadline) as scope:
-            await controller.run(chooser, calls, limit)
+            await controller.run(chooser, calls, limit, quiet=self.is_quiet)
         attempt = controller.attempt
         if scope.cancelled_caught:
             seconds = time.monotonic() - begun

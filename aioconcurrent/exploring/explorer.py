@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations
 from operator import methodcaller
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
@@ -15,7 +16,7 @@ from .._exploration import Counterexample, Exploration
 from .._outcomes import Outcomes
 from .._secrets import Secrets, hidden_texts
 from .._text import counted
-from .._trace import Run, call_name
+from .._trace import LockSite, Run, Step, call_name
 from .anomalies import name_anomaly
 from .controller import OVERTIME, STEPS, UNENDED
 from .crew import Crew, crewed
@@ -30,7 +31,7 @@ from .search import FEW, WAKINGS, Search
 from .verdict import Account
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
     from ..databases.schema import Catalogue
     from ..databases.state import Advance
@@ -41,6 +42,13 @@ if TYPE_CHECKING:
     from .facts import Numbers
     from .walk import Walk
 
+T = TypeVar("T")
+
+# unique, foreign key, check and exclusion, as PostgreSQL, MariaDB and SQLite tell of them
+_REFUSED = re.compile(
+    r"IntegrityError: .*?(?:constraint failed: |(?:constraint|for key) [\"'`])(?P<name>[\w., ]+)",
+    re.DOTALL | re.IGNORECASE,
+)
 _PAIR = 2  # calls, which have two serial orders
 _ENOUGH = 1  # preemptions: all races that were found in real projects had one
 _WIDE = "tables changed in some run without any statement of the calls that says so"
@@ -119,6 +127,7 @@ class Explorer:
     employ: Callable[[], bytes] = bytes
     name: Callable[[int, str], None] = lambda number, text: None
     refused: set[type[BaseException]] = field(default_factory=set)  # what calls have refused by
+    locks: set[LockSite] = field(default_factory=set)  # that calls took, where it is noted, and what has refused rows
 
     def __post_init__(self) -> None:
         deadline = anyio.current_time() + self.limits.max_seconds
@@ -170,10 +179,18 @@ class Explorer:
         """The reports of the run that the caller is told of."""
         return self._maker.shown
 
-    async def explore(self) -> Exploration:
-        """Run all orders that matter, until one goes wrong."""
+    async def explore(self, likely: Schedule | None = None) -> Exploration:
+        """Run all orders that matter, until one goes wrong.
+
+        Args:
+            likely: An order that went wrong before, to be run first.
+        """
         async with self._leaving():
             try:
+                if likely is not None:
+                    found = await self._until_known(partial(self._remembered, likely))
+                    if found is not None:
+                        return found
                 for _ in range(_WIDENED):
                     found = await self._until_known(self._explore_once)
                     if not any(await self._everywhere(methodcaller("widen"))):
@@ -185,18 +202,41 @@ class Explorer:
             except _StopError as reason:
                 return self._account.inconclusive(str(reason))
 
-    async def replay(self, schedule: Schedule) -> Exploration:
-        """Run one order alone, and those that its ending has to be compared with."""
+    async def replay(self, schedule: Schedule, *, is_looked_on: bool = False) -> Exploration:
+        """Run one order alone, and those that its ending has to be compared with.
+
+        Args:
+            is_looked_on: Whether somebody may stop in it, for whom it is run once before all else.
+        """
         async with self._leaving():
             try:
                 await self._attend(schedule.enqueuers)
+                if is_looked_on:
+                    await self._until_known(partial(self._follow, schedule, schedule.calls or self._all))
+                    self.stage.is_quiet = True
+                    await self._begin_anew()
                 return await self._until_known(partial(self._replay, schedule))
             except _SpentError as budget:
                 return self._account.inconclusive(f"{budget} is spent")
             except _StopError as reason:
                 return self._account.inconclusive(str(reason))
 
-    async def _until_known(self, find: Callable[[], Awaitable[Exploration]]) -> Exploration:
+    async def _remembered(self, schedule: Schedule) -> Exploration | None:
+        """Run an order that went wrong before; None if it does not any more, and nothing is known of it then."""
+        try:
+            found = await self._replay(schedule)
+        except _SpentError:
+            raise
+        except _StopError:
+            found = None
+        if found is not None and found.verdict == "race":
+            return found
+        self._account.problems.clear()
+        self.shown.clear()
+        await self._begin_anew()
+        return None
+
+    async def _until_known(self, find: Callable[[], Awaitable[T]]) -> T:
         """Begin anew whenever a call turns out to use a database that was not open yet, or to be stepped otherwise."""
         while True:
             try:
@@ -558,6 +598,7 @@ class Explorer:
         self.progress(account.made, self._orders_left)
         steps = [(step.call, step.operation) for step in attempt.steps]
         account.met = account.met or overlap(steps, databases.catalogue)
+        self.locks |= attempt.locks | constraints_met(attempt.steps)
         account.unseen |= attempt.unseen
         account.unseen |= databases.moments.unseen_between(steps, databases.catalogue)
         for step in attempt.steps:
@@ -604,6 +645,12 @@ class Explorer:
         widened = [f"rows of {table} change without any statement that says so" for table in self.databases.widened]
         self._account.unseen |= {*self.databases.unseen, *widened}
         return self._account.nothing_wrong(search, [judge.oracle for judge in self._judges.values()], budget)
+
+
+def constraints_met(steps: Iterable[Step]) -> set[LockSite]:
+    """The constraints that have refused what steps have written, by what the databases call them."""
+    refused = [(step, match) for step in steps if (match := _REFUSED.search(step.error or ""))]
+    return {LockSite("constraint", step.source or "", match["name"].strip()) for step, match in refused}
 
 
 def _entangled(seen: Seen, size: int, catalogue: Catalogue, enqueuers: Mapping[int, int]) -> Iterator[tuple[int, ...]]:

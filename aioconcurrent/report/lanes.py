@@ -1,22 +1,24 @@
 """Lanes: a run as a picture, one column per call and one row per step.
 
 `lanes` makes the rows in the order in which steps were let go, `timed_lanes` those of a
-recorded race in the order of time; `as_text` lays them out as plain text, and the page
-starts from the same rows.
+recorded race in the order of time; `as_text` lays them out as text for a terminal, and the
+page starts from the same rows.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from textwrap import wrap
 from typing import Any, Literal, NamedTuple
 
-from .._sources import lines_of
+from rich.cells import cell_len
+
+from .._sources import lines_of, place_of
 from .._text import printable, shown, text_of
 from .._trace import Endless, Run, Step, call_name
 from ..exceptions import WrappedError
 from ..sql.accesses import accesses, asks_whether
 from ..sql.statements import Computed
+from .paper import Paper, Style, broken, cut
 from .sql import keep, literal, operation_text
 
 
@@ -327,7 +329,7 @@ def ended(call: int, outcome: Any) -> LaneRow:
         lines_of_code = tuple(lines_of(error))
     else:
         text = f"returns {shown(outcome)}"
-    return LaneRow(call, "ended", None, _cut(text, _LONGEST_OUTCOME), raised_at=lines_of_code)
+    return LaneRow(call, "ended", None, cut(text, _LONGEST_OUTCOME), raised_at=lines_of_code)
 
 
 def _telling_columns(steps: Sequence[Step]) -> frozenset[str]:
@@ -348,41 +350,50 @@ def _telling_columns(steps: Sequence[Step]) -> frozenset[str]:
     return frozenset(telling)
 
 
-def as_text(picture: Lanes, width: int = 100) -> str:
+def as_text(picture: Lanes, paper: Paper) -> str:
     """Lay lanes out as text: side by side if each gets enough of the width, else one below the other."""
     gutter = max((len(row.label) for row in picture.rows), default=0) + 2
-    lane = (width - gutter) // max(len(picture.heads), 1) - 3
+    lane = (paper.width - gutter) // max(len(picture.heads), 1) - 3
     is_wide = lane >= _NARROWEST_LANE
-    lines = _side_by_side(picture, gutter, lane) if is_wide else _in_one(picture, gutter, width)
-    return "\n".join(line.rstrip() for line in lines)
+    lines = _side_by_side(picture, gutter, lane, paper) if is_wide else _in_one(picture, gutter, paper)
+    return paper.fitting("\n".join(line.rstrip() for line in lines))
 
 
-def _side_by_side(picture: Lanes, gutter: int, lane: int) -> Iterator[str]:
-    heads = [_wrapped(head, lane) for head in picture.heads]
+class _Line(NamedTuple):
+    """A line in a lane, and what it is of."""
+
+    text: str
+    style: Style = "plain"
+
+
+def _side_by_side(picture: Lanes, gutter: int, lane: int, paper: Paper) -> Iterator[str]:
+    heads = [wrapped(head, lane) for head in picture.heads]
     for index in range(max(map(len, heads), default=0)):
-        yield " " * gutter + _columns([head[index] if index < len(head) else "" for head in heads], lane)
+        cells = (_Line(head[index] if index < len(head) else "", "head") for head in heads)
+        yield " " * gutter + "".join(_cell(line, lane, paper) for line in cells)
     yield "─" * gutter + "".join("─┼─" + "─" * lane for _ in heads)
     for row in picture.rows:
-        for lead, line in _cell(row, gutter, lane):
-            yield lead + _columns([line if call == row.call else "" for call in range(len(heads))], lane)
+        for lead, line in _with_lead(row, gutter, lane):
+            cells = (line if call == row.call else _Line("") for call in range(len(heads)))
+            yield lead + "".join(_cell(each, lane, paper) for each in cells)
 
 
-def _columns(cells: Sequence[str], lane: int) -> str:
-    return "".join(f" │ {cell:{lane}}" for cell in cells)
+def _cell(line: _Line, lane: int, paper: Paper) -> str:
+    return f" │ {paper.styled(line.text, line.style)}{' ' * (lane - cell_len(line.text))}"
 
 
-def _in_one(picture: Lanes, gutter: int, width: int) -> Iterator[str]:
+def _in_one(picture: Lanes, gutter: int, paper: Paper) -> Iterator[str]:
     name = max((len(call_name(call)) for call in range(len(picture.heads))), default=1)
     for head in picture.heads:
-        first, *rest = _wrapped(head, width)
+        first, *rest = (paper.styled(line, "head") for line in wrapped(head, paper.width - name - 2))
         yield from (first, *(f"{' ' * (name + 2)}{line}" for line in rest))
-    yield "─" * width
+    yield "─" * paper.width
     for row in picture.rows:
-        for lead, line in _cell(row, gutter, max(width - gutter - name - 3, 20)):
-            yield f"{lead} {call_name(row.call):>{name}}│ {line}"
+        for lead, line in _with_lead(row, gutter, max(paper.width - gutter - name - 3, 20)):
+            yield f"{lead} {call_name(row.call):>{name}}│ {paper.styled(*line)}"
 
 
-def _cell(row: LaneRow, gutter: int, width: int) -> Iterator[tuple[str, str]]:
+def _with_lead(row: LaneRow, gutter: int, width: int) -> Iterator[tuple[str, _Line]]:
     """The lines of a row, each with what stands before it."""
     lead = f"{'>' if row.marked else ' '}{row.label:>{gutter - 1}}"
     for line in _lines(row, width):
@@ -390,54 +401,54 @@ def _cell(row: LaneRow, gutter: int, width: int) -> Iterator[tuple[str, str]]:
         lead = " " * gutter
 
 
-def _lines(row: LaneRow, width: int) -> Iterator[str]:
+def _lines(row: LaneRow, width: int) -> Iterator[_Line]:
     """The application's line, then what it made the database do, then what came of that."""
-    if row.source:
-        yield from _source(row.source, width)
+    for line in _source(row.source, width) if row.source else ():
+        yield _Line(line, "source")
     if row.kind == "ended":
-        yield from _wrapped(row.action, width)
-        yield from (f"  {line}" for source in row.raised_at for line in _source(source, width - 2))
-    else:
-        yield from (f"  {line}" for text in (row.action, *row.results) for line in _wrapped(text, width - 2))
+        raised = row.action.startswith("raises ")
+        yield from (_Line(line, "trouble" if raised else "plain") for line in wrapped(row.action, width))
+        for source in row.raised_at:
+            yield from (_Line(f"  {line}", "source") for line in _source(source, width - 2))
+        return
+    usual: Style = "marked" if row.marked else "plain"
+    for text in (row.action, *row.results):
+        style: Style = "trouble" if text.startswith(("waits for ", "raises ")) else usual
+        yield from (_Line(f"  {line}", style) for line in wrapped(text, width - 2))
 
 
 _CLAUSES = (" FROM ", " WHERE ", " SET ", " VALUES ", " ORDER BY ", " RETURNING ", " LIMIT ", " FOR UPDATE")
 
 
-def _wrapped(text: str, width: int) -> list[str]:
+def wrapped(text: str, width: int) -> list[str]:
     """Break a text into lines, before the clauses of SQL where there are some."""
     text = _flat(text)
-    if len(text) <= width:
+    if cell_len(text) <= width:
         return [text]
     marked = text
     for clause in _CLAUSES:
         marked = marked.replace(clause, f"\n{clause[1:]}")
     lines: list[str] = []
     for part in marked.split("\n"):
-        if lines and len(lines[-1]) + 1 + len(part) <= width:
+        if lines and cell_len(lines[-1]) + 1 + cell_len(part) <= width:
             lines[-1] += f" {part}"
         else:
-            lead = "  " if lines else ""
-            lines += wrap(part, width, initial_indent=lead, subsequent_indent=f"{lead}  ", break_on_hyphens=False)
+            lines += broken(part, width, lead="  " if lines else "")
     return lines
 
 
 def _source(source: str, width: int) -> list[str]:
     """The file without its folders, and the code; on two lines where one does not hold them."""
     place, _, code = _flat(source).partition(": ")
-    file = place.partition(" in ")[0].replace("\\", "/").rsplit("/", 1)[-1]
-    if len(f"{file}  {code}") <= width:
+    file = place_of(place)
+    if cell_len(f"{file}  {code}") <= width:
         return [f"{file}  {code}".rstrip()]
-    return [_cut(file, width), _cut(f"  {code}", width)]
+    return [cut(file, width), cut(f"  {code}", width)]
 
 
 def _flat(text: str) -> str:
     """The text without what would steer a terminal, or move what comes after it; lines stay lines."""
     return printable(text).replace("\t", r"\t")
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 class State(NamedTuple):

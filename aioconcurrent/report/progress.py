@@ -18,16 +18,17 @@ Tell = Callable[[int, Callable[[], str]], None]
 
 
 @contextmanager
-def reporting(most: int) -> Iterator[Tell]:
+def reporting(most: int | None) -> Iterator[Tell]:
     """Yield what is to be told how many schedules were run; it shows them once a second has passed, on a terminal.
 
     It is told as well how to find out what is left, and asks for that once a second.
 
     Args:
-        most: Schedules that may be run.
+        most: Schedules that may be run; None to show nothing.
     """
     with ExitStack() as stack:
-        yield _Line(most, stack).tell if sys.stderr is not None and sys.stderr.isatty() else (lambda *_: None)
+        is_terminal = sys.stderr is not None and sys.stderr.isatty()
+        yield _Line(most, stack).tell if most is not None and is_terminal else (lambda *_: None)
 
 
 class _Line:
@@ -54,6 +55,8 @@ class _Line:
             *(TextColumn("exploring"), BarColumn(bar_width=16), MofNCompleteColumn(), TextColumn("schedules")),
             *(TextColumn("{task.fields[left]}"), TimeElapsedColumn()),
         )
-        progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        console = Console(stderr=True)
+        # drawn between runs alone, so that nothing comes over the prompt of a debugger in one
+        progress = Progress(*columns, console=console, transient=True, auto_refresh=False)
         self._stack.enter_context(progress)
         return partial(progress.update, progress.add_task("exploring", total=self._most, left=""))

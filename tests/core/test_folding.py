@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from aioconcurrent._trace import Run, Step
 from aioconcurrent.report.lanes import LaneRow, as_text, lanes, states
+from aioconcurrent.report.paper import Paper
 from tests.explore.traces import Tracer, waited
 
 T = Tracer(atomic=True)
@@ -39,9 +40,9 @@ def test_neighbours_that_touch_nothing_of_other_calls_are_told_in_a_line() -> No
 
 
 def test_the_text_has_the_line_in_the_lane_of_the_call() -> None:
-    lines = as_text(lanes(RUN, CALLS), 140).splitlines()
+    lines = as_text(lanes(RUN, CALLS), Paper(140)).splitlines()
     assert "     │   ... 7 steps that touch nothing of the other call's              │" in lines
-    unfolded = as_text(lanes(RUN, CALLS, unfolded=True), 140).splitlines()
+    unfolded = as_text(lanes(RUN, CALLS, unfolded=True), Paper(140)).splitlines()
     assert len(unfolded) - len(lines) == 2 * (7 + 5) - 2
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from itertools import accumulate
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from aioconcurrent._trace import Operation, Run, Step
 from aioconcurrent.exceptions import WrappedError
 from aioconcurrent.report.lanes import as_text, lanes
+from aioconcurrent.report.paper import Paper
 from aioconcurrent.report.sql import literal, operation_text
 from tests.explore.traces import Tracer, cached, waited
 
@@ -31,7 +34,7 @@ CALLS = ("withdraw(amount=80)", "withdraw(amount=80)")
 def text(steps: tuple[Step, ...], *outcomes: object, width: int = 100, marked: tuple[int, ...] = ()) -> str:
     results = outcomes or (None, None)
     calls = [CALLS[0]] * len(results)
-    return as_text(lanes(Run(results, {}, steps), calls, marked), width)
+    return as_text(lanes(Run(results, {}, steps), calls, marked), Paper(width))
 
 
 def test_a_lost_update_looks_like_this() -> None:
@@ -66,6 +69,29 @@ PICTURE = """
   6 │                                               │   COMMIT
     │                                               │ returns None
 """
+
+
+def test_characters_that_are_two_cells_wide_move_nothing() -> None:
+    drawn = text((T.sql(0, "SELECT name FROM show WHERE name = %s", "東京物語" * 20),), "東京物語" * 20, None)
+    bars = {[*accumulate(map(cell_len, line.split("│")))][1] for line in drawn.splitlines() if line.count("│") == 2}
+    assert len(bars) == 1
+    assert max(map(cell_len, drawn.splitlines())) <= 100
+
+
+def test_colours_change_nothing_else() -> None:
+    picture = lanes(Run((True, None), {}, LOST), CALLS, (1, 2, 3))
+    coloured = as_text(picture, Paper(100, is_coloured=True))
+    assert "\x1b[31mwaits for A" in coloured.replace("  waits", "waits")
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == PICTURE.strip("\n")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "no such encoding"])
+def test_an_encoding_without_lines_gets_ascii(encoding: str) -> None:
+    picture = lanes(Run(("é", "東"), {}, LOST), CALLS)
+    drawn = as_text(picture, Paper(100, encoding=encoding))
+    assert drawn.isascii()
+    assert "----+-----" in drawn
+    assert "returns '\\u6771'" in drawn
 
 
 def test_lanes_that_are_too_narrow_go_below_each_other() -> None:
@@ -194,12 +220,12 @@ STEPS = st.lists(st.tuples(st.integers(0, 19), st.booleans()), max_size=60)
 
 
 @settings(max_examples=60, deadline=None)
-@given(STEPS, st.integers(1, 20), st.integers(40, 200))
+@given(STEPS, st.integers(1, 20), st.integers(40, 200), st.sampled_from("x東"))
 def test_no_line_is_wider_than_asked_and_no_call_is_left_out(
-    made: list[tuple[int, bool]], calls: int, width: int
+    made: list[tuple[int, bool]], calls: int, width: int, letter: str
 ) -> None:
-    long = replace(T.save(0, 1), source=f"shop/bank.py:7 in {'f' * 90}: {'account.' * 30}save()")
+    long = replace(T.save(0, 1), source=f"shop/bank.py:7 in {letter * 90}: {f'account{letter}.' * 30}save()")
     steps = tuple(replace(long if save else T.read(0, 1), call=call % calls) for call, save in made)
-    picture = text(steps, *["x" * 90] * calls, width=width)
-    assert max(map(len, picture.splitlines())) <= width
+    picture = text(steps, *[letter * 90] * calls, width=width)
+    assert max(map(cell_len, picture.splitlines())) <= width
     assert picture.count("returns") == calls

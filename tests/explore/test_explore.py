@@ -103,7 +103,13 @@ def test_a_race_fails_a_test_with_the_whole_story(database: str) -> None:
     with pytest.raises(RaceFound) as failed:
         found.assert_no_race()
     assert found.counterexample
-    assert str(failed.value) == f'{found}\n\nTo run this order alone: replay("{found.counterexample.token}", ...)'
+    told = str(failed.value)  # pytest shows the lanes in a section, and knows a line for the shell
+    assert told.startswith(f"{found.headline}\n\n{found.counterexample.anomaly}: ")
+    assert told.count(found.counterexample.token) == 1
+    assert f" --aioconcurrent-replay {found.counterexample.token}" in told
+    assert "│" not in told
+    failed.value.is_drawn = False
+    assert str(failed.value) == f"{told}\n\n{found.counterexample.lanes()}"
     assert failed.value.exploration is found
 
 

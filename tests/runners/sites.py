@@ -114,9 +114,9 @@ class Site:
             self.text, _ = process.communicate(timeout=120)
         return process.returncode
 
-    def python(self, *arguments: str) -> int:
+    def python(self, *arguments: str, **variables: str) -> int:
         """Run Python with these arguments, and return its exit status."""
-        with self.start_python(*arguments) as process:
+        with self.start_python(*arguments, **variables) as process:
             self.text, _ = process.communicate(timeout=120)
         return process.returncode
 

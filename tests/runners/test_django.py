@@ -1,6 +1,8 @@
 """Django's own runner of tests: races beside its processes, threads and event loops."""
 
 import os
+import re
+import shlex
 import signal
 
 import pytest
@@ -20,6 +22,7 @@ if __name__ == "__main__":
 MORE_SETTINGS = """
 ROOT_URLCONF = "site_urls"
 STATIC_URL, MEDIA_URL = "static/", "media/"
+INSTALLED_APPS += ["django.contrib.contenttypes"]
 """
 URLS = """
 from django.http import HttpResponse
@@ -36,7 +39,10 @@ TESTS = """
 from urllib.request import urlopen
 
 import aioconcurrent
-from django.test import LiveServerTestCase
+from django.apps import apps
+from django.contrib.contenttypes.models import ContentType
+from django.test import LiveServerTestCase, TestCase
+from aioconcurrent.testcases import WithCommits
 
 def template():
     return os.getppid()
@@ -68,6 +74,26 @@ class Coroutine(TransactionTestCase):
         counter = await Counter.objects.acreate(name="clicks")
         found = await aioconcurrent.explore((increment, {"pk": counter.pk}), (increment, {"pk": counter.pk}))
         self.assertEqual(found.verdict, "race")
+
+class Inside(TestCase):
+    @classmethod
+    def setUpTestData(cls):
+        cls.counter = Counter.objects.create(name="clicks")
+
+class Committing(WithCommits, Inside):
+    def test_race(self):
+        call_concurrently(2, increment_atomically, self.counter.pk).raise_errors()
+        self.counter.refresh_from_db()
+        self.assertEqual(self.counter.value, 2)
+
+    def test_the_next_one_has_fresh_rows(self):
+        self.assertEqual([each.value for each in Counter.objects.all()], [0])
+        self.assertEqual(Counter.objects.get(), self.counter)
+
+class InsideAgain(Inside):
+    def test_what_was_there_before_all_tests_still_is(self):
+        self.assertEqual(ContentType.objects.count(), len(apps.get_models()))
+        self.assertEqual(Counter.objects.count(), 1)
 
 class Live(LiveServerTestCase):
     def setUp(self):
@@ -111,10 +137,35 @@ def test_every_kind_of_test_case_races(options: tuple[str, ...], site_anywhere: 
     site = with_manage(site_anywhere)
     site.write_tests(TESTS)
     assert site.python("manage.py", "test", "--noinput", *options) == 0, site.text
-    assert "Ran 6 tests" in site.text
+    assert "Ran 9 tests" in site.text
     notes = templates(site)
     assert len(notes) == 2
     assert len({tester for tester, _ in notes}) == len({template for _, template in notes})
+
+
+def test_a_race_is_told_with_its_lanes_a_page_and_the_line_that_replays_it(site: Site) -> None:
+    site = with_manage(site)
+    site.write_tests("""
+        class Racing(TransactionTestCase):
+            def test_race(self):
+                counter = Counter.objects.create(name="clicks")
+                explore((increment, {"pk": counter.pk}), (increment, {"pk": counter.pk})).assert_no_race()
+    """)
+    assert site.python("manage.py", "test", "--noinput", AIOCONCURRENT_REPORT="pages") == 1
+    assert "aioconcurrent.RaceFound: race (" in site.text
+    assert "assert_no_race()\n" in site.text
+    assert "aioconcurrent/" not in site.text.replace("pages/", ""), "no frames of this library"
+    assert site.text.count("│ B: increment(pk=") == 1
+    [page] = (site.folder / "pages").glob("*.html")
+    assert f"page: pages/{page.name}" in site.text
+    assert page.with_suffix(".json").exists()
+    [line] = re.findall(r"to run this order alone: (.*)", site.text)
+    variable, python, *command = shlex.split(line)
+    assert (python, command[:2]) == ("python", ["manage.py", "test"])
+    name, token = variable.split("=")
+    assert site.python(*command, "--noinput", **{name: token}) == 1
+    assert "Ran 1 test" in site.text
+    assert "(4 schedules run)" in site.text
 
 
 @pytest.mark.parametrize("database", [*thorough(on("default")), *on("postgresql")])

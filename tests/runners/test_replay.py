@@ -1,5 +1,6 @@
 """Counterexamples in the report of a failed test: shown, replayed, and written as pages."""
 
+import json
 import re
 import shlex
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ def test_the_line_of_a_failed_test_replays_its_counterexample_until_the_code_is_
     site_anywhere.write_tests(RACES)
     assert site_anywhere.pytest("-n", "1", plugins=["xdist"]) == 1
     explored = runs_told(site_anywhere.text)
-    [line] = re.findall(r"^pytest '.*$", site_anywhere.text, re.MULTILINE)
+    [line] = re.findall(r"(pytest 'test_shop.*)$", site_anywhere.text, re.MULTILINE)
     program, test, *arguments = shlex.split(line)
     assert (program, test) == ("pytest", "test_shop.py::test_no_update_is_lost[some clicks]")
     assert arguments[-2:] == ["-n", "0"]
@@ -62,6 +63,8 @@ class Reported:
 
     sections: list[str]
     pages: dict[str, str]
+    summary: str
+    text: str
 
 
 @pytest.fixture(scope="module")
@@ -70,17 +73,34 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
     with Site(tmp_path_factory.mktemp("replay")) as site:
         by_itself = EXPLORES.format(other="increment", asserts="assert not found.counterexample")
         site.write_tests(by_itself.replace("test_no", "test_none") + RACES)
-        assert site.pytest("-o", "aioconcurrent_report=pages") == 1
+        assert site.pytest("-o", "aioconcurrent_report=pages", CI="true", GITHUB_ACTIONS="true", COLUMNS="80") == 1
         pages = {str(page): page.read_text() for page in (site.folder / "pages").glob("*.html")}
-    return Reported(site.text.split("= FAILURES =")[1].split("_ test_no_update_is_lost"), pages)
+    failures, summary = site.text.split("= FAILURES =")[1].split("= short test summary info =")
+    return Reported(failures.split("_ test_no_update_is_lost"), pages, summary, site.text)
 
 
-def test_lanes_stand_in_the_report_once(reported: Reported) -> None:
+def test_lanes_and_the_line_to_replay_stand_in_the_report_once(reported: Reported) -> None:
     first, second = reported.sections
     for shown, section in ((first, True), (second, False)):
         assert shown.count("B: increment(pk=") == 1
+        assert shown.split("- Lanes -")[1].count("B: increment(pk=") == 1
         assert ("- Last exploration -" in shown) is section
-        assert "- Replay -" in shown
+        assert shown.count("--aioconcurrent-replay aioc1:") == 1
+
+
+def test_lanes_are_as_wide_as_the_terminal(reported: Reported) -> None:
+    lanes = reported.sections[1].split("- Lanes -")[1].split("- Page -")[0]
+    assert max(map(len, lanes.splitlines()[1:-1])) in range(70, 81)
+
+
+def test_the_summary_has_one_line_and_public_names_even_in_ci(reported: Reported) -> None:
+    line = "test_shop.py::test_no_update_is_lost[some clicks] - aioconcurrent.RaceFound: race ("
+    assert line in reported.summary
+    assert "hint" not in reported.summary
+    [noted] = re.findall(r"^::error .*", reported.text, re.MULTILINE)
+    assert noted.startswith("::error file=")
+    assert re.search(r"/tests/project/shop/calls\.py,line=\d+,title=lost update::A read value=0 in shop_counter", noted)
+    assert "aioconcurrent/" not in reported.sections[1].replace("aioconcurrent/report", ""), "frames of this library"
 
 
 def test_a_folder_for_reports_gets_a_page_of_each_counterexample(reported: Reported) -> None:
@@ -89,6 +109,21 @@ def test_a_folder_for_reports_gets_a_page_of_each_counterexample(reported: Repor
         assert [f"{place}\n" in shown.split("- Page -")[1] for shown in reported.sections].count(True) == 1
         assert "lost update" in text
         assert "--aioconcurrent-replay" in text
+
+
+def test_what_went_wrong_is_run_first_the_next_time_until_it_does_not_any_more(site: Site) -> None:
+    site.write_tests(RACES)
+    cached = ["cacheprovider"]
+    assert site.pytest(plugins=cached) == 1
+    explored, story = runs_told(site.text), re.findall(r"^E +lost update: .*$", site.text, re.MULTILINE)
+    assert site.pytest(plugins=cached) == 1
+    assert runs_told(site.text) < explored
+    assert re.findall(r"^E +lost update: .*$", site.text, re.MULTILINE) == story
+    [orders] = (site.folder / ".pytest_cache" / "v" / "aioconcurrent" / "orders").iterdir()
+    assert json.loads(orders.read_text())["0"].startswith("aioc1:")
+    site.write_tests(FIXED)
+    assert site.pytest("-rP", plugins=cached) == 0
+    assert json.loads(orders.read_text()) == {}
 
 
 def test_a_replay_of_more_than_one_test_is_refused(pytester: pytest.Pytester) -> None:

@@ -159,6 +159,6 @@ def test_the_story_of_a_race_is_folded_and_one_option_shows_all_of_it(site: Site
     assert not any(row in told for row in FOLDED_ROWS)
     assert "- All steps -" not in site.text
     assert site.pytest("--aioconcurrent-unfolded") == 1
-    all_steps = site.text.split("- All steps -")[1].split("- Replay -")[0]
+    all_steps = site.text.split("- All steps -")[1].split("= short test")[0]
     assert all(row in all_steps for row in FOLDED_ROWS)
     assert "touch nothing" not in all_steps
