@@ -35,10 +35,10 @@ def test_the_wheel_is_typed_and_brings_its_licence(wheel: ZipFile) -> None:
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel.namelist())
 
 
-def test_the_wheel_brings_the_templates_of_the_page(wheel: ZipFile) -> None:
+def test_the_wheel_brings_the_templates_of_the_pages(wheel: ZipFile) -> None:
     folder = "aioconcurrent/report/templates"
     assert {name for name in wheel.namelist() if name.startswith(folder)} == {
-        f"{folder}/page.{kind}" for kind in ("html", "css", "js")
+        f"{folder}/{name}" for name in ("index.html", "page.html", "page.css", "page.js")
     }
 
 
