@@ -56,9 +56,9 @@ def add_sections(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.
 
 
 def annotate(reports: Iterable[object]) -> list[str]:
-    """What GitHub is to be told of these, a line for each race."""
+    """What GitHub is to be told of these: a line for each race, by its name and place."""
     lines = [line for report in reports if (line := getattr(report, "annotation", ""))]
-    return list(dict.fromkeys(lines))
+    return list({line.split("::")[1]: line for line in reversed(lines)}.values())
 
 
 def shorten_summary(report: pytest.TestReport) -> None:
