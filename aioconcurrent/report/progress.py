@@ -43,7 +43,7 @@ class _Line:
         if self._update is None and is_time:
             self._update = self._appear()
         if self._update is not None:
-            self._update(completed=made, **({"left": left()} if is_time else {}))
+            self._update(completed=made, refresh=True, **({"left": left()} if is_time else {}))
         if is_time:
             self._asked = time.monotonic()
 
