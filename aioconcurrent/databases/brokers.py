@@ -5,12 +5,14 @@ What a worker would get is what the wrapper gets: a message, by the broker's own
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from .. import _background
 from ..engine.wrapper import import_target
 from .background import packed, told
 from .gate import gate
@@ -25,6 +27,36 @@ def install() -> None:
         _take_place_of_celery()
     if _has("django.tasks"):
         _take_place_of_backends()
+
+
+def notice(hear: Callable[[str], None]) -> None:
+    """Let `hear` know the name of each task that this process enqueues, or makes at once instead."""
+
+    def take(function: object, *_: object) -> bool:
+        hear(str(function))
+        return False
+
+    _background.watch(take)
+    if _has("celery"):
+        from celery.app.base import Celery
+        from celery.app.task import Task
+
+        Celery.send_task = _heard(Celery.send_task, hear)
+        Task.apply_async = _heard(Task.apply_async, hear)
+    if _has("django.tasks"):
+        from django.tasks.base import Task as DjangoTask
+
+        kind: Any = DjangoTask
+        kind.enqueue, kind.aenqueue = _heard(kind.enqueue, hear), _heard(kind.aenqueue, hear)
+
+
+def _heard(enqueue: Callable[..., Any], hear: Callable[[str], None]) -> Callable[..., Any]:
+    @functools.wraps(enqueue)
+    def heard(self: Any, *args: Any, **kwargs: Any) -> Any:
+        hear(str(self))
+        return enqueue(self, *args, **kwargs)
+
+    return heard
 
 
 def _has(module: str) -> bool:

@@ -29,7 +29,9 @@ def catch(hunter: Hunter) -> None:
 
 def catch_targets(hunter: Hunter) -> None:
     """Let it meet calls of the named functions, also in modules that have imported them by name."""
-    for pattern in hunter.options.target:
+    from django.conf import settings
+
+    for pattern in (*hunter.options.target, *getattr(settings, "AIOCONCURRENT_HUNT_TARGETS", ())):
         module_name, _, names = pattern.partition(":")
         module = import_module(module_name)
         for holder, name, function in _functions(module, names or "*"):

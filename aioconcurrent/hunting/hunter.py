@@ -169,7 +169,8 @@ class Hunter:
         except Exception as error:  # of a statement that nobody can read, or a connection that is gone
             self.unhunted.add(_told(error))
             return
-        self._here.append(Record(self._test, self._numbered(action), action.name, touched))
+        enqueues = any(step.kind == "enqueue" for step in steps)
+        self._here.append(Record(self._test, self._numbered(action), action.name, touched, enqueues))
 
     def _numbered(self, action: Action) -> int:
         """Which of its name an action is: what fixtures of a wider scope do comes in one of the two runs alone."""
@@ -201,7 +202,7 @@ class Hunter:
             found = list(pairs(records))
             writing = sum(record.writes for record in records)
             self.unhunted.add("it only reads", len(records) - writing)
-            self.unhunted.add(NO_OVERLAP, writing * (writing + 1) // 2 - len(found))
+            self.unhunted.add(NO_OVERLAP, writing * (writing + 1) // 2 - sum(not pair.is_alone for pair in found))
             candidates += found
         wanted = [pair for pair in candidates if self.options.is_wanted(pair.first.name, pair.second.name)]
         self.unhunted.add(SKIPPED, len(candidates) - len(wanted))
@@ -211,8 +212,13 @@ class Hunter:
         return list(self.plan)
 
     def _each_once(self, wanted: list[Pair]) -> list[Pair]:
-        """Each pair of the same statements once; other statements of a pair come after all other pairs."""
-        wanted = sorted(wanted, key=lambda pair: (pair.is_said_to_read, -pair.danger, not pair.is_twice))
+        """Each pair of the same statements once; other statements of a pair come after all other pairs.
+
+        What one action shows with its tasks is told of that, and not of the action twice.
+        """
+        wanted = sorted(
+            wanted, key=lambda pair: (pair.is_said_to_read, not pair.is_alone, -pair.danger, not pair.is_twice)
+        )
         chosen: dict[tuple[str, ...], Pair] = {}
         for pair in wanted:
             chosen.setdefault(pair.key, pair)
@@ -285,19 +291,20 @@ class Hunter:
         if first is None:
             self.unhunted.add(NOT_MET)
             return
+        met = (action,) if pair.is_alone else (first, action)
         try:
-            found = explored([first.call, action.call], self.options)
+            found = explored([each.call for each in met], self.options)
         except Exception as error:
             self._note_failure(pair, error)
         else:
-            self._note(pair, (first, action), found)
+            self._note(pair, met, found)
 
     def _note_failure(self, pair: Pair, error: Exception) -> None:
         reason = _told(error)
         self.unhunted.add(reason)
         self._progress(pair, f"not explored: {reason}")
 
-    def _note(self, pair: Pair, actions: tuple[Action, Action], found: Exploration) -> None:
+    def _note(self, pair: Pair, actions: tuple[Action, ...], found: Exploration) -> None:
         self.counts.pairs += 1
         self.counts.verdicts[found.verdict] += 1
         self.counts.exhaustive += found.exhaustive
@@ -308,7 +315,9 @@ class Hunter:
         if example is None:
             self._progress(pair, f"{found.verdict} ({found.schedules_run})")
             return
-        example = replace(example, calls=tuple(action.text for action in actions))
+        texts = dict(zip(found.calls, (action.text for action in actions), strict=False))  # tasks have their own
+        found = replace(found, calls=tuple(texts.get(call, call) for call in found.calls))
+        example = replace(example, calls=tuple(texts.get(call, call) for call in example.calls))
         finding = Finding(
             actions=example.calls,
             names=pair.names,
@@ -325,7 +334,7 @@ class Hunter:
         is_new = self.findings.add(finding)
         if is_new:
             ready = self._write_test(finding, actions)
-            self._write_page(replace(found, counterexample=example, calls=example.calls), finding, ready)
+            self._write_page(replace(found, counterexample=example), finding, ready)
         self._progress(pair, f"race: {finding.anomaly}{'' if is_new else ', again'}")
 
     def _write_page(self, found: Exploration, finding: Finding, ready: str) -> None:
@@ -341,7 +350,7 @@ class Hunter:
         page = write_page(replace(told, test=without_secrets(ready)), Path(self.options.folder, "pages"))
         self.findings.by_cause[finding.cause] = replace(self.findings.by_cause[finding.cause], page=page.name)
 
-    def _write_test(self, finding: Finding, actions: tuple[Action, Action]) -> str:
+    def _write_test(self, finding: Finding, actions: tuple[Action, ...]) -> str:
         """Keep a ready test of a race and return its text; nothing if none can be written."""
         text = problem = ""
         try:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..databases import hooks
+from .._trace import Operation
+from ..databases import brokers, hooks
 from ..databases.passage import Passage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from .._trace import Kind, Operation
+    from .._trace import Kind
     from ..databases.passage import Tell
 
 _MOST = 2000  # statements of one action
@@ -30,6 +31,11 @@ class Observer(Passage):
         if not self._is_installed:
             self._is_installed = True
             hooks.install(self)
+            brokers.notice(self._note_task)
+
+    def _note_task(self, name: str) -> None:
+        if self._kept is not None:
+            self._kept.append(Operation("enqueue", name))
 
     @contextmanager
     def recording(self) -> Iterator[list[Operation]]:

@@ -58,12 +58,14 @@ class Record:
         number: Which of the test's actions of this name it is, counted from 0.
         name: Of the action, without values, as "POST shop/<int:pk>/buy/".
         touches: Of its statements, in order.
+        enqueues: Whether it leaves anything to workers of a queue.
     """
 
     test: str
     number: int
     name: str
     touches: tuple[Touch, ...]
+    enqueues: bool = False
 
     @cached_property
     def writes(self) -> bool:
@@ -85,16 +87,18 @@ class Pair:
         first: The record of the earlier one.
         second: Of the later one; the same if an action is to meet itself.
         danger: `OVERWRITES`, `RELIES` or `MEETS`.
+        is_alone: It is one action that comes once, and meets what it enqueues.
     """
 
     first: Record
     second: Record
     danger: int
+    is_alone: bool = False
 
     @property
     def is_twice(self) -> bool:
         """Whether it is one action that comes twice."""
-        return self.first is self.second
+        return self.first is self.second and not self.is_alone
 
     @property
     def is_said_to_read(self) -> bool:
@@ -105,15 +109,17 @@ class Pair:
     def names(self) -> tuple[str, str]:
         """The names of both, in the order of the alphabet."""
         one, other = sorted((self.first.name, self.second.name))
-        return one, other
+        return one, "what it enqueues" if self.is_alone else other
 
     @property
     def key(self) -> tuple[str, ...]:
         """The same for two pairs of the same actions with statements of the same shape."""
         both = sorted([(self.first.name, self.first.shape), (self.second.name, self.second.shape)])
-        return (*both[0], *both[1], "twice" if self.is_twice else "")
+        return (*both[0], *both[1], "twice" if self.is_twice else "alone" if self.is_alone else "")
 
     def __str__(self) -> str:
+        if self.is_alone:
+            return f"{self.first.name} beside what it enqueues"
         return f"{self.first.name} twice" if self.is_twice else f"{self.first.name} beside {self.second.name}"
 
 
@@ -160,7 +166,10 @@ def _named(table: str) -> str:
 
 
 def pairs(records: Sequence[Record]) -> Iterator[Pair]:
-    """The pairs of one test's actions that can end as no serial order does."""
+    """The pairs of one test's actions that can end as no serial order does; an action and its tasks are one, too."""
+    for record in records:
+        if record.enqueues:
+            yield Pair(record, record, RELIES, is_alone=True)
     writing = [record for record in records if record.writes]
     for index, second in enumerate(writing):
         for first in writing[: index + 1]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from aioconcurrent._trace import Operation
@@ -57,6 +59,11 @@ def test_two_inserts_into_each_of_two_tables_do_not_meet() -> None:
 
 def test_an_insert_meets_who_looks_for_the_row_first() -> None:
     assert dangers(record("SELECT 1 FROM log WHERE text = %s", LOG)) == [OVERWRITES]
+
+
+def test_an_action_that_enqueues_anything_meets_that() -> None:
+    enqueues = replace(record("INSERT INTO booking (seat) VALUES (%s)"), enqueues=True)
+    assert [str(pair) for pair in pairs([enqueues])] == ["POST / beside what it enqueues"]
 
 
 def test_actions_that_only_read_are_in_no_pair() -> None:

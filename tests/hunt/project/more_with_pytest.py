@@ -62,5 +62,10 @@ def test_two_actions_meet(client):
 
 
 @pytest.mark.django_db
+def test_something_is_left_to_a_queue(client):
+    assert client.post("/codes/SPRING/promise/").status_code == 201
+
+
+@pytest.mark.django_db
 def test_what_is_given_cannot_travel():
     assert redeem_each(code for code in ["SPRING", "SUMMER"]) == 2

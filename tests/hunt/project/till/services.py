@@ -3,6 +3,8 @@
 from django.db import transaction
 from django.db.models import F, Max
 
+from aioconcurrent import background
+
 from .models import Account, Invoice, Redeemed, RedeemedOnce, Series
 
 
@@ -29,6 +31,17 @@ def redeem(code):
 
 def redeem_once(code):
     return RedeemedOnce.objects.get_or_create(code=code)[1]
+
+
+@transaction.atomic
+def promise(code):
+    promised = RedeemedOnce.objects.create(code=code)
+    if not background(keep_promise, promised.pk):
+        keep_promise(promised.pk)
+
+
+def keep_promise(pk):
+    RedeemedOnce.objects.get(pk=pk).delete()
 
 
 def redeem_each(codes):

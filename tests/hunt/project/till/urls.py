@@ -11,6 +11,7 @@ urlpatterns = [
     path("own/", api_view(["POST"])(views.withdraw_own)),
     path("codes/<str:code>/redeem/", views.redeem),
     path("codes/<str:code>/redeem-once/", views.redeem_once),
+    path("codes/<str:code>/promise/", views.promise),
     path("invoices/", views.write_invoice),
     path("invoices/<int:series_id>/", views.write_invoice_in_series),
 ]

@@ -24,6 +24,11 @@ def redeem_once(request, code):
     return _answer(services.redeem_once(code))
 
 
+def promise(request, code):
+    services.promise(code)
+    return _answer(True)
+
+
 def write_invoice(request):
     services.write_invoice()
     return _answer(True)
