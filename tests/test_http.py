@@ -4,11 +4,11 @@ import os
 
 import pytest
 
-from tests.project.databases import on
+from tests.project.databases import on, thorough
 from tests.project.scripts import ROOT, run
 
 
-@pytest.mark.parametrize("database", on("default", "postgresql"))
+@pytest.mark.parametrize("database", [*on("default"), *thorough(on("postgresql"))])
 def test_requests_are_calls(database: str) -> None:
     command = ["-m", "pytest", "-q", "--ds=tests.web.settings", "--noconftest", "tests/web/requests.py"]
     ran = run(*command, folder=ROOT, **{**os.environ, "AIOCONCURRENT_TEST_WEB_DATABASE": database})

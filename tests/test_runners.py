@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from tests.project.databases import on
+from tests.project.databases import on, thorough
 from tests.project.scripts import output_of, run
 
 SETTINGS = """
@@ -88,7 +88,7 @@ def check(folder: Path) -> list[dict[str, Any]]:
     return reports
 
 
-@pytest.mark.parametrize("database", on("default", "postgresql"))
+@pytest.mark.parametrize("database", [*thorough(on("default")), *on("postgresql")])
 def test_workers_of_xdist_race_on_their_own_databases(project: Path, database: str) -> None:
     options = ["-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider", "-p", "no:anyio"]
     ran = run("-m", "pytest", "-q", "--ds=own_settings", *options, folder=project)

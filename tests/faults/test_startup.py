@@ -280,12 +280,12 @@ with options(start_timeout=8):
 
 
 def test_a_project_may_take_longer_to_start_than_a_call_may_take(start_method: str, tmp_path: Path) -> None:
-    project = Project(tmp_path, ready="import time\nif IS_CHILD:\n    time.sleep(4)")
+    project = Project(tmp_path, ready="import time\nif IS_CHILD:\n    time.sleep(2)")
     told = project.run(
         f"""
         import json
         from aioconcurrent.sync import call_concurrently, options
-        with options(start_method={start_method!r}, timeout=3):
+        with options(start_method={start_method!r}, timeout=1.5):
             print(json.dumps(call_concurrently(2, "site_app.calls:answer"), default=repr))
         """
     )

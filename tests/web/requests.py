@@ -131,5 +131,5 @@ def test_the_response_of_a_client_cannot_travel_and_the_text_says_what_can() -> 
         return Client().get("/whoami/")
 
     [wrapped] = call_concurrently(1, whoami).errors
-    assert "Return plain data instead, such as a primary key; of a test client's response" in str(wrapped)
+    assert "Return plain data instead, such as a primary key or the status code of a response" in str(wrapped)
     assert "or let aioconcurrent.http.request make the request" in str(wrapped)
