@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .._outcomes import CallReport
 
-_ROUNDS = 3  # how often luck may save the naive version
+_ROUNDS = 10  # how often luck may save the naive version
 _SHOWN = 20  # calls of a round
 _LANE = 30  # characters
 _ASCII = str.maketrans("│─┼", "|-+")
