@@ -197,24 +197,26 @@ def first_wrong(_: int) -> Rows:
 
     from aioconcurrent import sync
     from aioconcurrent.exploring.explorer import Explorer
+    from aioconcurrent.exploring.place import Maker
     from tests.explore.catalogue import CATALOGUE
     from tests.project.shop.models import Account, Counter, Coupon, Doctor, Show, Ticket, Voucher
 
     place = {"sqlite": "file", "mysql": "mysql-RC", "postgresql": "postgresql-RC"}[connection.vendor]
     firsts: list[int] = []
-    confirm, perform = Explorer._confirm, Explorer._perform
+    confirm, make = Explorer._confirm, Maker.make
     seen: list[Any] = []  # of each run
 
     async def kept(self: Any, *args: Any, **options: Any) -> Any:
-        seen.append(await perform(self, *args, **options))
-        return seen[-1]
+        made = await make(self, *args, **options)
+        seen.append(made.seen)
+        return made
 
     async def noted(self: Any, first: Any) -> Any:
         firsts[-1] = next(number for number, each in enumerate(seen, 1) if each is first.seen)
         return await confirm(self, first)
 
     told: list[int] = []
-    with replaced(Explorer, _confirm=noted, _perform=kept):
+    with replaced(Explorer, _confirm=noted), replaced(Maker, make=kept):
         for case in CATALOGUE.values():
             if case.found.get(place) is None:
                 continue
@@ -280,18 +282,18 @@ def accept(_: object) -> bool:
 
 def times_of_schedules(name: str) -> list[float]:
     """Seconds from each reset of the rows to the next."""
-    from aioconcurrent.exploring.explorer import Explorer
+    from aioconcurrent.exploring.place import Maker
 
     resets: list[float] = []
-    perform = Explorer._perform
+    make = Maker.make
 
     async def timed(self: Any, *args: Any, **options: Any) -> Any:
         try:
-            return await perform(self, *args, **options)
+            return await make(self, *args, **options)
         finally:
             resets.append(time.perf_counter())
 
-    with replaced(Explorer, _perform=timed):
+    with replaced(Maker, make=timed):
         explore(name)
     return [later - earlier for earlier, later in pairwise(resets)]
 
