@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from .report.page import Story
     from .report.paper import Paper
 
-__unittest = True  # runners of unittest leave out the frames of such modules
 _TELLING = frozenset({"counterexample", "exhaustive", "reason", "verdict"})  # whoever asks for one has looked
 
 Verdict = Literal["no race", "race", "inconclusive"]
