@@ -32,7 +32,7 @@ from rich.table import Table  # noqa: E402
 from tests import servers  # noqa: E402
 from tests.benchmarks.race import machine, ms, postgresql, seconds, test_database  # noqa: E402
 
-TARGETS = {"sqlite": 12, "mysql": 12, "postgresql": 20}  # ms for a schedule
+DATABASES = ("sqlite", "mysql", "postgresql")
 UNTOUCHED = 500_000  # rows
 Rows = Iterator[tuple[str, str, str]]
 
@@ -40,7 +40,7 @@ Rows = Iterator[tuple[str, str, str]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a fifth of the rounds")
-    parser.add_argument("--database", choices=TARGETS, help="measure on this one, and print rows for a program")
+    parser.add_argument("--database", choices=DATABASES, help="measure on this one, and print rows for a program")
     arguments = parser.parse_args()
     if arguments.database:
         measure(arguments.database, rounds=2 if arguments.quick else 10)
@@ -48,7 +48,7 @@ def main() -> None:
     table = Table("work", "reached", "to reach", title=f"{machine()}, load {os.getloadavg()[0]:.1f}; medians")
     with postgresql(), tempfile.TemporaryDirectory(prefix="aioconcurrent-") as folder:
         os.environ["AIOCONCURRENT_BENCHMARK_FOLDER"] = folder
-        for database in TARGETS:
+        for database in DATABASES:
             if database == "mysql" and not servers.find_mysql():
                 table.add_row(f"all on {database}", servers.NO_MYSQL, "")
                 continue
@@ -79,14 +79,20 @@ def schedule(rounds: int) -> Rows:
 
     theirs: dict[str, list[float]] = {"reused": [], "new": []}
     ours: list[float] = []
+    limits: list[float] = []
+    forks: list[float] = []
     explore("add_three_times")
     for turn in range(rounds):
         ours += times_of_schedules("add_three_times")
+        limits += times_one_after_the_other()
+        forks += times_of_two_forks()
         if connection.vendor == "sqlite" and turn % 5 == 0:
             for how, times in theirs.items():
                 times += times_of_frontrun(how)
-    target = f"{TARGETS[connection.vendor]} ms on a quiet machine"
-    yield f"a schedule, {connection.vendor}", f"{ms(ours)}, least {min(ours) * 1000:.1f} ms, of {len(ours)}", target
+    told = f"{ms(ours)}, least {min(ours) * 1000:.1f} ms, of {len(ours)}"
+    for what, times, target in (("its calls in one process", limits, "3"), ("two forks and their ends", forks, "2")):
+        reached = f"{median(ours) / median(times):.1f} times {ms(times)}: {told}"
+        yield f"a schedule, {connection.vendor}, next to {what}", reached, f"{target} times"
     for how, times in theirs.items():
         if times:
             reached = f"{ms(times)}, least {min(times) * 1000:.1f} ms: {median(times) / median(ours):.1f} times ours"
@@ -298,6 +304,45 @@ def times_of_schedules(name: str) -> list[float]:
     with replaced(Maker, make=timed):
         explore(name)
     return [later - earlier for earlier, later in pairwise(resets)]
+
+
+def times_one_after_the_other() -> list[float]:
+    """Seconds for the same two calls in this process, with a reset of their rows: what no schedule can be below."""
+    from django.db import connection
+
+    from tests.benchmarks.project import stepped
+    from tests.project.shop.models import Counter
+
+    first, second = (Counter.objects.create().pk for _ in range(2))
+    unsafe = {"sqlite": "PRAGMA synchronous = OFF", "postgresql": "SET synchronous_commit = off"}
+
+    def run() -> None:
+        stepped.add_three_times(first, second)
+        stepped.add_three_times(second, first)
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM shop_counter WHERE id IN (%s, %s)", [first, second])
+            values = [first, second]
+            cursor.execute("INSERT INTO shop_counter (id, name, value) VALUES (%s, '', 0), (%s, '', 0)", values)
+
+    with connection.cursor() as cursor:  # as in the calls of an exploration
+        cursor.execute(unsafe.get(connection.vendor, "SELECT 1"))
+    return [seconds(run) for _ in range(10)]
+
+
+def times_of_two_forks() -> list[float]:
+    """Seconds for two forks of this process, which has started Django, to come and go."""
+
+    def run() -> None:
+        pids = []
+        for _ in range(2):
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0)
+            pids.append(pid)
+        for pid in pids:
+            os.waitpid(pid, 0)
+
+    return [seconds(run) for _ in range(10)]
 
 
 def times_of_frontrun(how: str) -> list[float]:
