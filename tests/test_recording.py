@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
 from aioconcurrent import RecordedStep
 from aioconcurrent._trace import interleaved
@@ -51,6 +51,12 @@ def count_to(number: int) -> None:
         cached.stop_at(str(each))
 
 
+def rename(pk: int, name: str) -> None:
+    """Name the parameters, in another order than the text has them."""
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE shop_counter SET name = %(name)s WHERE id = %(pk)s", {"pk": pk, "name": name})
+
+
 def texts(steps: tuple[RecordedStep, ...]) -> list[str]:
     return [(step.operation.text.split() or [step.operation.kind.upper()])[0] for step in steps]
 
@@ -76,6 +82,15 @@ def test_each_step_is_recorded_with_its_times_rows_and_line(database: str, start
     assert report.finished is not None
     times = [time for step in report.steps for time in (step.started, step.ended or 0)]
     assert [report.started, *times, report.finished] == sorted([report.started, *times, report.finished])
+
+
+@pytest.mark.parametrize("database", on("default"))
+def test_values_with_names_stand_where_the_text_has_their_names(database: str) -> None:
+    pk = Counter.objects.create(name="n").pk
+    with options(record=True):
+        outcomes = call_concurrently(1, rename, pk=pk, name="new")
+    assert [step.operation.parameters for step in outcomes.reports[0].steps] == [("new", pk)]
+    assert f"SET name = 'new' WHERE id = {pk}" in " ".join(outcomes.lanes().split())
 
 
 @pytest.mark.parametrize("database", on("postgresql", "mysql"))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .passage import in_order
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -45,7 +47,7 @@ def _hook_cursor(kind: Any, passage: Passage) -> None:
         if not passage.is_closed():
             return executemany(self, sql, param_list)
         rows = list(param_list)
-        flat = [value for row in rows for value in (row.values() if isinstance(row, dict) else row)]
+        flat = [value for row in rows for value in in_order(str(sql), row)]
         return passage.pass_database(self.db, "many", str(sql), flat, lambda: executemany(self, sql, rows), self)
 
     def passing_callproc(self: Any, procname: str, params: Any = None, kparams: Any = None) -> Any:

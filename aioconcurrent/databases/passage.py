@@ -6,6 +6,7 @@ process; this module says what the operation is and what was read by it.
 
 from __future__ import annotations
 
+import re
 import threading
 from abc import ABC, abstractmethod
 from datetime import date, time
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     Row = tuple[Primitive, ...]
     Tell = Callable[[Any], tuple[int | None, tuple[str, ...], tuple[Row, ...]]]  # rowcount, columns, rows
+
+_NAMED = re.compile(r"%\((\w+)\)s")
 
 
 class Passage(ABC):
@@ -95,7 +98,7 @@ class Passage(ABC):
         return Operation(
             kind,
             sql,
-            _primitives(parameters),
+            None if parameters is None else tuple(map(primitive, in_order(sql, parameters))),
             connection.vendor,
             database=database_identity(connection.settings_dict),
             connection=self._number(connection),
@@ -141,8 +144,8 @@ def told_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _primitives(parameters: object) -> tuple[Primitive, ...] | None:
-    if parameters is None:
-        return None
-    values = parameters.values() if isinstance(parameters, dict) else parameters
-    return tuple(primitive(value) for value in values)  # type: ignore[attr-defined]  # a sequence, by the DB API
+def in_order(sql: str, parameters: Any) -> Iterable[Any]:
+    """The values of one set of parameters; those with names come as their names do in the text, each once."""
+    if not isinstance(parameters, dict):
+        return parameters  # type: ignore[no-any-return]  # a sequence, by the DB API
+    return [parameters[name] for name in dict.fromkeys(_NAMED.findall(sql)) if name in parameters]
