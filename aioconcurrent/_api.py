@@ -1,13 +1,13 @@
 """The awaitable API.
 
-What runs processes is imported when it is first needed: application code that
-imports this package for `step` alone pays nothing for it.  It is imported where it runs:
-only the main thread is interrupted by Ctrl-C, and an import that is broken off leaves its
-package half imported for as long as the process lives.
+Application code may import this package only for `step`, so whatever runs processes is
+imported when it is first needed.  It is imported in the thread that runs it, because
+Ctrl-C interrupts the main thread alone, and an interrupted import leaves its package
+half imported for the rest of the process.
 
-A caller that has no event loop to await in gets what says so: `asyncio.run(explore(...))`
-takes it for the coroutine that it holds; a plain test that imported the wrong `explore`
-learns what to write.
+A caller without an event loop gets an object that explains itself: `asyncio.run(explore(...))`
+can run it like a coroutine, and a plain test that imported the wrong `explore` is told
+which one to import.
 """
 
 from __future__ import annotations

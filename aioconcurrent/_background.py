@@ -1,4 +1,4 @@
-"""Work that application code leaves to other processes, as to the workers of a queue.
+"""Work that application code leaves to other processes, such as the workers of a queue.
 
 Application code imports this, so it imports nothing.
 """

@@ -1,10 +1,9 @@
-"""The clock that this library goes by, which no test can patch, freeze or move.
+"""The clock that this library uses, which no test can patch, freeze or move.
 
-A test that freezes time replaces `time.monotonic` in every module that has it,
-and with it the clock of its event loop.  What waits, and gives up after a while,
-must not stand still with it: it would wait for ever.  So the functions here come
-from a copy of the module `time` that nobody else knows, and `ticking_loop` lets
-the running event loop tell real time for a while.
+A test that freezes time replaces `time.monotonic` in every module that has it, and
+with it the clock of its event loop.  Our timeouts must not stop with it, or we would
+wait for ever.  So the functions here come from a private copy of the module `time`,
+and `ticking_loop` lets the running event loop use real time for a while.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Context variables and thread locals of modules, with the values that they have where a test makes its calls.
+"""Context variables and thread locals of modules, carried into the calls with their values.
 
-Libraries of tenants, of the current user or of the request keep such a thing in a module, and what the test
-has entered is to hold in its calls.  What travels are single values, such as a name, a number, a row or a
-dataclass: dicts and lists are rather caches of this process, and calls have to begin without them.
+Libraries keep the current tenant, user or request in them, and what the test has set must
+hold in its calls.  Only single values are carried over, such as a name, a number, a model
+instance or a dataclass.  Dicts and lists are mostly caches, which calls have to start without.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Explorations, from checked calls to a verdict: the one core under the async API and the sync facade."""
+"""Explorations, from checked calls to a verdict: the implementation behind the awaitable and the blocking API."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Which locks safe calls need: the calls are explored again, without one lock at a time.
 
-A constraint is not taken away, for that would change the schema of the test database, and a
-process that is killed meanwhile could not put it back.  What is told of one is that it has
-refused a row.
+A constraint is not taken away: that would change the schema of the test database, and a
+killed process could not restore it.  A constraint that has refused a row is only named.
 """
 
 from __future__ import annotations

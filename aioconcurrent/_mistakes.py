@@ -1,6 +1,6 @@
-"""Mistakes of the test that its calls come upon: they are raised, as no assertion about outcomes would look for them.
+"""Mistakes of the test that show up in its calls: they are raised, because no assertion about outcomes would find them.
 
-A process tells of one where it is made (`Kind.MISTAKE`), whatever the application
+A process reports one as soon as it happens (`Kind.MISTAKE`), whatever the application
 then does with the error.
 """
 

@@ -1,12 +1,11 @@
-"""What can be set about races, and where it can be set.
+"""The options, and where each can be set.
 
-`options(...)` comes before the command line of the test runner, that before the
-environment, that before the runner's configuration file, that before the Django
-setting `AIOCONCURRENT`, and that before the defaults.
+In order of precedence: `options(...)`, the command line of the test runner, the environment,
+the runner's configuration file, the Django setting `AIOCONCURRENT`, the defaults.
 
-Functions of any kind, and the tests of a class, can be decorated with `options(...)`: each
-of their runs has them.  A generator or coroutine has them whenever it runs.  A generator
-does not have them while it waits at a `yield`: what runs meanwhile is somebody else's.
+`options(...)` decorates functions of any kind, and classes of tests: the options apply to each
+of their runs.  For a generator or coroutine they apply while it runs, but not while a generator
+waits at a `yield`: what runs then is other code.
 """
 
 from __future__ import annotations

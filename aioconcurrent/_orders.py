@@ -1,4 +1,4 @@
-"""The orders of a test that go wrong: how one is run again, and which did so the last time."""
+"""Orders that go wrong in a test: how to run one again, and which one failed the last time."""
 
 from __future__ import annotations
 

@@ -1,13 +1,12 @@
-"""The core runs in an event loop of its own, in a thread for which its caller waits, whatever befalls the caller.
+"""Runs the core in an event loop and a thread of its own, while the caller waits, so that nothing interrupts the core.
 
-A shield of anyio's keeps anyio's cancellation off and nothing else.  `task.cancel()` and
-`asyncio.timeout`, a loop that was left because of Ctrl-C, and what a handler of signals
-raises come through it, at any line of what is being cleaned up.  None of that reaches
-another thread.  So the caller alone is interrupted; it asks the core to come to its end,
-waits for that however often it is interrupted again, and only then lets the interruption
-go on its way.
+A shield of anyio keeps off anyio's cancellation only.  `task.cancel()`, `asyncio.timeout`, a
+loop that is left because of Ctrl-C, and exceptions of signal handlers get through it, at any
+line of a clean-up.  None of these reaches another thread.  So only the caller is interrupted.
+It asks the core to finish, waits for that however often it is interrupted again, and then
+lets the interruption continue.
 
-What has to be done where the caller is, such as asking its rule, the core hands to it as
+What has to be done in the caller's thread, such as asking its rule, the core passes to it as
 an errand, and waits.
 """
 

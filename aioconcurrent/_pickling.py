@@ -1,13 +1,13 @@
 """The only module that knows pickle.
 
-Three ways exist.  Plain data of ours goes through `dumps` and `loads`.  What a
-user passes to a call goes through `dump_arguments`, which carries by value what
-a new process could not import.  What a call raises goes through `dump_error`,
-with its traceback, cause, context and notes, and can always be loaded: where
-the exception itself cannot be rebuilt, a `RemoteError` tells all of it.
+There are three ways.  Plain data of ours goes through `dumps` and `loads`.  What a user
+passes to a call goes through `dump_arguments`, which pickles by value what a new process
+could not import.  What a call raises goes through `dump_error`, with its traceback, cause,
+context and notes, and can always be loaded: if the exception itself cannot be rebuilt, a
+`RemoteError` stands for it.
 
-Code of the user's runs while its objects are pickled and unpickled, and may raise
-anything: whatever that is, `SystemExit` too, is about the object and ends nothing else.
+Pickling runs code of the user's, which may raise anything, even `SystemExit`.  That is
+always reported as an error about the object, and never ends the process.
 """
 
 from __future__ import annotations

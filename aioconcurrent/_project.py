@@ -1,7 +1,7 @@
-"""The Django project around a call: how it is captured in the caller's process and entered in a wrapper.
+"""The Django project around a call: captured in the caller's process, and set up in a wrapper.
 
-A project without Django, or whose settings nobody has touched, is a project too:
-plain functions need nothing of it.
+A project without Django, or whose settings are never used, works too: plain functions
+need none of this.
 """
 
 from __future__ import annotations

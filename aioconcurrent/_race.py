@@ -1,4 +1,4 @@
-"""Races, from checked calls to outcomes: the one core under the async API and the sync facade."""
+"""Races, from checked calls to outcomes: the implementation behind the awaitable and the blocking API."""
 
 from __future__ import annotations
 

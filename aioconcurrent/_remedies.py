@@ -1,8 +1,8 @@
-"""What would prevent a race: the calls are explored again, changed in the usual ways.
+"""What would prevent a race: the calls are explored again with the usual changes.
 
-Each way has them in one transaction: of the levels of isolation that the server has,
-and with the read that was no longer so made one that locks.  A call that the database
-then refuses counts as one that has to be repeated.
+Each change puts every call into one transaction: at each isolation level that the server
+has, and with the stale read made a locking one.  A call that the database then refuses
+counts as one that has to be repeated.
 """
 
 from __future__ import annotations

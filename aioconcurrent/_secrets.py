@@ -1,8 +1,8 @@
-"""What a story must not show: passwords, tokens, keys, the data of sessions.
+"""What a story must not show: passwords, tokens, keys, session data.
 
-A secret is known by the column that it stands in, by its form, or because the
-caller knows it; and then it is hidden wherever it stands.  Stars with a number
-stand for it, which tell equal values from others.
+A secret is recognised by its column, by its form, or because the caller knows it, and is
+then hidden wherever it occurs.  It is shown as stars with a number, so that equal secrets
+can be told from different ones.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Where in the application something was asked for."""
+"""The line of the application from which an operation was asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words for people: texts that are not ours made fit to stand in ours, and which name was meant."""
+"""Texts for people: foreign text made safe to show, and suggestions for mistyped names."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What calls do to what they share: a step each, from the wrapper that reports it to the page that shows it.
+"""The data model of what calls do: from the wrapper that reports a step to the page that shows it.
 
-A step is an operation and what came of it; a run is all steps of some calls, and how it ended.
+A step is an operation and its result.  A run is all steps of some calls, and how they ended.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What a runner of tests knows of races and explorations: the last one, and whether anybody has looked at each.
+"""What a test runner knows of races and explorations: the last one, and whether each result was looked at.
 
-The last one is kept while somebody watches, and shown when the test fails.  A test that
-has not looked at what came of its calls proves nothing: it is told so when the result is
-gone, or when the runner of tests says that the time for looking is over.
+The last one is kept while a test runner asks for it, and shown when the test fails.  A test that
+has not looked at the results of its calls proves nothing.  It is warned when a result is
+garbage-collected, or when the test runner says that the test is over.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The app for INSTALLED_APPS; it is needed for nothing but its command, `manage.py concurrent_call_wrapper`."""
+"""The app for INSTALLED_APPS, needed only for its command, `manage.py concurrent_call_wrapper`."""
 
 from django.apps import AppConfig
 

@@ -1,7 +1,7 @@
-"""The errors of this library; each text says what happened, to which call, and what to do.
+"""The errors of this library.  Each text says what happened, to which call, and what to do.
 
-Every one of them survives pickling: `args` hold what the constructor takes, and
-the text is made when it is asked for.
+All of them survive pickling: `args` hold what the constructor takes, and the text is made
+when it is asked for.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The plugin of pytest: options, what a test shows of its races, rounds, and the end of the template.
+"""The pytest plugin: options, what a test shows of its races, rounds, and the end of the template.
 
 Every run of pytest loads it where this package is installed, so it imports neither
 Django nor anything else that only races need.

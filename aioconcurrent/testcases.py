@@ -1,4 +1,4 @@
-"""For projects whose tests are derived from Django's `TestCase`: the same tests with commits."""
+"""For projects whose tests are derived from Django's `TestCase`: runs the same tests with commits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rooms of the pytest plugin, which is `aioconcurrent/pytest_plugin.py`.
+"""The parts of the pytest plugin, which is `aioconcurrent/pytest_plugin.py`.
 
-Like that module, they import nothing that a run without races can do without.
+Like the plugin, they import nothing that a run without races can do without.
 """

@@ -1,4 +1,4 @@
-"""The index of the pages that a run writes, kept by the process that hears of all its tests."""
+"""The index of the pages that a run writes, kept by the process that gets the reports of all tests."""
 
 from __future__ import annotations
 

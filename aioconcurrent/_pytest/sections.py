@@ -1,4 +1,4 @@
-"""What the report of a test shows of its last race or exploration, and the page that is written about it."""
+"""The sections that the report of a failed test has about its last race or exploration, and the page about it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Warns of results that a test has not looked at, as soon as it cannot look at them any more.
+"""Warns of results that a test has not looked at, as soon as it no longer can.
 
-A result of the test's own is that when it is gone after the test's call, or else at
-the end of its teardown; the result of a fixture when the fixture is finalized.  A
-test that fails shows them instead.
+For a result of the test itself, that is when it is garbage-collected after the test's call,
+or else at the end of its teardown; for the result of a fixture, when the fixture is finalized.
+A test that fails shows them in a section instead.
 """
 
 from __future__ import annotations

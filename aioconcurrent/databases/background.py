@@ -1,4 +1,4 @@
-"""Work that a stepped call leaves to others, and the wrapper that makes it."""
+"""Work that a stepped call leaves to a queue, and the wrapper that does it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Celery and Django's own tasks in stepped calls: what is sent comes to a wrapper of its own, and to no broker.
+"""Celery and Django's own tasks in stepped calls: each message goes to a new wrapper instead of to a broker.
 
-What a worker would get is what the wrapper gets: a message, by the broker's own serializer.
+The wrapper gets what a worker would get: a message, serialized as the broker does it.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """Django's caches: one operation of a backend is one step, and what it changes is put back.
 
-What a backend's class defines itself passes, also in classes that are defined
-later.  What `BaseCache` makes of other operations (`get_or_set` of `get`, `add` and
-`get`; the async twins of all) passes as these: other calls can come in between.
-A database cache passes as its SQL, which takes locks.  A cache in local memory is
-seen by its own process alone and does not pass.
+Operations that a backend's class defines itself are stepped, also in classes that are defined
+later.  Operations that `BaseCache` builds from others (`get_or_set` from `get`, `add` and
+`get`; the async versions of all) are stepped as those: other calls can come in between.
+A database cache is stepped as its SQL, which takes locks.  A cache in local memory is
+visible to its own process alone, and is not stepped.
 
-What the caches held before a call changed it is put back after each run.  A cache cannot
-be listed: each key is looked up when a call is about to change it for the first time,
-while everybody stands still.  What `clear()` takes away besides these keys is gone.
+What the caches held before is put back after each run.  A cache cannot be listed, so each
+key is looked up when a call is about to change it for the first time, while all other calls
+stand still.  Other keys that `clear()` removes are lost.
 """
 
 from __future__ import annotations

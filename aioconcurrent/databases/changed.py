@@ -1,7 +1,7 @@
-"""A call with its locks changed: in one transaction, with a read that locks, or without a lock that it takes.
+"""A call with its locks changed: in one transaction, with a read that locks, or without one of its locks.
 
-What is changed is Django, in the process of the call and while the call lasts, so that
-whoever steps the call sees the statements of the changed one.
+Django itself is changed, in the process of the call and for the time of the call, so that
+the exploration sees the statements of the changed call.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Copies of the test databases: runs on different ones of them do not meet.
+"""Copies of the test databases: runs on different copies do not affect each other.
 
-PostgreSQL and MariaDB copy as Django does for `--parallel` (a template; mysqldump),
-SQLite by its online backup.  A copy has all that its database has at that moment, so
-that runs on both end alike.  What is not in a database is not copied: calls that
-leave it, to a cache or to another database, say so by `is_shared`.
+PostgreSQL and MariaDB are copied as Django does for `--parallel` (a template; mysqldump),
+SQLite by its online backup.  A copy has everything that its database has at that moment, so
+that runs on both end alike.  What is not in a database is not copied: `is_shared` tells
+whether calls use anything else, such as a cache or another database.
 
-A process that is killed leaves its copies behind; the next one that copies the same
-database takes them away.
+A killed process leaves its copies behind; the next one that copies the same database
+removes them.
 """
 
 from __future__ import annotations

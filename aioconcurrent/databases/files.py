@@ -1,4 +1,4 @@
-"""Who has locks on the file of an SQLite database, as far as the system tells."""
+"""Who holds locks on the file of an SQLite database, as far as the system can tell."""
 
 from __future__ import annotations
 

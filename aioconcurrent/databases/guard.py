@@ -1,9 +1,8 @@
-"""What connections of calls may do: connect to the caller's test databases, and be closed in the end.
+"""What connections of calls may do: connect to the caller's test databases, and be closed at the end.
 
-The guard is on the class, so that connections of other threads, reconnects and
-connections that project code makes for itself are guarded too.  Calls that run in the
-test's own process have a guard of their own, on cursors: their connections are the caller's,
-and may be open already.
+The guard is on the class, so that connections of other threads, reconnects and connections
+that project code creates itself are guarded too.  Calls that run in the test's own process
+have a guard on cursors instead: their connections are the caller's, and may be open already.
 """
 
 from __future__ import annotations

@@ -1,19 +1,18 @@
 """The caller's live connections, as a wrapper takes them over.
 
-A wrapper never reads the project's own settings of the databases: what the
-caller's connections point at now - suffixes of pytest-xdist, clones of
-`--parallel`, mirrors - is what it gets.
+A wrapper never reads the project's own database settings.  It gets what the caller's
+connections point at now, with suffixes of pytest-xdist, clones of `--parallel`, and mirrors.
 
-What a runner of tests keeps the test itself from connecting to holds for the calls as
-well.  pytest-django blocks every connection in a test without its mark, on Django's class;
-Django's `SimpleTestCase` does so on the connections.  What is blocked for some aliases
-only, those that are not in the `databases` of a test, is the test's own affair: its
-calls may use a mirror that it does not name.
+If a test runner keeps the test from connecting, its calls may not connect either.
+pytest-django blocks every connection in a test without its mark, on Django's class;
+Django's `SimpleTestCase` blocks connections themselves.  If only some aliases are blocked,
+those that are not in the `databases` of a test, the calls are not restricted by that: they
+may use a mirror that the test does not name.
 
 What a test has set in the session of its connection is set in those of its calls: tenant,
 schema, role, variables.  PostgreSQL tells which of its settings were set in a session.  It
-does not list those of applications (`app.tenant`), but says where they are read: in
-policies, functions and defaults, whose texts name them.
+does not list those of applications (`app.tenant`), but policies, functions and defaults
+that read them name them in their texts.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Putting a passage into Django's database classes.
+"""Hooks in Django's database classes, through which every operation passes.
 
 The patches are on the classes, so that other threads, reconnects and the async
-ORM pass too.
+ORM pass through them too.
 """
 
 from __future__ import annotations

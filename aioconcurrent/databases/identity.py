@@ -1,8 +1,8 @@
-"""Which of several spellings are of one database, or of one cache: what their servers say.
+"""Which aliases are one database, and which URLs one cache, as their servers say.
 
 `localhost` and `127.0.0.1`, a socket and a port, a port and none: two aliases of one
 database have the same rows and the same locks, whatever their settings look like.
-Servers are asked only where two spellings could mean the same; one that does not
+Servers are asked only if two spellings could mean the same.  A server that does not
 answer keeps its spelling.
 """
 

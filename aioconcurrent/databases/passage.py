@@ -1,7 +1,7 @@
-"""What every operation on shared data passes in a wrapper that is watched: a gate, or a recorder.
+"""What every operation on shared data passes in a watched wrapper: a gate, or a recorder.
 
-The hooks (`hooks.py`, `caches.py`) hand each operation to the passage of this
-process; this module says what the operation is and what was read by it.
+The hooks (`hooks.py`, `caches.py`) hand each operation to the passage of this process.
+This module describes the operation and what it has read.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Recording what a call does to what calls share, without asking anybody.
+"""Records what a call does to shared data, without making it wait.
 
-Each operation is told when it begins and again when it ends, so that of a call that
-is killed all is known but what its last operation would have come to.
+Each operation is reported when it begins and when it ends.  So if a call is killed,
+everything is known except the result of its last operation.
 """
 
 from __future__ import annotations

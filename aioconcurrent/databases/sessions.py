@@ -1,21 +1,19 @@
-"""Sessions of our own on servers, and those of calls: opened, kept from ending, and ended.
+"""Sessions on servers, our own and those of calls: opening them, keeping them alive, ending them.
 
-Connections of our own do not ask Django again once they are open: pytest-django may have
-told it to open no cursors, and in a thread with a running event loop it refuses to query
-at all.  The cursors of the driver do not know of either.
+Once open, our own connections do not go through Django: pytest-django may have blocked its
+cursors, and Django refuses to query in a thread with a running event loop.  The driver's
+cursors do neither.
 
-A call's session stands still for as long as its turn takes, and no limit of the server's
-may end it for that.  A limit of statements, or of waits for locks, is the application's
-own, and counts as it does elsewhere.
+A call's session is idle until it is the call's turn, and no limit of the server may end it
+for that.  Limits of statements and of waits for locks belong to the application and stay.
 
-A server notices that its client is gone only when it next talks to it: until then the
-statement of a killed wrapper runs on and keeps its locks, so that the test's own clean-up
-would hang.
+A server notices that its client is gone only when it next talks to it.  Until then the
+statement of a killed wrapper keeps running and holds its locks, which would block the test's
+own clean-up.
 
-A pooler between them, such as PgBouncer, may run each transaction of a connection in
-another session.  It gives its clients process ids of its own making, so the server's
-word is another than the driver's.  That holds in every pooling mode; which one it
-is, a client cannot find out.
+A pooler such as PgBouncer may run each transaction of a connection in another session.  It
+invents process ids for its clients, so the server reports another id than the driver has.
+That holds in every pooling mode; a client cannot find out which mode it is.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How what stands in for the network travels: responses, respx and requests-mock.
+"""How doubles of the network are carried into calls: responses, respx and requests-mock.
 
-Each keeps the requests that were made, and so do the copies in the calls.  None of
-these libraries is imported here: what nobody has imported stands in for nothing.
+Each records the requests that were made, and so do the copies in the calls.  None of these
+libraries is imported here: a library that the test has not imported replaces nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The way of a test's doubles into the calls, and of what calls did to them back to the test."""
+"""Carries a test's doubles into the calls, and brings back what the calls did to them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How objects of `unittest.mock` travel, and how calls of the copy become calls of the original.
+"""How objects of `unittest.mock` are pickled, and how calls of a copy become calls of the original.
 
-A copy has what the original was told to be: return value, side effect, spec,
-attributes and children.  It starts without any calls.
+A copy is configured like the original: return value, side effect, spec, attributes and
+children.  It starts without any calls.
 """
 
 from __future__ import annotations

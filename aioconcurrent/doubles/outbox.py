@@ -1,4 +1,4 @@
-"""What calls have sent by e-mail: `django.core.mail.outbox` of their processes, and of the test's."""
+"""E-mails that calls have sent: from `django.core.mail.outbox` of their processes into that of the test."""
 
 from __future__ import annotations
 

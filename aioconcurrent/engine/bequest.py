@@ -1,7 +1,7 @@
-"""What forks of the template would leave on servers, where the template finds it when all of them have been killed.
+"""Sessions that forks of the template have open on servers, so that the template can end those of killed forks.
 
-Each fork writes down the sessions that it opens in one file without a name, which all of
-them share.  As long as the engine lives it is told as well, and ends them itself.
+Each fork writes its sessions into one file without a name, which all of them share.  While the
+engine lives it is told as well, and ends them itself.
 """
 
 from __future__ import annotations

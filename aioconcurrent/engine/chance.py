@@ -1,8 +1,8 @@
-"""What a stepped call would owe to chance: its wall clock stands, and all that it draws is seeded.
+"""Keeps chance out of a stepped call: its wall clock stands still, and everything random is seeded.
 
 Two runs of one order then end alike, so that endings can be compared value by value.
-Monotonic clocks run, for they measure how long to wait.  It is time-machine that moves
-the wall clock, below the level of Python.
+Monotonic clocks run, because they measure how long to wait.  time-machine moves the wall
+clock, below the level of Python.
 """
 
 from __future__ import annotations

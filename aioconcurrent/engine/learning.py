@@ -1,10 +1,10 @@
-"""What calls import late, learnt from one and had ahead of the next.
+"""Modules that calls import late, learned from one call and imported ahead of the next.
 
-Only modules of libraries: importing one of the project's own may connect a signal or fill
-a registry, and a call has that from the moment on at which it imports it.
+Only modules of libraries: importing a module of the project may connect a signal or fill a
+registry, and a call must see that only from the moment at which it imports the module.
 
-A module is imported in a fork first, which is thrown away: what needs a session,
-starts a thread, opens a socket or connects a signal there is left to the calls.
+A module is first imported in a fork, which is thrown away.  If the import needs a session,
+starts a thread, opens a socket or connects a signal, the module is left to the calls.
 """
 
 from __future__ import annotations

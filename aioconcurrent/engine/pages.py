@@ -1,8 +1,8 @@
-"""The memory that forks share, put into pages of 2 MB: a fork copies an entry for each page, and its end drops each.
+"""Puts the memory that forks share into pages of 2 MB, because a fork copies an entry for each page.
 
-In small pages that is half of what a fork costs, and nearly all of it where a project is large.  A
-page that a fork writes to is copied in small pieces all the same.  Linux does it when it is asked to,
-from version 6.1 on (madvise(2), MADV_COLLAPSE); where it does not, nothing depends on it.
+With small pages that is half of the cost of a fork, and nearly all of it in a large project.
+A large page that a fork writes to is still copied in small pieces.  Linux can do this on
+request from version 6.1 on (madvise(2), MADV_COLLAPSE); elsewhere nothing depends on it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""A small process above a wrapper that is a new interpreter: whatever the wrapper leaves behind ends with it.
+"""A small process above a wrapper that is a new interpreter, which ends whatever the wrapper leaves behind.
 
-A process that leaves its group and its session is found by nobody but its
-parent, and when that ends, by the nearest subreaper (prctl(2)).  The template is
-that for its forks; here the interpreter forks before it has imported anything,
-and the first half stays to be it.
+A process that leaves its group and its session can only be found by its parent or, when
+that ends, by the nearest subreaper (prctl(2)).  For forks, the template is that subreaper.
+Here the interpreter forks before it has imported anything, and the parent stays as the
+subreaper.
 """
 
 from __future__ import annotations

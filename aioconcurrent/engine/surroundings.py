@@ -1,10 +1,10 @@
-"""The parts of a process that its children do not simply inherit: they come along at the time of the call.
+"""The parts of a process that its children do not inherit by themselves, passed on at the time of the call.
 
 Among them are modules that were loaded from a file, and that no new process would find
 under their names: test modules of pytest's `--import-mode=importlib`, and whatever a script
-loads with `importlib.util.spec_from_file_location`.  Models, signal receivers and all else
-that an import registers come along only if a new process runs the file, too; so it is told
-where the file is.
+loads with `importlib.util.spec_from_file_location`.  Models, signal receivers and everything
+else that an import registers exist in a new process only if it runs the file, too.  So it is
+told where the file is.
 """
 
 from __future__ import annotations

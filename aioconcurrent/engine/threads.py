@@ -1,12 +1,12 @@
-"""The threads that starting a project leaves in the template, and which of them a fork survives.
+"""The threads that starting a project leaves in the template, and which of them survive a fork.
 
-A fork has the forking thread alone.  What another one held at that moment, a fork
-has for ever: a lock stays locked.  So a template forks only where the others are
-known to be made for it: they start anew in a fork, with new locks.
+A fork has only the forking thread.  A lock that another thread held at that moment stays
+locked for ever.  So a template forks only if its other threads are known to cope with that:
+they start anew in a fork, with new locks.
 
-Agents that watch an application in production start most such threads.  A test has
-no use for them: they are switched off where the project starts, by what each of
-them documents, and a project that starts them all the same is told.
+Most such threads belong to agents that watch an application in production.  Tests do not
+need them, so they are switched off where the project starts, by their documented settings.
+A project that starts them all the same is told.
 """
 
 from __future__ import annotations

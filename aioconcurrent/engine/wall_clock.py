@@ -1,9 +1,8 @@
-"""The wall clock of a test that freezegun or time-machine has moved, taken along into the calls.
+"""The wall clock of a test that freezegun or time-machine has moved, carried into the calls.
 
-In a call it is time-machine that moves the clock, whatever has moved the test's:
-it works below the level of Python, so no module keeps the real clock because it
-was imported early.  Monotonic clocks run there, for drivers and event loops time
-their waits by them.
+In a call, time-machine moves the clock, whichever of the two has moved the test's.  It works
+below the level of Python, so no module keeps the real clock because it was imported early.
+Monotonic clocks run, because drivers and event loops time their waits by them.
 """
 
 from __future__ import annotations

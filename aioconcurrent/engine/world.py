@@ -1,4 +1,4 @@
-"""What the engine asks of the world that calls run in, so that it need not know Django."""
+"""What the engine needs of the world that calls run in, so that it does not depend on Django."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What happens inside a wrapper: one call, from its arrival to the process's end.
+"""What happens inside a wrapper: one call, from its arrival to the end of the process.
 
-The wrapper imports the function, connects, prepares, reports that it is ready,
-and blocks until it is told when to start.  Whatever comes of the call is data
-for the engine; nothing that the call does ends the conversation but its death.
+The wrapper imports the function, connects, prepares, reports that it is ready, and blocks
+until it is told when to start.  Whatever the call does becomes data for the engine.  Only
+the death of the process ends the conversation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which serial orders are run to find out whether a run goes wrong, and when."""
+"""Which serial orders have to be run to find out whether a run goes wrong, and when."""
 
 from __future__ import annotations
 

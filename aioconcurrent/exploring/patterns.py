@@ -1,4 +1,4 @@
-"""Patterns of reading and writing by which races are known, and what happened told with its values."""
+"""Patterns of reads and writes by which races are recognised, and the sentence that tells what happened."""
 
 from __future__ import annotations
 

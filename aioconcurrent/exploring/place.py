@@ -1,4 +1,4 @@
-"""One run on its place: made, looked at, and put back."""
+"""One run on its copy of the database: made, read, and put back."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Which steps of a run touch nothing of other calls, so that a picture can do without them.
+"""Which steps of a run touch nothing of other calls, so that a picture can fold them.
 
-What a step touches is its footprint, in rows where these can be told apart.  Locks on
-SQLite's whole file do not count: they are in the way of everybody, and whoever waits
-for one is shown.
+What a step touches is its footprint, in rows where these can be told apart.  Locks on the
+whole file of SQLite do not count, because everybody meets them, and a wait for one is shown.
 """
 
 from collections.abc import Iterator, Sequence

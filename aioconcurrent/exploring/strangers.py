@@ -1,8 +1,8 @@
 """Rows that no call of a run can have inserted: somebody else wrote them meanwhile.
 
-What is not sure is taken for a call's.  So a table counts only where every statement
-that may have written to it is understood, and where it has more new rows than the
-calls can have inserted.  Which of the rows those are, their values tell.
+In doubt a row is taken for a call's.  So a table counts only if every statement that may
+have written to it is understood, and if it has more new rows than the calls can have
+inserted.  The values of the rows tell which of them those are.
 """
 
 from __future__ import annotations

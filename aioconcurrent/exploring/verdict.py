@@ -1,4 +1,4 @@
-"""What is to be told of an exploration besides how its runs end, and the verdict that this allows."""
+"""The verdict on all runs, and what a user has to know besides."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """One run of the program: who goes next, and what is learned on the way.
 
-The controller asks at every decision; the plan of the search answers as far as it
-reaches, then whoever ran last goes on, so that the rest costs no preemption.
+The controller asks at every decision.  The plan of the search answers as far as it reaches.
+After that the call that ran last goes on, so that the rest costs no preemption.
 """
 
 from collections.abc import Mapping, Sequence

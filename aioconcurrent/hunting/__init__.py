@@ -1,10 +1,9 @@
-"""Hunting: races out of the tests that a project has already.
+"""Hunting: races found with the tests that a project already has.
 
-The tests run once as they are, while each request that they make, each management
-command and each named function is recorded: the *actions*.  What the records say
-decides which pairs of actions can end as no serial order of them does.  Then the
-tests with such pairs run again, and each pair is explored at the moment when the
-test comes to it, with the rows as they are then.
+The tests run once as they are, while each request that they make, each management command
+and each named function is recorded: the *actions*.  The records tell which pairs of actions
+could end as no serial order of them does.  Then the tests with such pairs run again, and
+each pair is explored when the test comes to it, with the rows of that moment.
 
-What the tests say is told from the first run, which nothing has disturbed.
+The results of the tests are those of the first run, which nothing has disturbed.
 """

@@ -1,6 +1,6 @@
-"""Where a hunt comes to know of actions: test clients, `call_command`, and functions that were named.
+"""Where a hunt catches actions: test clients, `call_command`, and the named functions.
 
-Installed once in a process that hunts, and never taken back.
+Installed once in a process that hunts, and never removed.
 """
 
 from __future__ import annotations

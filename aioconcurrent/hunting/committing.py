@@ -1,11 +1,11 @@
-"""Tests in transactions keep them, and let other processes see their rows while something is explored.
+"""Commits the transactions of tests while something is explored, so that other processes see their rows.
 
 `TestCase` and the mark `django_db` hold the rows of a class and those of a test in
-transactions that are rolled back.  In a hunt the class's rows are committed before
-the first test, and a test's at the moment of an exploration; then the transaction
-begins anew, with its savepoints.  For Django it has never ended, so that `on_commit`
-and `select_for_update` are what they were.  Where Django would take rows back by a
-rollback, those that were committed are taken back by a copy of what was there before.
+transactions that are rolled back.  In a hunt the class's rows are committed before the first
+test, and a test's at the moment of an exploration; then the transaction begins anew, with its
+savepoints.  For Django it has never ended, so that `on_commit` and `select_for_update` behave
+as before.  Where Django would remove rows by a rollback, committed rows are restored from a
+copy of what was there before.
 """
 
 from __future__ import annotations

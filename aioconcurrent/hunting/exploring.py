@@ -1,4 +1,4 @@
-"""Exploring two calls in the midst of a test, which goes on as if nothing had been."""
+"""Explores two calls in the middle of a test, which then goes on as if nothing had happened."""
 
 from __future__ import annotations
 

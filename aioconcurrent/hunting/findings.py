@@ -1,4 +1,4 @@
-"""The races that a hunt has found, and what is known of them."""
+"""The races that a hunt has found, and what is known about each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recording what an action asks of the databases, in the process of the tests itself."""
+"""Records what an action asks of the databases, in the process of the tests themselves."""
 
 from __future__ import annotations
 

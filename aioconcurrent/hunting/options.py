@@ -1,4 +1,4 @@
-"""What can be asked of a hunt, on the command line of `aioconcurrent hunt` and in pytest's option."""
+"""The options of a hunt, on the command line of `aioconcurrent hunt` and in pytest's option."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hunt from its options to its report, whatever runs the tests."""
+"""A hunt from its options to its report, with any test runner."""
 
 from __future__ import annotations
 

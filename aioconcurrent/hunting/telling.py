@@ -1,4 +1,4 @@
-"""What people and machines read of a hunt: the table, an index of pages, JSON, JUnit, and the baseline."""
+"""What a hunt writes for people and programs: the table, an index of pages, JSON, JUnit, and the baseline."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A ready test of a race: it fails as long as the race is there, and passes when it is fixed.
+"""A ready-made test of a race: it fails as long as the race is there, and passes when it is fixed.
 
-It has in its text all that the race was found with: the rows of that moment, and the calls.
+Its text contains everything that the race was found with: the rows of that moment, and the calls.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Pictures of who did what when."""
+"""Drawings of who did what when."""

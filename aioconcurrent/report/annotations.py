@@ -1,4 +1,4 @@
-"""A race as a line of output of which GitHub makes a note at a line of code in a pull request."""
+"""A race as a line of output that GitHub shows as a note at a line of code in a pull request."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A run as data for other programs: what JSON has, and nothing else.
+"""A run as data for other programs, in types that JSON has.
 
-What JSON has no type for is a text: numbers with a point of their own and times as
-they are usually written, anything else as its `repr`.
+A value without such a type becomes a string: decimals and times as they are usually
+written, anything else as its `repr`.
 """
 
 from __future__ import annotations

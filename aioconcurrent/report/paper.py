@@ -1,4 +1,4 @@
-"""What a text is written for: so many cells in a line, with colours or without, in an encoding."""
+"""What a text is written for: a width in cells, with or without colours, in an encoding."""
 
 from __future__ import annotations
 

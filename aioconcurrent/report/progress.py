@@ -1,4 +1,4 @@
-"""A line on the terminal while an exploration lasts."""
+"""The line on the terminal during an exploration."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""One database operation for reading: in a line, or laid out over several.
+"""One database operation for reading: on one line, or laid out over several.
 
-In a line quotes, the name of a single table, `.get()`'s LIMIT and columns that tell
-nothing are left out, so that the text cannot always be run.  Laid out not a word is
-changed: sqlglot finds the tokens, but its own pretty printer writes another statement
-of the same meaning, and here the statement is evidence.
+On one line, quotes, the name of a single table, `.get()`'s LIMIT and columns that tell
+nothing are left out, so the text cannot always be run.  Laid out over several lines, not a
+word is changed.  sqlglot finds the tokens there, but its own pretty printer is not used: it
+writes another statement of the same meaning, and here the statement is evidence.
 """
 
 import re

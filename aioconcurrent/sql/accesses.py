@@ -1,7 +1,7 @@
 """Which rows and columns the steps of a run read and wrote, and when that took effect.
 
-Footprints promise what a step cannot touch; this is the opposite: what it most
-likely did, for explanations.  What is not understood is left out.
+Footprints say what a step cannot touch.  This is the opposite: what it most likely did, for
+explanations.  What is not understood is left out.
 """
 
 import math

@@ -1,8 +1,8 @@
-"""The starting rows of a database: kept, compared, and put back before every schedule.
+"""The starting rows of a database: saved, compared, and put back before every schedule.
 
-No copy outlives the connection that it was made on, so that even a killed process
-leaves none behind: temporary tables on PostgreSQL, MariaDB and MySQL, a database
-in memory for SQLite.
+No copy outlives the connection that it was made on, so that even a killed process leaves
+none behind: temporary tables on PostgreSQL, MariaDB and MySQL, a database in memory for
+SQLite.
 """
 
 from __future__ import annotations

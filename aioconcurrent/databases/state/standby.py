@@ -1,8 +1,8 @@
-"""The starting rows of a database, kept by two sessions of its server: one is enough to put them back.
+"""The starting rows of a database, kept by two sessions of its server, either of which can put them back.
 
-The server may end a session at any time, by a limit of its own, an administrator's word
-or a proxy's, and with it go the copies.  Then the other one takes over, and a new one is
-made when the rows are those of the start.
+The server may end a session at any time, by a limit, by an administrator or by a proxy, and
+its copies are then lost.  The other session takes over, and a new one is made as soon as
+the rows are those of the start again.
 """
 
 from __future__ import annotations
