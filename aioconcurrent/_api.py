@@ -126,8 +126,8 @@ async def call_concurrently(
 async def call_concurrently(concurrency: int, function: Target, /, *args: Any, **kwargs: Any) -> Outcomes[Any]:
     """Call `function` that many times at the same moment, each time in a process of its own.
 
-    No call begins before every process is ready and connected, so that start-up
-    does not put them in order.
+    No call begins before every process is ready and connected, so start-up times do
+    not decide which call comes first.
 
     Args:
         concurrency: How many calls, at least 1.
@@ -185,24 +185,25 @@ async def explore(
 ) -> AwaitedExploration:
     """Step the calls from SQL statement to SQL statement, through every order that can matter, until one goes wrong.
 
-    An order goes wrong if it ends as no order of the calls one after another does: in
-    what they return or raise, or in the rows of the database.  The rows that are there
-    now are put back before each run and at the end.
+    An order goes wrong if its ending differs from that of every serial order, in what the
+    calls return or raise or in the rows of the database.  The current rows are put back
+    before each run and at the end.
 
     Args:
-        *calls: Written as for `make_concurrent_calls`; one is enough where it enqueues tasks, each of which is
-            a call of its own.
-        check: Decides instead, called after each run with its outcomes while the rows are as the
-            run has left them: an order goes wrong if it returns False or raises AssertionError.
-        refusals: Exceptions by which a call may refuse: it then counts as not having been made.
-        ignore: Models, or "app.Model" and "app.Model.field", whose rows or values are not compared, as
-            logs and counts of visits; a single one need not be in a list.
-        max_schedules: How many runs may be made, by default 1000.
-        max_seconds: How long all may take, by default 60 s.
-        preemptions: Leave out orders in which calls are stopped more often than this, although they
+        *calls: Written as for `make_concurrent_calls`.  One is enough if it enqueues tasks: each task becomes a
+            call of its own.
+        check: Your own rule, used instead of that comparison.  It is called with the outcomes of each run, while
+            the rows are as the run has left them.  The order goes wrong if it returns False or raises
+            AssertionError.
+        refusals: Exceptions by which a call may refuse.  It then counts as not made.
+        ignore: Models, or "app.Model" and "app.Model.field", whose rows or values are not compared, such as
+            logs and visit counts; a single one need not be in a list.
+        max_schedules: The maximum number of runs, by default 1000.
+        max_seconds: The maximum time for all runs, by default 60 s.
+        preemptions: Leave out orders in which calls are stopped more often than this although they
             could go on; by default none is left out.
-        remedies: Explore the calls of a race again, in one transaction each: with the read locked, and at
-            other isolation levels; `counterexample.remedies` has what came of it.
+        remedies: If there is a race, also explore the calls in one transaction each, with the read locked and at
+            other isolation levels.  The results are in `counterexample.remedies`.
 
     Returns:
         The verdict, and the order that goes wrong, if there is one.
@@ -242,18 +243,18 @@ async def replay(
     refusals: Refusals = (),
     ignore: Ignored = (),
 ) -> AwaitedExploration:
-    """Run one order of the statements of the calls alone.
+    """Run the calls once, in the order of a token.
 
     Args:
-        token: Of a counterexample, as `aioc1:0.1*2.0:Xa3_`.
-        *calls: Those that it was found with.
+        token: The token of a counterexample, such as `aioc1:0.1*2.0:Xa3_`.
+        *calls: The calls that it was found with.
         check: As for `explore`.
         refusals: As for `explore`.
         ignore: As for `explore`.
 
     Returns:
         "race" if the order still goes wrong, "no race" if it does not, and "inconclusive" if the
-        code now asks for other things, with the step at which it left the order.
+        code now behaves differently, with the step at which it left the order.
 
     Raises:
         TokenError: `token` is not a schedule token; a `ValueError`.

@@ -16,10 +16,10 @@ _watch: Callable[[Work, tuple[Any, ...], Mapping[str, Any]], bool] | None = None
 
 
 def background(function: Work, /, *args: Any, **kwargs: Any) -> bool:
-    """Leave work to a call of its own, in an exploration; does nothing anywhere else.
+    """Explore work that is enqueued here as a call of its own; outside of explorations do nothing.
 
-    That call begins at any time from here on, as a task in a queue does.  Celery and Django's
-    own tasks need no such line.  For other queues it stands where they send a message.
+    That call may begin at any moment from here on, like a task in a queue.  Celery and Django's
+    own tasks do not need this.  For other queues, call it where they send a message.
 
     Args:
         function: What is called, in another process: one that can be imported by its name, or
@@ -28,7 +28,7 @@ def background(function: Work, /, *args: Any, **kwargs: Any) -> bool:
         **kwargs: Passed on to `function`; must be picklable.
 
     Returns:
-        Whether the work was taken over; if not, it is to be enqueued as always.
+        Whether the work was taken over.  If not, enqueue it as usual.
     """
     return _watch is not None and _watch(function, args, kwargs)
 

@@ -1,4 +1,4 @@
-"""What comes back from exploring."""
+"""The results of an exploration."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Verdict = Literal["no race", "race", "inconclusive"]
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """What came of the calls in one transaction each, with one more change.
+    """The result of exploring the calls with one change that may prevent the race, each in one transaction.
 
     Attributes:
         name: Of the change, as "SERIALIZABLE" or "FOR UPDATE at services.py:6".
@@ -50,7 +50,7 @@ class Remedy:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """What came of calls that are safe without one of their locks.
+    """The result of exploring safe calls without one of their locks.
 
     Attributes:
         name: Of the lock, as "FOR UPDATE at services.py:6" or "atomic at services.py:4".
@@ -71,7 +71,7 @@ class Lock:
 
 
 class Locks(tuple[Lock, ...]):
-    """One `Lock` for each that calls take, and one for all that are not needed; `str()` is a table."""
+    """One `Lock` for each lock that the calls take, and one for all that are not needed; `str()` is a table."""
 
     __slots__ = ()
 
@@ -79,7 +79,7 @@ class Locks(tuple[Lock, ...]):
         return "\n".join(map(str, self)) or "the calls take no FOR UPDATE, no atomic, and no constraint refuses them"
 
     def to_json(self) -> str:
-        """Return the same as a text in JSON, for other programs."""
+        """Return the same as JSON text, for other programs."""
         from .report.data import as_json
 
         told = [{"name": each.name, "needed": each.needed, "without": each.without} for each in self]
@@ -91,18 +91,18 @@ class Counterexample:
     """One order of statements that goes wrong; `str()` draws it as lanes, one column per call.
 
     Attributes:
-        token: Replays it: `replay(token, *calls)`, or `pytest --aioconcurrent-replay TOKEN`.
+        token: Replays the order: `replay(token, *calls)`, or `pytest --aioconcurrent-replay TOKEN`.
         outcomes: What the calls returned or raised, as from a race.
-        anomaly: Its name, such as "lost update".
+        anomaly: The name of the race, such as "lost update".
         explanation: What happened, with the values.
-        hint: What may help.
-        calls: The text of each call, as "withdraw(account_id=1, amount=80)".
-        run: All that the verdict was reached from: outcomes, rows, steps.
+        hint: What may fix it.
+        calls: The text of each call, such as "withdraw(account_id=1, amount=80)".
+        run: Everything the verdict is based on: outcomes, rows, steps.
         preemptions: How often a call was stopped that could have gone on; no order with fewer goes wrong.
         marked: The indexes of the steps that the explanation is about.
-        read: The index of the step that read what was no longer so, if a lock there can be tried.
-        remedies: What would prevent the race, where that was to be measured.
-        cycle: Why each of two calls comes before the other, by the indexes of their steps, if that can be told.
+        read: The index of the step whose read became stale, if a lock there can be tried.
+        remedies: What would prevent the race, if `explore` was asked to measure it.
+        cycle: Why each of two calls comes before the other, by the indexes of their steps, if that is known.
         serial: The serial orders that were run, each as the numbers of the calls and how they ended.
     """
 
@@ -127,10 +127,10 @@ class Counterexample:
         return f"<Counterexample {self.token}: {self.anomaly} of {', '.join(self.calls)}>"
 
     def story(self, replayed_by: str = "") -> str:
-        """Tell what happened, what may help, and how to run it again, without the lanes.
+        """Return what happened, the hint, and how to replay the order, without the lanes.
 
         Args:
-            replayed_by: The line that runs it again; by default the call of `replay`.
+            replayed_by: The line that replays it; by default the call of `replay`.
         """
         told = replayed_by or f'replay("{self.token}", ...)'
         return "\n".join(
@@ -148,8 +148,8 @@ class Counterexample:
         In a long picture, steps that touch nothing of other calls are folded into one line.
 
         Args:
-            width: Of the picture, in characters; by default that of the terminal, or 100 where there is none.
-            unfolded: Whether to fold nothing.
+            width: The width in characters; by default that of the terminal, or 100 if there is none.
+            unfolded: Show all steps.
         """
         from .report.paper import Paper
 
@@ -162,7 +162,7 @@ class Counterexample:
         return as_text(lanes(self.run, self.calls, self.marked, unfolded=unfolded), paper)
 
     def annotation(self) -> str:
-        """Return the line of output of which GitHub makes a note at the line of the story's last step."""
+        """Return the line of output that GitHub shows as a note at the line of the story's last step."""
         from .report.annotations import annotation
 
         sources = [self.steps[index].source for index in sorted(self.marked, reverse=True)]
@@ -170,7 +170,7 @@ class Counterexample:
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """What was done, in the order in which it was let go."""
+        """The steps, in the order in which they were let go."""
         return self.run.steps
 
     @property
@@ -185,20 +185,20 @@ class Counterexample:
 class Exploration:
     """The verdict on some calls.
 
-    It is neither true nor false: compare its verdict.  An `UnreadResultWarning` is given if
-    nobody looks at the verdict.
+    Compare its verdict; its truth value is a TypeError.  If nobody looks at the verdict, an
+    `UnreadResultWarning` is given.
 
     Attributes:
-        verdict: "race" if some order goes wrong; "no race" if none does, of all that were run;
+        verdict: "race" if some order goes wrong; "no race" if none of those that were run does;
             "inconclusive" if nothing can be said.
-        reason: Why, in a sentence.
+        reason: The reason for the verdict, in a sentence.
         exhaustive: Whether every order that can matter was run.
-        schedules_run: How many runs of the calls were made, those for comparison included.
+        schedules_run: How many runs of the calls were made, including those for comparison.
         calls: The text of each call.
         counterexample: The order that goes wrong, if one was found.
         notes: What else the user should know.
-        preemptions: Orders with more are left out, because of a limit or because the budget was spent; None if none
-            was left out for that.
+        preemptions: Orders with more preemptions were left out, because of a limit or because the budget was spent;
+            None if no order was left out.
     """
 
     verdict: Verdict
@@ -213,14 +213,14 @@ class Exploration:
     _unread: ClassVar[Unread] = Unread()
 
     def locks(self) -> Locks:
-        """Find out which locks of calls that are safe keep them so, by taking away one at a time.
+        """Find out which locks keep safe calls safe, by taking away one at a time.
 
-        The calls are explored again without each FOR UPDATE, then without each block of `atomic`, and in the end
-        without all that are not needed by themselves.  The rows have to be as they were.  Of
-        `aioconcurrent.explore`, await it.
+        The calls are explored again without each FOR UPDATE, then without each `atomic` block, and finally without
+        all locks that are not needed by themselves.  The rows have to be as they were for `explore`.  After
+        `await aioconcurrent.explore(...)`, this has to be awaited, too.
 
         Returns:
-            What came of each.
+            One `Lock` for each lock.
 
         Raises:
             ValueError: The calls are not safe, or this is not what `explore` has returned.
@@ -242,11 +242,11 @@ class Exploration:
     def assert_no_race(self, *, preemptions: int = 0) -> None:
         """Raise if there is a race, or if nothing can be said.
 
-        Code of real size has more orders than a budget allows.  When the budget ends, "no race" is said if all
-        orders with up to one preemption were run, which takes a call to be stopped once.
+        Code of real size has more orders than a budget allows.  When the budget ends, the verdict is "no race" if all
+        orders with up to one preemption were run, in which one call is stopped once.
 
         Args:
-            preemptions: Raise, too, unless all orders with up to so many preemptions were run.
+            preemptions: Also raise unless all orders with up to this many preemptions were run.
 
         Raises:
             RaceFound: The verdict is "race".

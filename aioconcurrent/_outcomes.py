@@ -1,4 +1,4 @@
-"""What comes back from a race."""
+"""The results of a race."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ class CallReport:
     """How one call went, whatever it returned.
 
     Attributes:
-        call: Which call it was, for people.
+        call: The text of the call.
         pid: Its process id; None if its process could not be started.
         started: When the function was entered, in seconds of `time.monotonic`,
             which is one clock for all processes; None if it never was.
         finished: When the function was left, likewise.
-        exit_status: Of its process, as in `subprocess.Popen.returncode`; None if
-            it is unknown.
-        output: What it printed to stdout and stderr, in order; of a long output
-            the beginning and the end.
-        steps: What it did to what the calls share, in the order in which that
-            began; recorded only with `options(record=True)`.
-        unrecorded: How many more steps it made than are recorded of a call.
+        exit_status: The exit status of its process, as in `subprocess.Popen.returncode`;
+            None if it is unknown.
+        output: What it printed to stdout and stderr, in order; the beginning and the
+            end if that is long.
+        steps: What it did to shared data, in the order in which the steps began; recorded
+            only with `options(record=True)`.
+        unrecorded: How many more steps the call made than were recorded.
     """
 
     call: str
@@ -63,16 +63,16 @@ class CallReport:
 
     @property
     def duration(self) -> float | None:
-        """How long the function ran, in seconds; None if it was not left in order."""
+        """How long the function ran, in seconds; None if it did not end by returning or raising."""
         return None if self.started is None or self.finished is None else self.finished - self.started
 
 
 class Outcomes(list[T | WrappedError], Generic[T]):
     """One item per call, in the order of the calls: what it returned, or a `WrappedError`.
 
-    `Outcomes[bool]` are those of calls that return a bool.
+    `Outcomes[bool]` is the type for calls that return a bool.
 
-    An `UnreadResultWarning` is given if nobody looks at an error among them.  `values`, `len()`,
+    If nobody looks at an error among them, an `UnreadResultWarning` is given.  `values`, `len()`,
     `count()` and `in` do not show errors; everything else does.
 
     Attributes:
@@ -87,20 +87,20 @@ class Outcomes(list[T | WrappedError], Generic[T]):
 
     @property
     def values(self) -> list[T]:
-        """What was returned, by the calls that returned."""
+        """The values that calls returned, without the errors."""
         return [item for item in list.__iter__(self) if not isinstance(item, WrappedError)]
 
     @property
     def errors(self) -> list[WrappedError]:
-        """What stands for the calls that did not return."""
+        """One `WrappedError` for each call that did not return."""
         return [item for item in self if isinstance(item, WrappedError)]
 
     def raise_errors(self) -> None:
         """Raise what the calls raised, if any did.
 
         Raises:
-            BaseExceptionGroup: Of the errors of the calls, an `ExceptionGroup` where
-                each is an `Exception`.
+            BaseExceptionGroup: The errors of the calls; an `ExceptionGroup` if each
+                is an `Exception`.
         """
         if errors := self.errors:
             raise BaseExceptionGroup(
@@ -108,10 +108,10 @@ class Outcomes(list[T | WrappedError], Generic[T]):
             )
 
     def lanes(self, width: int | None = None) -> str:
-        """Draw what the calls did side by side on one axis of time, if it was recorded.
+        """Draw what the calls did, side by side on one time axis, if it was recorded.
 
         Args:
-            width: Of the picture, in characters; by default that of the terminal, or 100 where there is none.
+            width: The width in characters; by default that of the terminal, or 100 if there is none.
         """
         from .report.paper import Paper
 

@@ -14,14 +14,14 @@ _watch: Callable[[str], None] | None = None
 
 
 def step(name: str) -> None:
-    """Mark a point where exploration may switch to another call; does nothing anywhere else.
+    """Mark a point where an exploration may switch to another call; outside of explorations do nothing.
 
     Database round trips and operations of Django's caches are such points by
-    themselves.  This is for what calls share in other ways: files, services, memory
-    outside of the process.
+    themselves.  Mark others where calls share data in another way: files, services,
+    shared memory.
 
     Args:
-        name: What the lanes call the point; the same in every run.
+        name: The name of the point in the lanes; it has to be the same in every run.
 
     Raises:
         TypeError: `name` is not a string.

@@ -1,8 +1,7 @@
-"""The gate in front of everything that a stepped wrapper does to what calls share.
+"""The gate in front of everything that a stepped wrapper does to shared data.
 
-Each operation asks before it runs and reports after it ran; between the report
-and its acknowledgement nothing else runs in this process.  Threads and coroutines
-pass one at a time.
+Each operation asks before it runs and reports after it ran.  Between the report and its
+acknowledgement nothing else runs in this process.  Threads and coroutines pass one at a time.
 """
 
 from __future__ import annotations

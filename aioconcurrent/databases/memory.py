@@ -1,11 +1,11 @@
-"""Databases in memory, Django's default for tests: lent to the wrappers as files, and taken back.
+"""Databases in memory, Django's default for tests: lent to the wrappers as files, and copied back.
 
 Copies are made with SQLite's online backup (sqlite.org/backup.html), which keeps
 everything, so that the caller's open connection finds the new content in place.
 
-A process that is killed leaves its folder of files behind.  The kernel gives up its locks
-(flock(2)), which tells a folder that was left from one in use, of whatever process
-and in whatever container; the next process takes it away.
+A killed process leaves its folder of files behind.  The kernel releases the folder's lock
+(flock(2)), so that the next process can tell it from one in use, whatever process or container
+that is in, and removes it.
 """
 
 from __future__ import annotations

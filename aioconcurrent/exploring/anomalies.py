@@ -1,8 +1,8 @@
-"""The name of a race, what happened in a sentence or two, and what may help.
+"""The name of a race, what happened in a sentence or two, and a hint at the fix.
 
-The names are those of Berenson et al., "A Critique of ANSI SQL Isolation Levels",
-where that has one.  They are told from who read and wrote what, and when it took
-effect; what is told is always what the steps show, never what is usual.
+The names are those of Berenson et al., "A Critique of ANSI SQL Isolation Levels", where it
+has one.  They are derived from who read and wrote what, and when it took effect.  Only what
+the steps show is told, never what is merely usual.
 """
 
 import re

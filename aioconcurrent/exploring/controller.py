@@ -1,10 +1,10 @@
-"""Runs of the calls, stepped: exactly one of them runs at a time, as far as its next operation.
+"""Runs of the calls, stepped: exactly one call runs at a time, as far as its next operation.
 
-A stage makes one run after the other, each in fresh wrappers, those of the next one
-made ready while one runs.  The controller of a run lets a call go and waits until all stand still again: each waits
-at its gate, in the database, or has ended.  That a statement waits is the
-database's own word (`databases/probes.py`); no clock takes part in any decision,
-except for giving up.
+A stage makes one run after the other, each in fresh wrappers; those of the next run are made
+ready while one runs.  The controller of a run lets a call go and waits until all stand still
+again: each waits at its gate, waits in the database, or has ended.  Only the database says
+that a statement waits (`databases/probes.py`).  No clock takes part in any decision, except
+for giving up.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Several runs of a search at once, each on a place of its own, and brought when their turn comes.
+"""Several runs of a search at the same time, each on a place of its own, delivered when their turn comes.
 
-A place is whatever a run needs for itself: a stage, and a copy of the database.  What is made ahead of
-its turn is kept until the search asks for it, so that who asks sees the same runs in the same order,
-however many places there are and however long each run takes.
+A place is everything that a run needs for itself: a stage, and a copy of the database.  A run
+that was made ahead of its turn is kept until the search asks for it.  So the search sees the
+same runs in the same order, however many places there are and however long each run takes.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """When the order of two steps matters.
 
-A step is what happens between two decisions of the controller: one call is let
-go, its statement ends or starts to wait, and everyone whom that set free runs on
-to the next gate.  Its `Effect` is computed afterwards, from what was seen; the
-footprints say what each statement may have touched, the ledgers what the open
-transactions hold.  Two steps that are not `dependent` give the same in either
-order, and each does the same in either place.  The rules were measured on the databases.
+A step is what happens between two decisions of the controller: one call is let go, its
+statement ends or starts to wait, and every call that this sets free runs on to the next gate.
+Its `Effect` is computed afterwards from what was seen: the footprints say what each statement
+may have touched, the ledgers what the open transactions hold.  Two steps that are not
+`dependent` give the same result in either order, and each does the same in either place.
+The rules were measured on the databases.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Why an ending is wrong: in which values it is unlike the serial ones, and that in a sentence."""
+"""Why an ending is wrong: the values in which it differs from the serial ones, and a sentence about them."""
 
 import re
 from collections import Counter

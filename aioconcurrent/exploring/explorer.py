@@ -1,4 +1,4 @@
-"""Runs what the search asks for, has each ending judged, and proves what goes wrong."""
+"""Makes the runs that the search asks for, has each ending judged, and proves what goes wrong."""
 
 from __future__ import annotations
 

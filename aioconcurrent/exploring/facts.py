@@ -1,16 +1,16 @@
 """An ending taken apart into facts that can be compared one by one.
 
-A fact is a row that is not as it was at the start, or one place in what a call
-returned or raised.  Keys of rows that the run made are `Ref`s in it: which number
-a sequence gave says nothing, only that two places hold the same one does.
+A fact is a row that is not as it was at the start, or one place in what a call returned or
+raised.  Keys of rows that the run made appear in it as `Ref`s: which number a sequence gave
+means nothing, only that two places hold the same one does.
 
-In a small table the key 2 may be any 2.  So counters of keys are moved to ranges
-of their own: a number out of one is then the key of a row of that table wherever
-it stands, and every other number is what it is.
+In a small table the key 2 may be any 2.  So counters of keys are moved to ranges of their
+own: a number in such a range is the key of a row of that table wherever it stands, and every
+other number is just a number.
 
-Whether two sets of facts are the same but for the keys of new rows is graph
-isomorphism of a kind that is nearly always easy: the values around a key tell
-which it is.  What they leave open is tried, within a limit.
+Whether two sets of facts are the same except for the keys of new rows is graph isomorphism,
+of a kind that is nearly always easy: the values around a key tell which key it is.  What
+they leave open is tried, within a limit.
 """
 
 from collections import Counter, defaultdict

@@ -1,9 +1,8 @@
 """What one database round trip touches: tables, rows of them, cache keys, or everything.
 
-A footprint is a promise about what a step *cannot* touch, so every doubt widens
-it: a text that is not understood, a name that the catalogue does not know and a
-table with triggers all touch everything.  Rows are told apart where their keys
-say which they are, see `rows.py`.
+A footprint is a promise about what a step *cannot* touch, so every doubt widens it: a text
+that is not understood, a name that the catalogue does not know and a table with triggers all
+touch everything.  Rows are told apart by their keys, see `rows.py`.
 """
 
 from collections.abc import Iterable, Mapping

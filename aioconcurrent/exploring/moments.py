@@ -1,10 +1,10 @@
-"""Which statements in autocommit are one moment, and which are stepped as the transactions that they are.
+"""Which statements in autocommit are a single moment, and which are stepped as a transaction.
 
-On a server a statement in autocommit sees the state of its start, and is seen by others
-at its end.  Where something can come between, it is *split*: it runs in a transaction
-of its own, whose COMMIT is a step by itself.  That a statement is one moment depends on
-the others, too: while somebody may find its row locked, and decide by that or by what
-was there before, its lock has to last as long as its COMMIT is away.
+On a server a statement in autocommit sees the data as they were when it started, and others
+see its changes when it ends.  Where something can come in between, it is *split*: it runs in a
+transaction of its own, whose COMMIT is a separate step.  Whether a statement is one moment
+also depends on the other calls: while one of them may find its row locked, and decide by
+that or by the old values, its lock has to last until its COMMIT.
 """
 
 from __future__ import annotations

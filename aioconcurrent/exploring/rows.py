@@ -1,9 +1,9 @@
-"""Which rows a statement can touch, where their keys tell them apart.
+"""Which rows a statement can touch, if their keys tell them apart.
 
-That two statements touch different rows is a promise as that of a footprint is: every
-doubt makes it the whole table.  A row is told by the values that a primary or unique key
-is given in the text or in parameters, as far as two different values of the column's type
-can never be equal to the database.
+That two statements touch different rows is a promise, as with a footprint: in doubt it is the
+whole table.  A row is identified by the values of a primary or unique key in the text or the
+parameters, provided that the database can never take two different values of the column's
+type for equal.
 """
 
 import re

@@ -1,8 +1,7 @@
 """What the controller sees between two steps, and what the step between them did.
 
-`Decision` is all that a controller has to report.  `observe` compares two of them
-and says what the step touched and where every call stands now, so that the search
-deals with effects alone.
+A `Decision` is all that a controller reports.  `observe` compares two of them and says what
+the step touched and where every call stands now, so that the search deals with effects alone.
 """
 
 import re
