@@ -34,8 +34,8 @@ class Remedy:
     """The result of exploring the calls with one change that may prevent the race, each in one transaction.
 
     Attributes:
-        name: Of the change, as "SERIALIZABLE" or "FOR UPDATE at services.py:6".
-        prevents: Whether no order goes wrong any more; None if that could not be found out.
+        name: The change, such as "SERIALIZABLE" or "FOR UPDATE at services.py:6".
+        prevents: Whether no order goes wrong any more; None if that is not known.
         repeats: Whether the database then refuses a call, so that it has to be repeated.
     """
 
@@ -53,9 +53,9 @@ class Lock:
     """The result of exploring safe calls without one of their locks.
 
     Attributes:
-        name: Of the lock, as "FOR UPDATE at services.py:6" or "atomic at services.py:4".
-        needed: Whether an order goes wrong without it; None if that could not be found out.
-        without: What goes wrong without it, as "lost update"; or why that is not known for sure.
+        name: The lock, such as "FOR UPDATE at services.py:6" or "atomic at services.py:4".
+        needed: Whether an order goes wrong without it; None if that is not known.
+        without: What goes wrong without it, such as "lost update"; or why that is not known.
         counterexample: The order that goes wrong without it.
     """
 

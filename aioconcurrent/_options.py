@@ -186,11 +186,11 @@ def _row(kind: _Kind, flag: Flag | None = None) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How races are run: one row for each option, whose meaning `options` tells.
+    """How races are run: one row for each option; `options` documents them.
 
     Attributes:
         step_timeout: None for 10 s, or `timeout` if that is less.
-        replay: The token of the one order that explorations run; for a run of tests, not for `options`.
+        replay: The token of the one order that explorations run; set by a test runner, not by `options`.
     """
 
     timeout: float = field(
@@ -270,39 +270,37 @@ class options:  # noqa: N801 - used like a function
         start_method: "fork" (each call in a fork of one process that has started
             the project; the default on Linux), "spawn" (each call in an
             interpreter of its own; the default elsewhere), or "inline" (for
-            debugging: one call after another in this very process).
+            debugging: one call after another in this process).
         prepare: A function without arguments, or "package.module:function", that
-            every process runs before the common start: the place for mocks and
-            frozen clocks.
+            every process runs before the common start: for mocks that cannot be pickled.
         allow_real_databases: Let calls connect to databases that are not test databases.
-        allow_network: Let calls reach public addresses of the network: True for all, or a
-            list of names, addresses and networks.  Private addresses and the project's databases
-            and caches are open anyway.  Not with "inline", which has no processes.
+        allow_network: Let calls reach public network addresses: True for all, or a list of
+            names, addresses and networks.  Private addresses and the project's databases and
+            caches are always allowed.  With "inline" nothing is refused.
         record: Record each database round trip, cache operation and `step()` of the
             calls of a race with its times, for `Outcomes.lanes()` and
-            `CallReport.steps`; each takes some 0.03 ms longer.  Not with "inline".
+            `CallReport.steps`; each takes about 0.03 ms longer.  Not with "inline".
         max_schedules: How many runs of the calls an exploration may make.
         max_seconds: How long an exploration may take.
-        workers: How many runs of an exploration are made at the same time, each on a copy of the
-            test databases of its own; "auto" for as many as this process may use cores.  The
+        workers: How many runs of an exploration are made at the same time, each on its own copy
+            of the test databases; "auto" for one per core that this process may use.  The
             verdict is the same.
-        real_time: Let calls that are explored have the clock that runs, and randomness without a
-            seed.  By default their wall clock stands at the moment at which `explore` was
-            called, 10 ms further with each call, and all they draw is seeded, so that two runs
-            of one order end alike.
-        deliveries: How often each task that an explored call enqueues comes.  A queue that
-            acknowledges late, as Celery with `acks_late`, delivers a task twice where a worker dies.
-        allow_threads: Patterns, as "heartbeat*", of the names or modules of threads
-            that starting the project may leave running where its processes are forked.
-            Allow what a fork survives: it has no such thread, but all locks that the
-            thread held.  OpenTelemetry's, Sentry's, ddtrace's and prometheus_client's
-            are known to be harmless.
+        real_time: Give explored calls a running clock and unseeded randomness.  By default their
+            wall clock stands still at the moment at which `explore` was called, 10 ms later with
+            each call, and everything random is seeded, so that two runs of one order end alike.
+        deliveries: How often each task that an explored call enqueues is delivered.  A queue that
+            acknowledges late, such as Celery with `acks_late`, delivers a task twice if a worker dies.
+        allow_threads: Patterns, such as "heartbeat*", of the names or modules of threads
+            that may be running when processes are forked.  Allow only threads that a fork
+            can do without: the fork does not have the thread, but keeps the locks that it
+            held.  Threads of OpenTelemetry, Sentry, ddtrace and prometheus_client are known
+            to be harmless.
         start_timeout: How long starting the project may take, in seconds.
         step_timeout: How long one step of an exploration may take, in seconds; by
             default 10, or `timeout` if that is less.
-        editor: What opens where a source line of an HTML page is clicked: "vscode", "pycharm", or
-            an address with "{file}" and "{line}" in it.  By default the lines are no links, for
-            these would tell the folders of this machine to all who get the page.
+        editor: What a click on a source line of an HTML page opens: "vscode", "pycharm", or an
+            address with "{file}" and "{line}" in it.  By default source lines are not links,
+            because links show the paths of this machine to everybody who gets the page.
 
     Raises:
         TypeError: A value has the wrong type.

@@ -49,7 +49,7 @@ class AioconcurrentError(Exception):
 
 
 class WrappedError(AioconcurrentError):
-    """Stands among the outcomes for a call that did not return a value.
+    """Takes the place of a value among the outcomes, for a call that did not return one.
 
     Attributes:
         error: The exception as the call raised it, with its cause, notes and
@@ -93,7 +93,7 @@ class WrappedError(AioconcurrentError):
 
 
 class TerminatedProcessError(AioconcurrentError):
-    """The process of a call was ended because the call did not end within its time.
+    """The process of a call was ended because the call exceeded its time limit.
 
     Attributes:
         call: Which call it was.
@@ -122,12 +122,12 @@ class ProcessDiedError(AioconcurrentError):
 
     Attributes:
         call: Which call it was.
-        pid: Its process; None if it never came into being.
+        pid: Its process; None if it was never started.
         exit_status: As in `subprocess.Popen.returncode`, a signal's number
             being negative; None if it could not be learnt.
         phase: What the process was doing.
         output: The last lines that it printed.
-        silence: Why it was ended by this library, which heard no more of it;
+        silence: Why this library ended it, after hearing no more from it;
             empty if it ended by itself.
     """
 
@@ -156,11 +156,11 @@ class ProcessDiedError(AioconcurrentError):
 
 
 class NetworkError(AioconcurrentError):
-    """A call was about to reach an address of the network that it may not reach; nothing was sent.
+    """A call tried to connect to a network address that it may not reach; nothing was sent.
 
     Attributes:
-        address: Which one.
-        banned: Whether it was pytest-socket that closed it.
+        address: The address.
+        banned: Whether pytest-socket refused it.
     """
 
     def __init__(self, address: str, banned: bool = False) -> None:
@@ -177,7 +177,7 @@ class NetworkError(AioconcurrentError):
 
 
 class UnpicklableError(AioconcurrentError):
-    """Something on its way between two processes cannot be pickled.
+    """Something that has to be sent between two processes cannot be pickled.
 
     Attributes:
         what: What it is, and of which call.
@@ -199,11 +199,11 @@ class UnpicklableError(AioconcurrentError):
 
 
 class PatchError(UnpicklableError):
-    """Something that the test has put in place of another thing cannot be taken along into the calls.
+    """A mock or patch of the test cannot be carried into the calls.
 
     Attributes:
-        what: What it is in place of.
-        reason: Why it cannot.
+        what: What it replaces.
+        reason: Why it cannot be carried over.
     """
 
     def __str__(self) -> str:
@@ -215,7 +215,7 @@ class PatchError(UnpicklableError):
 
 
 class RemoteError(AioconcurrentError):
-    """Stands for an exception of a call that cannot be rebuilt in this process.
+    """Takes the place of an exception of a call that cannot be rebuilt in this process.
 
     Attributes:
         type_name: The exception's class.
@@ -250,7 +250,7 @@ class UncommittedDataError(AioconcurrentError):
 
 
 class NotATestDatabaseError(AioconcurrentError):
-    """A call tried to connect to a database that is no test database."""
+    """A call tried to connect to a database that is not a test database."""
 
     def __init__(self, alias: str, name: str) -> None:
         super().__init__(alias, name)
@@ -266,7 +266,7 @@ class NotATestDatabaseError(AioconcurrentError):
 
 
 class RealDatabaseError(AioconcurrentError):
-    """An exploration was to be made where calls may connect to any database."""
+    """An exploration was requested while calls may connect to any database."""
 
     def __str__(self) -> str:
         return (
@@ -277,7 +277,7 @@ class RealDatabaseError(AioconcurrentError):
 
 
 class NoTerminalError(AioconcurrentError):
-    """A call asked for a debugger where nobody could talk to it."""
+    """A call started a debugger without a terminal."""
 
     def __str__(self) -> str:
         return (
@@ -391,7 +391,7 @@ class StateError(AioconcurrentError):
 
 
 class TokenError(AioconcurrentError, ValueError):
-    """A text that is no token of a schedule."""
+    """A text is not a token of a schedule."""
 
     def __init__(self, token: str, fault: str) -> None:
         super().__init__(token, fault)
@@ -405,7 +405,7 @@ class TokenError(AioconcurrentError, ValueError):
 
 
 class ProtocolError(AioconcurrentError):
-    """Bytes arrived that are no message of this library."""
+    """Bytes arrived that are not a message of this library."""
 
 
 class UnreadResultWarning(UserWarning):
@@ -417,7 +417,7 @@ class RowsLeftWarning(UserWarning):
 
 
 class TemplateWarning(UserWarning):
-    """Wrappers cannot be forked from a template, so each starts its own interpreter."""
+    """Calls cannot be forked from a template, so each starts its own interpreter."""
 
 
 def _process(pid: int | None) -> str:

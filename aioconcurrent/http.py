@@ -28,14 +28,14 @@ _ready: list[Any] = []  # the client of this process, from before the common sta
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a view answered, as it travels from the process of the call.
+    """What a view answered, as returned from the process of the call.
 
     Attributes:
-        status_code: Such as 201.
+        status_code: The status, such as 201.
         content: The whole body, also of a streaming response.
-        headers: By name, as the view wrote it.
-        cookies: Those that were set, by name.
-        charset: Of the body.
+        headers: The headers, by their names as the view wrote them.
+        cookies: The cookies that were set, by name.
+        charset: The charset of the body.
     """
 
     status_code: int
@@ -50,10 +50,10 @@ class Response:
         return self.content.decode(self.charset)
 
     def json(self) -> Any:
-        """The body as the data that it writes in JSON.
+        """The body, parsed as JSON.
 
         Raises:
-            json.JSONDecodeError: It is no JSON.
+            json.JSONDecodeError: The body is not JSON.
         """
         return json.loads(self.content)
 
@@ -69,20 +69,20 @@ def request(
     raise_request_exception: bool = True,
     **options: Any,
 ) -> Response:
-    """Make one request with a new test client; to be the function of a call.
+    """Make one request with a new test client; meant as the function of a call.
 
     Args:
-        method: Of HTTP, in any case.
-        path: Of the view, such as "/buy/".
+        method: The HTTP method, in upper or lower case.
+        path: The path of the view, such as "/buy/".
         data: As for the client's method of that name.
-        user: Whom `force_login` logs in: a user, or the primary key of one.  Each call
-            has a session of its own.
-        cookies: That the client has from the beginning, such as those of a client that
-            is logged in by the test, whose session the calls then share.
-        client: The dotted name of its class; by default Django's, or that of Django
-            REST framework where there is a `format` among the options.
-        raise_request_exception: Whether an exception of the view is one of the call, or a
-            response with status 500.
+        user: The user that `force_login` logs in, or the primary key of one.  Each call has
+            a session of its own.
+        cookies: Cookies that the client has from the beginning, such as those of a client
+            that the test has logged in; the calls then share its session.
+        client: The dotted name of the client's class; by default Django's, or that of Django
+            REST framework if `format` is among the options.
+        raise_request_exception: Whether an exception in the view is raised by the call, or
+            becomes a response with status 500.
         **options: As for the client's method: `content_type`, `format`, `follow`, `headers`...
 
     Raises:
