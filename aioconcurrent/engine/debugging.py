@@ -1,8 +1,8 @@
-"""`breakpoint()` in a call: a prompt on the caller's terminal, while the race's clock stands still.
+"""`breakpoint()` in a call: a prompt on the caller's terminal, while the time limits of the race are stopped.
 
-A wrapper reads nothing and prints into a pipe, so its debugger opens the terminal
-that the caller's process has.  One wrapper at a time has it: the others wait for
-the lock on it, which the kernel gives up for one that dies.
+A wrapper reads nothing and prints into a pipe, so its debugger opens the terminal of the caller's
+process.  One wrapper at a time has it.  The others wait for a lock on it, which the kernel releases
+if its holder dies.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Wrappers that are forked from the template: the caller's side.
 
-The caller holds one template, from one race to the next.  It outlives event loops, so
-what holds it belongs to none: between races there are a socket, a pipe and a file.
+The caller keeps one template from one race to the next.  The template outlives event loops, so it
+is tied to none: between races there are just a socket, a pipe and a file.
 
-In a race the template is asked over a socket of the race's own, and each wrapper talks
-through a pair of descriptors that travel over it.
+In a race the template is asked over a socket of that race, and each wrapper talks through a pair of
+descriptors that are sent over it.
 """
 
 from __future__ import annotations

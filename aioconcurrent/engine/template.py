@@ -1,23 +1,21 @@
 """The template: one process that starts the project once and forks a fresh wrapper for each call.
 
-It serves any number of races at a time.  A race is a socket: the caller's
-context comes in over it, then a request per wrapper with the descriptors that
-the wrapper talks through; process ids and exit statuses go back.  When the
-socket is closed, what is left of the race is killed.  When the engine is gone,
-all is killed and the template ends.
+It serves any number of races at a time.  A race is a socket.  The caller's context comes in over
+it, then a request for each wrapper with the descriptors through which the wrapper talks; process
+ids and exit statuses go back.  When the socket is closed, what is left of the race is killed.  When
+the engine is gone, everything is killed and the template ends.
 
-It has no open connection whenever it forks, and no thread beside its own but those
-that a fork survives.  It runs project code only where it starts the project or
-imports the modules of calls.
+When it forks, it has no open connection, and no threads except its own and those that a fork
+survives.  It runs project code only to start the project and to import the modules of calls.
 
-Some forks are made ahead, while nobody waits for them.  Such a spare has run nothing
-yet, and holds no connection and no stream of a race; what it needs to become a wrapper
-is sent to it.  It knows the modules that the template had when it was forked, so all
-spares are given up when the template imports more.
+Some forks are made ahead, while nobody waits for them.  Such a spare has run nothing yet, and holds
+no connection and no stream of a race.  What it needs to become a wrapper is sent to it.  It has the
+modules that the template had when it was forked, so all spares are given up when the template
+imports more.
 
-What calls import late, each of them would import again.  So it learns from them
-what that was, tries in a fork whether importing it leaves nothing behind, and
-then has it ahead of the calls that follow.
+Every call would import late modules again.  So the template learns from calls which modules these
+are, tries in a fork whether importing them leaves anything behind, and then imports them ahead of
+the calls that follow.
 """
 
 from __future__ import annotations

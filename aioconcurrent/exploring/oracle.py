@@ -1,20 +1,19 @@
 """The verdict without assertions: an ending that no serial order gives is a race.
 
-An ending is what the calls returned or raised and the rows of the touched tables;
-what a call read counts through its return value alone.  The keys of rows that a
-run made count only through what refers to them: with two calls that create, their
-numbers change places with the order, and an order of the numbers that disagrees
-with the order of something else is no defect.  Keys that were there at the start
-are compared as they are.
+An ending is what the calls returned or raised and the rows of the touched tables.  What a call
+read counts through its return value alone.  The keys of rows that a run made count only through
+what refers to them: if two calls create rows, their numbers change places with the order, and
+an order of the numbers that disagrees with the order of something else is not a defect.  Keys
+that were there at the start are compared as they are.
 
-The first serial order is run twice, the second time with the counters of the keys
-moved (see `facts`), where they stay: from then on a number tells by its value
-whether it is a key.  The number after a key may be another key by luck: an ending that
-only that reading explains is no race, and doubted.
+The first serial order is run twice, the second time with the counters of the keys moved (see
+`facts`).  They stay moved: from then on the value of a number tells whether it is a key.  The
+number after a key may by chance be another key.  An ending that can be explained only that way
+is not a race, but it is doubted.
 
-What else differs between two runs of one order is *weak*: made by chance, it is compared
-by its type, by whether it is as at the start, and, if it is wide enough to be made but
-once, by what equals it; made from a key, as a hash of one is, by what equals it.
+Whatever else differs between two runs of one order is *weak*.  If it is random, it is compared
+by its type, by whether it is as at the start and, if it is long enough to be unique, by what
+equals it.  If it is made from a key, such as a hash of one, it is compared by what equals it.
 
 With a rule of the caller none of that applies: `broken_rule` alone decides.
 """

@@ -2,14 +2,14 @@
 
     aioc1:0*2.1*3.0:kT3w_a
 
-First the choices, run-length coded where that is shorter; then one character a
-step, a running hash of what was asked for, by which a replay notices at which step
-the program has left the schedule, and `~` if it never ends.  If not all calls are made
-their numbers follow, as in `aioc1:1.3:kT3w:1.3`, and of each task that calls enqueue the number of that call, as in
-`aioc1:0*2.1:kT3w::0`.  A schedule may be shorter than the run: after
-its end the last call goes on while it can, else the lowest that can.
+First come the choices, run-length coded where that is shorter.  Then there is one character per
+step, a running hash of what was asked for, by which a replay notices the step at which the
+program leaves the schedule, and `~` if the run never ends.  If only some of the calls are made,
+their numbers follow, as in `aioc1:1.3:kT3w:1.3`.  If calls enqueue tasks, the number of the
+enqueuing call follows for each task, as in `aioc1:0*2.1:kT3w::0`.  A schedule may be shorter
+than the run: after its end the last call goes on while it can, else the lowest that can.
 
-That a call begins is no choice of its own: it does so with its first operation.
+The beginning of a call is not a separate choice: a call begins with its first operation.
 """
 
 import re

@@ -1,21 +1,21 @@
 """Which orders to run next: all that can matter, those with the fewest preemptions first.
 
-The search walks through the states of the unfolding as if it ran the program:
-first the serial orders, then everything one preemption away, then two, until
-nothing is left.  With more than three calls the serial orders are too many to come
-first; to begin out of turn is put off there as a preemption is.
+The search walks through the states of the unfolding as if it ran the program: first the serial
+orders, then everything one preemption away, then two, until nothing is left.  With more than
+three calls there are too many serial orders to run them all first; beginning out of turn then
+counts like a preemption.
 
-Among orders with as many preemptions those come first in which one call is stopped between
-what it read and what it writes, with another in between that does the contrary: a cycle of
-conflicts, which no serial order has.  The likeliest of them is run before the second serial order.
+Among orders with the same number of preemptions, those come first in which one call is stopped
+between a read and a write, with another call in between that does the opposite: a cycle of
+conflicts, which no serial order has.  The likeliest of them is run before the second serial
+order.
 
-It asks for a run only where no earlier run can predict the next step, or where it
-comes to an end that no run has come to.  Every run it asks for is therefore new: no
-two of them can be turned into each other by swapping steps whose order does not
-matter, and as many runs as there are such classes exhaust the program.  Bounding
-preemptions is sound here, unlike together with sleep sets,
-because a state is left out only where the same state was reached with
-as few (Musuvathi and Qadeer, MSR-TR-2007-12).
+It asks for a run only if no earlier run can predict the next step, or if it comes to an end that
+no run has come to.  So every run it asks for is new: no two of them can be turned into each other
+by swapping steps whose order does not matter, and the program is exhausted after as many runs as
+there are such classes.  Bounding preemptions is sound here, unlike together with sleep sets,
+because a state is left out only if the same state was reached with as few (Musuvathi and Qadeer,
+MSR-TR-2007-12).
 """
 
 from collections import ChainMap, deque

@@ -1,8 +1,7 @@
 """Values: taken apart, compared whatever type a driver gives them, and written for people.
 
-A text falls into the numbers and tokens in it and what stands between them, a JSON
-text into the values at its paths, an object into its attributes, and a response
-into what of it is an answer.
+A text is taken apart into numbers, tokens and the text between them, a JSON text into the values
+at its paths, an object into its attributes, and a response into the parts that count as an answer.
 """
 
 import ast

@@ -1,10 +1,10 @@
-"""What every database's state can do.
+"""What the state of every kind of database can do.
 
 Rows hold what a driver gives.  Values that a driver, or Django, cannot load come as the
-text that the server has for them: `infinity` and dates before Christ on PostgreSQL, times
-of more than 24 hours on MariaDB, texts that are no UTF-8; whoever compares rows has to read
-them, whatever the application does.  A value that is not equal to itself, as NaN is, would
-be a change in every row that has it, and comes as text, too.
+server's text for them: `infinity` and dates before Christ on PostgreSQL, times of more than
+24 hours on MariaDB, texts that are not UTF-8.  Comparing rows has to read them, whatever the
+application does.  A value that is not equal to itself, such as NaN, would look like a change
+in every row that has it, so it comes as text, too.
 """
 
 from __future__ import annotations

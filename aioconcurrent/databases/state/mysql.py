@@ -1,27 +1,26 @@
 """The starting rows of a MariaDB or MySQL database, kept in temporary tables of our own session.
 
-Nobody else sees them, and the server drops them when the session ends.  Rows are
-put back by DELETE and INSERT in one transaction, with `foreign_key_checks` off,
-which keeps InnoDB from checking and from cascading.
+Nobody else sees them, and the server drops them when the session ends.  Rows are put back by
+DELETE and INSERT in one transaction, with `foreign_key_checks` off, which keeps InnoDB from
+checking and from cascading.
 
-Triggers fire whatever a session does: nothing in either server switches them off, and one
-may write anywhere, refuse, or change what is inserted.  So while rows are put back each is
-replaced by one that does the same unless a variable of the session is set, as it is in
-ours.  A process that is killed in the midst leaves triggers that work; the next one to come
-gives them their own texts.  MariaDB replaces a trigger in one statement, and keeps its
-place among others.  MySQL knows no such statement: there it is dropped and made again,
-with nothing in between.
+Triggers fire in every session: neither server can switch them off, and a trigger may write
+anywhere, refuse, or change what is inserted.  So while rows are put back, each trigger is
+replaced by one that does the same unless a session variable is set, as it is in ours.  A
+process that is killed meanwhile leaves working triggers, and the next one restores their own
+texts.  MariaDB replaces a trigger in one statement, which keeps its place among others.  MySQL
+has no such statement: there it is dropped and created again, with nothing in between.
 
-InnoDB leaves deleted rows in its indexes, as marked ones, until no read view of the
-server can need them; calls that insert other rows would wait for each other at them,
-and not always.  So each table is built anew, which takes a few milliseconds, as
-TRUNCATE does, and loses no row if this process is killed.
+InnoDB leaves deleted rows in its indexes, marked as deleted, until no read view of the server
+can need them.  Calls that insert other rows would sometimes wait for each other there.  So each
+table is rebuilt, which takes a few milliseconds, like TRUNCATE, and loses no row if this
+process is killed.
 
-An AUTO_INCREMENT counter can be lowered by ALTER TABLE alone, and is set on that way.
+An AUTO_INCREMENT counter can be lowered by ALTER TABLE alone, so it is set at the same time.
 
-Large tables of MariaDB are not copied, nor read by value, before they are about to be
-changed.  InnoDB counts what is, whoever does it; for those that are changed unseen our
-session has a transaction open between two uses that sees what there was at the start.
+Large tables of MariaDB are not copied, nor are their values read, before they are about to be
+changed.  InnoDB counts changes by any session.  For tables that are changed unseen, our session
+keeps a transaction open between two uses, which sees the rows of the start.
 """
 
 from __future__ import annotations

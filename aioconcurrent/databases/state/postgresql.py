@@ -1,13 +1,13 @@
 """The starting rows of a PostgreSQL database, kept in temporary tables of our own session.
 
-Nobody else sees them, and PostgreSQL drops them when the session ends.  Rows are
-put back in one round trip and one transaction, by DELETE and INSERT: TRUNCATE
-takes five times as long and a lock that readers wait for.
+Nobody else sees them, and PostgreSQL drops them when the session ends.  Rows are put back in
+one round trip and one transaction, by DELETE and INSERT: TRUNCATE takes five times as long, and
+a lock that readers wait for.
 
-Large tables are not copied, nor read by value, before something in them has moved.  A
+Large tables are not copied, nor are their values read, before something in them has changed.  A
 second session holds a snapshot of the start, from which they are copied then
-(postgresql.org/docs/current/functions-admin.html, `pg_export_snapshot`); that something
-has moved shows in where the versions of rows are and which transactions wrote them.
+(postgresql.org/docs/current/functions-admin.html, `pg_export_snapshot`).  A change shows in the
+places of row versions and in the transactions that wrote them.
 """
 
 from __future__ import annotations

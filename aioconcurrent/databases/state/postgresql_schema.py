@@ -1,6 +1,6 @@
 """What PostgreSQL's catalogues say of the tables of a project (postgresql.org/docs/current/catalogs.html).
 
-Of the project is what is in no schema of PostgreSQL's and belongs to no extension.
+A table belongs to the project if it is in no schema of PostgreSQL's and in no extension.
 """
 
 from __future__ import annotations

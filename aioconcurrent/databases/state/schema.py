@@ -1,13 +1,13 @@
-"""What the state of a database needs to know of its tables, however its catalogues say it.
+"""What the state of a database needs to know about its tables, independent of the kind of database.
 
-Names of tables are in lower case and without schema, as SQL texts mention them.
-Two tables may share such a name: `Schema.named` gives both, and the catalogue
-neither, so that a statement that says the name is taken to touch everything.
+Names of tables are in lower case and without schema, as SQL texts mention them.  Two tables may
+share such a name.  Then `Schema.named` gives both and the catalogue neither, so that a statement
+with that name is taken to touch everything.
 
-Of routines and triggers it has to know how many statements in a body choose by themselves
-what they see.  Under READ COMMITTED each of them has a snapshot of its own, and others
-commit between two of them; in an exploration they are parts of one step, between which
-nobody does.  So the number that counts is 0, 1, or more; and every doubt is more.
+For routines and triggers, it has to know how many statements in a body take a snapshot of their
+own.  Under READ COMMITTED others can commit between two of them.  In an exploration they are
+parts of one step, and nobody can.  So the number that counts is 0, 1, or more; in doubt it is
+more.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The starting rows of an SQLite file, kept in a temporary file that has no name.
+"""The starting rows of an SQLite file, kept in a temporary file without a name.
 
-Both ways go through SQLite's online backup (sqlite.org/backup.html), page by
-page: no trigger fires, no foreign key is looked at, `sqlite_sequence` comes along,
-and the file keeps its journal mode.
+Saving and putting back both use SQLite's online backup (sqlite.org/backup.html), page by page:
+no trigger fires, no foreign key is checked, `sqlite_sequence` is included, and the file keeps its
+journal mode.
 """
 
 from __future__ import annotations
