@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Settings = Mapping[str, Any]
 
 _SUFFIX = "aioconcurrent"
-_LONGEST = 63  # characters of a name; MariaDB allows one more
+_LONGEST = 63  # bytes of a name: PostgreSQL cuts what is longer, perhaps to that of the original
 _OF_SERVER = re.compile(r"\b(GET_LOCK|RELEASE_LOCK|RELEASE_ALL_LOCKS)\s*\(|^\s*ATTACH\b", re.IGNORECASE)
 _OWN_SETTINGS = """
 SELECT 1 FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase WHERE d.datname = %s
@@ -211,8 +211,8 @@ def _on_mysql(connection: Any, name: str, _: Path) -> Iterator[str]:
 @contextmanager
 def _dropped_after(connection: Any, name: str) -> Iterator[None]:
     """Drop a copy when the block is left, in whatever thread, which has to have a connection of its own."""
-    if len(name) > _LONGEST:
-        raise CopyError(f"the name {name!r} of a copy has more than {_LONGEST} characters")
+    if len(name.encode()) > _LONGEST:
+        raise CopyError(f"the name {name!r} of a copy has more than {_LONGEST} bytes")
     try:
         yield
     finally:

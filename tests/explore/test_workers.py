@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from django.db import connections
 
 import aioconcurrent
 from aioconcurrent import Exploration, options
-from aioconcurrent.databases.copies import copied
+from aioconcurrent.databases.copies import CopyError, copied
 from aioconcurrent.databases.handoff import hand_over, look
 from aioconcurrent.sync import explore
 from tests.project import cached
@@ -91,7 +92,7 @@ import django
 django.setup()
 from django.core.cache import cache
 from django.db import connections
-from aioconcurrent.databases.copies import copied
+from aioconcurrent.databases.copies import CopyError, copied
 from aioconcurrent.databases.handoff import Handoff
 import pickle, sys
 handoff = pickle.loads(bytes.fromhex(sys.argv[1]))
@@ -128,6 +129,25 @@ def test_where_a_copy_cannot_be_made_one_worker_does_all_and_says_why(database: 
         other.close()
     assert found.verdict == "race"
     assert any("one worker made all runs" in note and "accessed by other users" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("database", on("postgresql"))
+def test_a_database_is_not_copied_where_its_copy_would_be_cut_to_its_own_name(database: str) -> None:
+    """PostgreSQL cuts names after 63 bytes, and two of them make one such letter."""
+    accounts(database)
+    start = f"test_{os.getpid():010}"
+    name = start + "ä" * ((63 - len(start)) // 2)
+    view = look()
+    settings = {database: {**view.settings[database], "NAME": name}}
+    view = replace(view, settings=settings, opened={database: None})
+    handoff = hand_over([view], {}, allow_real_databases=False).changed(settings, frozenset({name}))
+    with connections[database].cursor() as cursor:
+        cursor.execute(f'CREATE DATABASE "{name}"')
+        try:
+            with pytest.raises(CopyError, match="63 bytes"), copied(handoff, {}, 1):
+                pass
+        finally:
+            cursor.execute(f'DROP DATABASE "{name}"')
 
 
 @pytest.mark.django_db(transaction=True)
