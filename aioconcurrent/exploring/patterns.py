@@ -485,7 +485,7 @@ def _read_twice(scene: _Scene) -> Iterator[Finding]:
     for each in scene.stale:
         read, change = each.read, each.change
         for again in each.later:
-            if again.writes or again.in_vain or again.seen <= change.visible:
+            if again.writes or again.failed or again.in_vain or again.seen <= change.visible:
                 continue
             before = _overtaken(each)
             if (again.text, again.where) == (read.text, read.where) and again.table == read.table:

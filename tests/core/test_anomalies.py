@@ -275,6 +275,20 @@ def test_an_unhandled_conflict_has_the_hint_for_its_error(error: str, hint: str)
     assert 3 in anomaly.steps
 
 
+def test_an_insert_that_was_refused_is_not_told_as_a_second_read() -> None:
+    t = Tracer()
+    error = "IntegrityError: UNIQUE constraint failed: slot.name"
+    look = 'SELECT "slot"."id", "slot"."name", "slot"."uses" FROM "slot" WHERE "slot"."name" = %s LIMIT 21'
+    add = 'INSERT INTO "slot" ("name", "uses") VALUES (%s, %s) RETURNING "slot"."id"'
+    use = 'UPDATE "slot" SET "uses" = ("slot"."uses" + %s) WHERE "slot"."id" = %s'
+    added = t.sql(0, add, ("x", 0), rows=[{"id": 7}], rowcount=1)
+    used = t.sql(0, use, (1, 7), rowcount=1)
+    steps = [t.sql(1, look, "x"), t.sql(0, look, "x"), added, used, t.sql(1, add, ("x", 0), error=error)]
+    uses = Difference("row", 1, 2, "slot", "id=7", name="uses", unique=True)
+    anomaly = named(steps, uses, kind="unhandled conflict", detail=f"B raised {error}", calls=(1,))
+    assert anomaly.explanation.startswith("B found no slot with name='x' before A inserted it, and tried to insert one")
+
+
 def test_what_was_handed_on_before_it_was_committed_is_said_to_be_so() -> None:
     t = Tracer(atomic=True)
     look = 'SELECT "slot"."id", "slot"."name" FROM "slot" WHERE "slot"."id" = %s LIMIT 21'
