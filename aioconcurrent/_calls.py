@@ -41,9 +41,9 @@ class Call:
     """One function with its arguments, and its place among the calls of a race.
 
     Attributes:
-        number: From 1 on.
+        number: Its number, counted from 1.
         total: How many calls the race has.
-        title: What is said in place of function and arguments, if anything is.
+        title: What is shown in place of function and arguments, if set.
     """
 
     function: Target
@@ -97,7 +97,7 @@ def repeated(concurrency: int, function: Target, args: tuple[Any, ...], kwargs: 
 
     Raises:
         ValueError: `concurrency` is below 1, or a string target is malformed.
-        TypeError: `concurrency` is no integer, or the target is not callable.
+        TypeError: `concurrency` is not an integer, or the target is not callable.
     """
     if type(concurrency) is not int:
         raise TypeError(
@@ -110,7 +110,7 @@ def repeated(concurrency: int, function: Target, args: tuple[Any, ...], kwargs: 
 
 
 def parsed(calls: Sequence[object]) -> list[Call]:
-    """Return the calls, written in one of the forms that there are.
+    """Return the calls, each written in one of the accepted forms.
 
     Raises:
         ValueError: There are none, or a string target is malformed.

@@ -261,7 +261,7 @@ class Exploration:
             raise InconclusiveError(self)
 
     def to_json(self) -> str:
-        """Return the same as a text in JSON, for other programs; what is secret is stars in it.
+        """Return the same as JSON text, for other programs; secrets are shown as stars.
 
         Calls are called "A", "B" and so on, and steps are counted from 1, as in the lanes.
         """
@@ -335,13 +335,13 @@ class Exploration:
 
     @property
     def headline(self) -> str:
-        """The verdict and the reason, in a line."""
+        """The verdict and the reason, on one line."""
         runs = f"{counted(self.schedules_run, 'schedule')} run"
         return f"{self.verdict} ({runs}{', exhaustive' if self.exhaustive else ''}): {self.reason}"
 
 
 class AwaitedExploration(Exploration):
-    """The same, of a test that awaits."""
+    """The same, for a test that awaits."""
 
     @classmethod
     def of(cls, found: Exploration) -> AwaitedExploration:
@@ -349,7 +349,7 @@ class AwaitedExploration(Exploration):
         return cls(**{each.name: getattr(found, each.name) for each in fields(found)})
 
     async def locks(self) -> Locks:  # type: ignore[override]  # it is awaited, as all is where it comes from
-        """Find out which locks of calls that are safe keep them so, as `Exploration.locks`."""
+        """Find out which locks keep safe calls safe, as `Exploration.locks` does."""
         return await self._taken_away()  # type: ignore[no-any-return]
 
 
@@ -422,13 +422,13 @@ def _unread_text(exploration: Exploration) -> str:
 
 
 class ExplorationError(AioconcurrentError, AssertionError):
-    """What was asserted of some calls does not hold; the text tells what is known.
+    """An assertion about an exploration does not hold; the text says what is known.
 
     Attributes:
         exploration: The whole result.
         page: Where the page about it is, if one was written.
-        replayed_by: The line that runs the order again, where it is known what has run the test.
-        is_drawn: Whether the runner of the test shows the lanes; else the text has them.
+        replayed_by: The line that replays the order, if it is known what has run the test.
+        is_drawn: Whether the test runner shows the lanes; if not, the text has them.
     """
 
     def __init__(self, exploration: Exploration, page: str = "") -> None:
@@ -446,11 +446,11 @@ class ExplorationError(AioconcurrentError, AssertionError):
 
 
 class RaceFound(ExplorationError):  # noqa: N818 - an assertion that failed, named for what it says
-    """Exploring has found a race."""
+    """An exploration has found a race."""
 
 
 class InconclusiveError(ExplorationError):
-    """Exploring could not tell whether there is a race."""
+    """An exploration could not tell whether there is a race."""
 
 
 for _error in (ExplorationError, RaceFound, InconclusiveError):

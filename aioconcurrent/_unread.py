@@ -25,7 +25,7 @@ _BETWEEN = ("aioconcurrent", "anyio", "asgiref", "asyncio", "contextlib", "outco
 
 
 class Unread:
-    """What of one result nobody has looked at yet.  It does not keep the result.
+    """What nobody has looked at yet in one result.  It does not keep the result alive.
 
     Args:
         parts: Indexes of what has to be looked at.
@@ -63,7 +63,7 @@ class Unread:
 
 
 class Result(Protocol):
-    """What a race or an exploration gives back."""
+    """The result of a race or an exploration."""
 
     def _watch(self) -> Unread:
         """From here on take note of what is looked at."""
@@ -85,7 +85,7 @@ class _Entry:
 
 
 class Watch:
-    """The results of one runner of tests.
+    """The results that one test runner watches.
 
     Attributes:
         owner: Whose the next ones are; None for the test's own.
@@ -118,7 +118,7 @@ _watch: Watch | None = None
 
 
 def let_watch(watch: Watch | None) -> None:
-    """Let a runner of tests watch all results from now on; None ends that."""
+    """Let a test runner watch all results from now on; None ends that."""
     global _watch
     _watch = watch
 

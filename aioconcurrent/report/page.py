@@ -56,11 +56,11 @@ _written: set[Path] = set()
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """One run and what is to be said about it.
+    """One run and what a page says about it.
 
     Attributes:
-        title: What was run, for people; the name of the test where there is one.
-        calls: The text of each call, as "withdraw(account_id=1, amount=80)".
+        title: The name of the test if there is one, else what was run.
+        calls: The text of each call, such as "withdraw(account_id=1, amount=80)".
         run: What they did.
         verdict: "race", "no race" or "inconclusive"; empty where nothing was judged.
         reason: What the verdict rests on.
