@@ -167,7 +167,7 @@ def test_of_a_call_that_is_killed_all_is_known_up_to_its_end(database: str) -> N
     assert len(outcomes.errors) == 2
     assert texts(outcomes.reports[0].steps) == ["SELECT"]
     assert [step.ended for step in outcomes.reports[1].steps] == [None]
-    assert "was still under way when the call ended" in outcomes.lanes()
+    assert "was still under way when the call ended" in outcomes.lanes(200)
 
 
 def sleep_in_database(using: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, connections
 
 from aioconcurrent import ProcessDiedError, TerminatedProcessError, UnpicklableError, WrappedError
 from aioconcurrent.exceptions import RemoteError
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from tests.soak.plan import Fault, Plan
 
 _DATABASE = (DatabaseError, InterfaceError)
+# Who closes the descriptors of an SQLite file gives up its locks in the middle of what it writes, and others come upon
+# that: section 2.2 of sqlite.org/howtocorrupt.html.
+_UNLOCKED = "disk I/O error"
 
 
 def sign_of(plan: Plan, index: int) -> str:
@@ -58,4 +61,6 @@ def _fits_what_is_around(plan: Plan, outcome: object) -> bool:
         return False
     if plan.around == "template killed":
         return isinstance(outcome.error, ProcessDiedError)
+    if any(fault.kind == "close" for fault in plan.faults) and _UNLOCKED in str(outcome.error):
+        return connections[plan.database].vendor == "sqlite"
     return plan.around == "sessions ended" and isinstance(outcome.error, _DATABASE)

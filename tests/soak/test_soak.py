@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import OperationalError, connections
 
 from aioconcurrent import CallReport, Outcomes, ProcessDiedError, WrappedError
 from tests.faults.calls import SLEEPER
@@ -138,6 +138,13 @@ def test_a_call_that_was_killed_and_says_so_is_none() -> None:
 @pytest.mark.parametrize(("outcome", "is_right"), [("race 7, call 0", True), ("race 7, call 1", False)])
 def test_a_call_that_nothing_happens_to_has_to_return_its_own_value(outcome: str, is_right: bool) -> None:
     assert (judge(plan_of(INNOCENT), outcomes_of(outcome)) == []) is is_right
+
+
+@pytest.mark.parametrize(("other", "is_right"), [(Fault("close", 0.1, 0), True), (KILLED, False)])
+def test_a_file_that_is_unlocked_by_one_call_may_be_half_written_for_another(other: Fault, is_right: bool) -> None:
+    died = WrappedError(ProcessDiedError("work()", 1, -9, "running", ""), "work()")
+    upset = WrappedError(OperationalError("disk I/O error"), "work()")
+    assert (judge(plan_of(other, INNOCENT), outcomes_of(died, upset)) == []) is is_right
 
 
 def test_the_races_of_a_seed_are_the_same_each_time() -> None:
