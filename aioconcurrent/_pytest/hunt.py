@@ -182,7 +182,9 @@ class HuntPlugin:
         merged(hunter, self._others)
         planned = [line for other in self._others for line in other["plan"]] if self._others else None
         if not (self._is_over or self._others):
-            self._lines.append("The tests did not come to their end, so that nothing was hunted.")
+            is_empty = exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED
+            what = "No test has run" if is_empty else "The tests did not come to their end"
+            self._lines.append(f"{what}, so that nothing was hunted.")
         elif finish(hunter, self._lines.append, planned) and exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -38,6 +38,7 @@ NO_OVERLAP = "nothing that they touch closes a cycle"
 SAME = "the same pair with the same statements was explored in another test"
 SKIPPED = "--only or --skip leaves them out"
 NOT_MET = "the test did something else when it ran again"
+_REPLAYED_BY = "aioconcurrent hunt --write-test N, and: pytest test_race_N.py --aioconcurrent-replay '{}'"
 
 
 @dataclass
@@ -328,7 +329,7 @@ class Hunter:
             test=pair.second.test,
             token=example.token,
             cause=cause_of(example, pair.names),
-            story=str(example),
+            story=f"{example.story(_REPLAYED_BY.format(example.token))}\n\n{example.lanes()}",
             schedules=found.schedules_run,
         )
         is_new = self.findings.add(finding)

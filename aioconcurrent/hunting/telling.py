@@ -40,12 +40,13 @@ def summary(hunter: Hunter) -> list[str]:
     """What was done, and what was not."""
     counts = hunter.counts
     races = len(hunter.findings.by_cause)
-    found = f"{counted(races, 'race')} in {counts.pairs} pairs"
-    where = f"of {counts.actions} actions of {counts.tests} tests"
-    lines = [f"{found} {where}; {counts.schedules} schedules in {counts.seconds:.0f} s"]
+    found = f"{counted(races, 'race')} in {counted(counts.pairs, 'pair')}"
+    where = f"of {counted(counts.actions, 'action')} of {counted(counts.tests, 'test')}"
+    lines = [f"{found} {where}; {counted(counts.schedules, 'schedule')} in {counts.seconds:.0f} s"]
     told = [f"{number} {verdict}" for verdict, number in sorted(counts.verdicts.items())]
     if told:
-        lines.append(f"verdicts: {', '.join(told)}; {counts.exhaustive} of those without a race are exhaustive")
+        exhaustive = f"; {counts.exhaustive} of those without a race are exhaustive" if counts.exhaustive else ""
+        lines.append(f"verdicts: {', '.join(told)}{exhaustive}")
     if hunter.unhunted.counts:
         lines.append("not explored:")
         ordered = sorted(hunter.unhunted.counts.items(), key=lambda each: -each[1])

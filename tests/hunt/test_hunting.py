@@ -108,13 +108,14 @@ def test_the_story_of_a_race_is_told_on_demand(with_pytest: Hunted) -> None:
     told = run(with_pytest.folder, *HUNT, "--story", "1")
     assert with_pytest.report["races"][0]["explanation"] in told.printed
     assert "│ A: POST /" in told.printed
+    assert f"--aioconcurrent-replay '{with_pytest.report['races'][0]['token']}'" in told.printed
 
 
 def test_a_ready_test_fails_with_the_race_and_passes_when_it_is_mended(with_pytest: Hunted) -> None:
     races = with_pytest.report["races"]
     number = 1 + next(index for index, race in enumerate(races) if "redeem" in race["names"][0])
     written = run(with_pytest.folder, *HUNT, "--write-test", str(number)).printed.strip()
-    failing = run(with_pytest.folder, *PYTEST, written)
+    failing = run(with_pytest.folder, *PYTEST, written, "--aioconcurrent-replay", races[number - 1]["token"])
     assert "RaceFound: race" in failing.printed, failing.printed
     assert "1 failed" in failing.printed
     services = with_pytest.folder / "till" / "services.py"
