@@ -178,8 +178,9 @@ class _Conversation:
                 self._wrappers[self._count] = asked[-1]
                 self._count += 1
             message = b"".join(Frame(Kind.FORK, _pickling.dumps(wrapper.index)).encode() for wrapper in asked)
-            with contextlib.suppress(anyio.BrokenResourceError):
-                await self._link.send_fds(message, theirs)
+            async with self._telling:
+                with contextlib.suppress(anyio.BrokenResourceError):
+                    await self._link.send_fds(message, theirs)
         finally:
             for descriptor in theirs:
                 os.close(descriptor)

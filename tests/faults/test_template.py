@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,10 +15,12 @@ import anyio
 import anyio.to_thread
 import psutil
 import pytest
+from anyio.abc import UNIXSocketStream
 
 from aioconcurrent import ProcessDiedError, call_concurrently, options
 from aioconcurrent.engine.attendance import GRACE
-from aioconcurrent.engine.fork import close_template
+from aioconcurrent.engine.fork import _Conversation, close_template
+from aioconcurrent.engine.protocol import FrameReader, Kind
 from tests.faults import calls
 from tests.faults.processes import at_rest, left_of, signed_in, until, wait_until
 
@@ -164,3 +167,23 @@ async def test_a_call_that_died_is_told_as_such_however_late_the_template_notice
         group.start_soon(anyio.to_thread.run_sync, wake)
         [outcome] = await call_concurrently(1, calls.stop_parent_and_die, number)
     assert f"was killed by {number.name} while running, so there is no result" in str(outcome)
+
+
+async def test_wrappers_are_asked_for_while_something_else_is_still_being_said() -> None:
+    ours, theirs = socket.socketpair()
+    async with await UNIXSocketStream.from_socket(ours) as link, await UNIXSocketStream.from_socket(theirs) as template:
+        conversation, reader, said = _Conversation(link), FrameReader(greeting=False), list[Kind]()
+        async with anyio.create_task_group() as group:
+            group.start_soon(conversation.tell, Kind.LEARN, "x" * 2_000_000)  # more than fits where nobody reads
+            await anyio.wait_all_tasks_blocked()
+            group.start_soon(conversation.launch, 1)
+            await anyio.wait_all_tasks_blocked()
+            while len(said) < 2:
+                data, descriptors = await template.receive_fds(65536, 8)
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                reader.feed(data)
+                while (frame := reader.next_frame()) is not None:
+                    said.append(frame.kind)
+        await conversation.aclose()
+    assert said == [Kind.LEARN, Kind.FORK]
