@@ -20,7 +20,7 @@ _ERRORS = frozenset({"unhandled conflict", "deadlock", "endless loop"})
 _READINGS = frozenset({"non-repeatable read", "phantom", "read skew", "stale read"})  # if only one call has written
 _CHANGES = re.compile(r"\s*\(?\s*(?:INSERT|UPDATE|DELETE|REPLACE|MERGE)\b", re.IGNORECASE)
 _TOLD = {
-    DATA: "rows that no serial order leaves",
+    DATA: "data written from an outdated read",
     ERROR: "an error (500) that no serial order gives",
     ANSWER: "an answer that no serial order gives",
 }
