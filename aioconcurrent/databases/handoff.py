@@ -74,7 +74,7 @@ class Handoff:
         return frozenset(
             alias
             for alias in self.in_use - self.forbidden.keys()
-            if self.allowed is None or settings[alias]["NAME"] in self.allowed
+            if self.allowed is None or str(settings[alias]["NAME"]) in self.allowed
         )
 
     def take_over(self) -> None:

@@ -7,6 +7,7 @@ import pytest
 from django.db import connections
 
 import aioconcurrent
+from aioconcurrent.databases.handoff import View, hand_over
 from aioconcurrent.sync import call_concurrently, make_concurrent_calls, options
 from tests.project.databases import ThreadOfQueries, on
 from tests.project.echoes import database_name
@@ -112,3 +113,9 @@ def test_a_database_can_be_dropped_right_after_a_race_on_it(database: str, monke
             assert cursor.fetchone() == (0,)
         finally:
             cursor.execute(f"DROP DATABASE {name}")
+
+
+def test_a_database_whose_name_is_a_path_will_be_used_like_any_other() -> None:
+    settings = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": Path("test_shop.sqlite3")}}
+    view = View(settings=settings, in_atomic=frozenset(), opened={"default": object()})
+    assert hand_over([view], {}, allow_real_databases=False).likely == {"default"}
