@@ -662,8 +662,6 @@ def _entangled(seen: Seen, size: int, catalogue: Catalogue, enqueuers: Mapping[i
     for calls in combinations(sorted(made), size):
         if any((task in calls) != (enqueuer in calls) for task, enqueuer in enqueuers.items() if task in made):
             continue
-        if any((task in calls) != (enqueuer in calls) for task, enqueuer in enqueuers.items() if task in made):
-            continue
         steps = [step for step in seen.run.steps if step.call in calls]
         if not is_serial(steps) and overlap(((step.call, step.operation) for step in steps), catalogue):
             yield calls

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -57,11 +56,6 @@ class Paper:
         except (UnicodeEncodeError, LookupError):
             return text.translate(_LINES).encode("ascii", "backslashreplace").decode()
         return text
-
-
-def may_have_colours() -> bool:
-    """Whether nobody has forbidden colours (no-color.org)."""
-    return not os.environ.get("NO_COLOR")
 
 
 def cut(text: str, width: int) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from aioconcurrent import _explore
+from aioconcurrent.report.progress import Tell, reporting
 from aioconcurrent.sync import explore, replay
 from tests.project.databases import thorough
 from tests.project.scripts import output_of
@@ -50,12 +53,22 @@ def test_a_replay_without_a_rule_is_judged_as_exploring_judges(place: Place) -> 
 
 
 @pytest.mark.parametrize("place", at("file"), indirect=True)
-def test_a_replay_of_an_order_that_is_right_says_so(place: Place) -> None:
+def test_a_replay_of_an_order_that_is_right_says_so_and_draws_no_line(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most_shown: list[int | None] = []
+
+    def noting(most: int | None) -> AbstractContextManager[Tell]:
+        most_shown.append(most)
+        return reporting(most)
+
+    monkeypatch.setattr(_explore, "reporting", noting)
     case = CATALOGUE["lost update"]
     case.rows(place.alias)
     found = replay("aioc1:0*2.1*2", *case.calls_at(place.alias))
     assert (found.verdict, found.exhaustive) == ("no race", False)
     assert "it was run alone" in found.reason
+    assert most_shown == [None]  # the terminal may be that of a debugger
 
 
 BANK = """

@@ -25,7 +25,7 @@ def test_a_column_with_a_secret_name_hides_its_value_wherever_it_stands() -> Non
     steps = [
         tracer.sql(0, READ, (1,), rows=[{"id": 1, "password": "correct horse", "name": "ann"}]),
         tracer.sql(0, LOOK, ("session of ann",)),
-        tracer.sql(1, 'UPDATE "user" SET "name" = %s', ("correct horse",)),
+        tracer.sql(1, 'UPDATE "user" SET "name" = %s', ("correct horse",), error="ValueError: not correct horse"),
     ]
     secrets = Secrets(steps)
     shown = repr(secrets.run(Run(({"reset": "correct horse"}, ValueError("no session of ann")), {}, tuple(steps))))

@@ -14,6 +14,7 @@ import anyio
 import pytest
 from django.core.cache import cache
 from django.db import connections
+from django.db.models import F
 
 import aioconcurrent
 from aioconcurrent import Exploration, options
@@ -23,7 +24,7 @@ from aioconcurrent.sync import explore
 from tests.project import cached
 from tests.project.databases import on, thorough
 from tests.project.shop import races
-from tests.project.shop.models import Account
+from tests.project.shop.models import Account, Voucher
 
 from .catalogue import CATALOGUE, Case, accounts
 
@@ -92,6 +93,7 @@ import django
 django.setup()
 from django.core.cache import cache
 from django.db import connections
+from django.db.models import F
 from aioconcurrent.databases.copies import CopyError, copied
 from aioconcurrent.databases.handoff import Handoff
 import pickle, sys
@@ -156,3 +158,21 @@ def test_calls_that_share_a_cache_are_run_by_one_worker(files: str) -> None:
         found = explore(*[(cached.add_one_atomically, ("k",), {})] * 2)
     assert (found.verdict, cache.get("k")) == ("race", None)
     assert any("one worker made all runs" in note and "a cache" in note for note in found.notes)
+
+
+def add_and_look(using: str) -> None:
+    """Add one, and touch another table where somebody has come between, without changing it."""
+    accounts = Account.objects.using(using).filter(pk=1)
+    before = accounts.get().balance
+    accounts.update(balance=F("balance") + 1)
+    if before + 1 != accounts.get().balance:
+        Voucher.objects.using(using).update(code=F("code"))
+
+
+@pytest.mark.parametrize("database", on("default"))
+def test_a_table_that_runs_on_copies_alone_have_touched_is_known_as_it_was_at_the_start(database: str) -> None:
+    accounts(database)
+    Voucher.objects.using(database).create(code="x")
+    with options(workers=4):
+        found = explore(*[(add_and_look, {"using": database})] * 2)
+    assert found.verdict == "no race", found

@@ -107,6 +107,13 @@ def test_everything_there_is_to_tell_is_told() -> None:
     assert "\x1b" not in page
 
 
+def test_a_test_can_be_copied_where_there_is_no_order_to_run_again() -> None:
+    elements = Elements(page := as_page(bought_twice(token=""))).found
+    assert [each["data-copies"] for _, each in elements if "data-copies" in each] == ["test"]
+    assert [tag for tag, each in elements if each.get("id") == "test"] == ["pre"]
+    assert page.count("def test_lost_update():") == 1
+
+
 def test_an_error_is_shown_with_its_traceback() -> None:
     try:
         raise ValueError("no seat <left>")  # noqa: TRY301 - its traceback is what is looked at

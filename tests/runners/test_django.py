@@ -151,7 +151,8 @@ def test_a_race_is_told_with_its_lanes_a_page_and_the_line_that_replays_it(site:
                 counter = Counter.objects.create(name="clicks")
                 explore((increment, {"pk": counter.pk}), (increment, {"pk": counter.pk})).assert_no_race()
     """)
-    assert site.python("manage.py", "test", "--noinput", AIOCONCURRENT_REPORT="pages") == 1
+    assert site.python("manage.py", "test", "--noinput", AIOCONCURRENT_REPORT="pages", GITHUB_ACTIONS="") == 1
+    assert "::error" not in site.text
     assert "aioconcurrent.RaceFound: race (" in site.text
     assert "assert_no_race()\n" in site.text
     assert len(re.findall(r'File ".*/aioconcurrent/', site.text)) == 1, "frames of this library"
@@ -163,7 +164,8 @@ def test_a_race_is_told_with_its_lanes_a_page_and_the_line_that_replays_it(site:
     variable, python, *command = shlex.split(line)
     assert (python, command[:2]) == ("python", ["manage.py", "test"])
     name, token = variable.split("=")
-    assert site.python(*command, "--noinput", **{name: token}) == 1
+    assert site.python(*command, "--noinput", **{name: token}, GITHUB_ACTIONS="true") == 1
+    assert len(re.findall("^::error .*title=lost update::", site.text, re.MULTILINE)) == 1
     assert "Ran 1 test" in site.text
     assert "(4 schedules run)" in site.text
 

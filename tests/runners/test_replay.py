@@ -115,7 +115,8 @@ def test_a_folder_for_reports_gets_a_page_of_each_counterexample(reported: Repor
 def test_what_went_wrong_is_run_first_the_next_time_until_it_does_not_any_more(site: Site) -> None:
     site.write_tests(RACES)
     cached = ["cacheprovider"]
-    assert site.pytest(plugins=cached) == 1
+    assert site.pytest(plugins=cached, GITHUB_ACTIONS="") == 1
+    assert "::error" not in site.text
     explored, story = runs_told(site.text), re.findall(r"^E +lost update: .*$", site.text, re.MULTILINE)
     assert site.pytest(plugins=cached) == 1
     assert runs_told(site.text) < explored
