@@ -25,7 +25,7 @@ from ._own_loop import on_errand
 from ._race import capture, context_of, end_sessions, launching, mentioned, outcomes_of, pack, relay, take_effect
 from ._remedies import aliases_of, can_be_measured, changed_handoff, changed_question, remedy, ways
 from .databases import memory
-from .databases.copies import Copy, CopyError, close_connections, copied
+from .databases.copies import Copy, CopyError, close_connections, copied, open_connections
 from .doubles import outbox
 from .doubles.journey import Doubles
 from .engine.debugging import own_terminal
@@ -214,12 +214,13 @@ class _Session:
             return
         stack, copies, problem = ExitStack(), list[Copy](), ""
         try:
+            closed = await self.in_caller(close_connections, self.project.databases)
             try:
-                await self.in_caller(close_connections, self.project.databases)
                 making = copied(self.project.databases, databases.names, count)
                 copies = await anyio.to_thread.run_sync(stack.enter_context, making)
             except CopyError as error:
                 problem = str(error)
+            await self.in_caller(open_connections, closed)
             yield copies, problem
         finally:
             with anyio.CancelScope(shield=True):

@@ -17,7 +17,7 @@ import re
 import sqlite3
 import subprocess
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ from .identity import sqlite_file
 from .memory import temporary_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from .._trace import Operation
     from .handoff import Handoff
@@ -76,13 +76,26 @@ def is_shared(operation: Operation) -> bool:
     return operation.kind == "cache" or _OF_SERVER.search(operation.text) is not None
 
 
-def close_connections(handoff: Handoff) -> None:
-    """Close the caller's own connections that would keep a database from being copied; where these are."""
+def close_connections(handoff: Handoff) -> list[str]:
+    """Close the caller's own connections that would keep a database from being copied; return their aliases."""
     from django.db import connections
 
+    closed = []
     for alias in handoff.likely - handoff.sessions.keys():
-        if connections[alias].vendor == "postgresql":
-            connections[alias].close()
+        connection = connections[alias]
+        if connection.vendor == "postgresql" and connection.connection is not None:
+            connection.close()
+            closed.append(alias)
+    return closed
+
+
+def open_connections(aliases: Iterable[str]) -> None:
+    """Open them again, so that the next exploration sees which databases its caller uses."""
+    from django.db import connections
+
+    for alias in aliases:
+        with suppress(Exception):  # a test may keep those closed that are not its own
+            connections[alias].ensure_connection()
 
 
 def _originals(handoff: Handoff, names: Mapping[str, str]) -> dict[str, tuple[str, Settings]]:

@@ -69,6 +69,7 @@ def test_four_workers_come_to_what_one_comes_to(name: str, database: str) -> Non
     alone = explore(*case.calls_at(database))
     with options(workers=4):
         together = explore(*case.calls_at(database))
+    assert connections[database].connection is not None, "the next exploration would not know that it is in use"
     assert told(together) == told(alone)
     assert not [note for note in together.notes if "one worker" in note]
     assert copies_of(database) == []
