@@ -13,6 +13,7 @@ from ._exploration import Lock
 from ._remedies import changed_calls
 from ._sources import place_of
 from .databases.changed import Change
+from .exploring.verdict import ALONE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from ._exploration import Exploration
     from ._question import Question
     from ._trace import LockSite
-
-_ERRORS = "even with the calls"  # how notes begin that tell what calls raise by themselves
 
 
 def without(question: Question, sites: Iterable[LockSite]) -> Question:
@@ -61,7 +60,7 @@ def came_of(sites: Collection[LockSite], found: Exploration, whole: Exploration)
         whole: Of the calls with all their locks.
     """
     name = " and ".join(map(_name, sites))
-    new_errors = [note for note in found.notes if note.startswith(_ERRORS) and note not in whole.notes]
+    new_errors = [note for note in found.notes if note.startswith(ALONE) and note not in whole.notes]
     if found.counterexample is not None:
         return Lock(name, True, found.counterexample.anomaly, found.counterexample)
     if found.verdict == "inconclusive" or new_errors:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .oracle import Oracle
     from .search import Search
 
+ALONE = "even with the calls"  # how notes begin that tell what calls raise while they meet nobody
+
 
 @dataclass
 class Account:
@@ -52,7 +54,7 @@ class Account:
             error = outcome.error if isinstance(outcome, WrappedError) else None
             if error is not None and not isinstance(error, refusals):
                 told = f"{type(error).__name__}: {text_of(error)}".strip(": ")
-                self.notes[f"even with the calls one after another {call_name(call)} raises {told}"] = None
+                self.notes[f"{ALONE} one after another {call_name(call)} raises {told}"] = None
 
     def race(self, example: Counterexample) -> Exploration:
         """The verdict when an order goes wrong."""
