@@ -12,6 +12,7 @@ import reprlib
 import sys
 from dataclasses import dataclass
 from functools import partial, reduce
+from traceback import walk_tb
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -282,13 +283,9 @@ def misfit(function: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
 
 def misfit_met(error: TypeError, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
     """Say why the call did not get as far as into the function; empty if it did, and the error is the function's."""
-    inner = inspect.unwrap(function)
-    code = getattr(inner, "__code__", None)
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code is code:
-            return ""
-        trace = trace.tb_next
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if any(frame.f_code is code for frame, _ in walk_tb(error.__traceback__)):
+        return ""
     return _misfit(function, args, kwargs, follow_wrapped=True)
 
 

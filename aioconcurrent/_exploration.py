@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
@@ -281,9 +281,7 @@ class Exploration:
                 "anomaly": found.anomaly,
                 "explanation": found.explanation,
                 "hint": found.hint,
-                "remedies": [
-                    {"name": each.name, "prevents": each.prevents, "repeats": each.repeats} for each in found.remedies
-                ],
+                "remedies": [*map(asdict, found.remedies)],
                 "token": found.token,
                 "preemptions": found.preemptions,
                 **run_data(found.run, found.calls, found.marked),
@@ -409,7 +407,7 @@ def _page_of(exploration: Exploration) -> str:
     return str(page)
 
 
-def _told(text: str, _: object) -> str:
+def _told(text: str, _: object) -> str:  # which travels with the exploration, as a function of a function would not
     return text
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ._text import Verbatim, shown, text_of
 from ._trace import Run, Step
-from .exceptions import WrappedError
+from .exceptions import WrappedError, error_of
 from .sql.accesses import accesses
 
 _COLUMNS = re.compile(
@@ -98,8 +98,7 @@ class Secrets:
         """What a call came to; something with another `repr` stands for what would show a secret."""
         if isinstance(outcome, str):
             return self.value(outcome)
-        error = outcome.error if isinstance(outcome, WrappedError) else outcome
-        if isinstance(error, BaseException):
+        if (error := error_of(outcome)) is not None:
             return self._error(outcome, error)
         told = shown(outcome)
         return outcome if self.text(told) == told else Verbatim(self.text(told))

@@ -38,7 +38,18 @@ def shown(value: object, longest: int = _LONGEST_VALUE) -> str:
         text = repr(value)
     except Exception as error:  # a picture of a failure must not fail for the sake of one value in it
         text = f"<{type(value).__name__} whose repr() raises {type(error).__name__}>"
+    return clipped(text, longest)
+
+
+def clipped(text: str, longest: int) -> str:
+    """The text, at most that long."""
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
+def error_named(error: BaseException, longest: int | None = None) -> str:
+    """The class of an error, and the first line of what it says, at most that long."""
+    said = text_of(error).strip().splitlines()[:1]
+    return ": ".join([type(error).__name__, *(line if longest is None else clipped(line, longest) for line in said)])
 
 
 class Verbatim:

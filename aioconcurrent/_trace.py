@@ -218,3 +218,8 @@ def call_name(call: int) -> str:
         number, letter = divmod(number - 1, 26)
         letters = chr(ord("A") + letter) + letters
     return letters
+
+
+def call_names(calls: Iterable[int]) -> str:
+    """Several of them, as "A and C"."""
+    return " and ".join(map(call_name, sorted(calls)))

@@ -92,6 +92,12 @@ class WrappedError(AioconcurrentError):
         return f"<WrappedError {self}>"
 
 
+def error_of(outcome: object) -> BaseException | None:
+    """What a call raised, if its outcome is that it did."""
+    error = outcome.error if isinstance(outcome, WrappedError) else outcome
+    return error if isinstance(error, BaseException) else None
+
+
 class TerminatedProcessError(AioconcurrentError):
     """The process of a call was ended because the call exceeded its time limit.
 

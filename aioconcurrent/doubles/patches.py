@@ -24,7 +24,7 @@ from .. import _pickling
 from . import http
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 MISSING: Any = object()
 _PATCHERS = (("unittest.mock", "_patch"), ("mock.mock", "_patch"))
@@ -182,24 +182,23 @@ def _instances(classes: Iterable[tuple[str, str]]) -> list[Any]:
 
 def _watch(kind: Any, known: WeakSet[Any]) -> None:
     """Keep up with the instances of a class: those in whose block the test is, or all if they are no blocks."""
-    begin, end = ("__enter__", "__exit__") if hasattr(kind, "__enter__") else ("__init__", None)
-    original = getattr(kind, begin)
+    if hasattr(kind, "__enter__"):
+        _note(kind, "__enter__", known.add)
+        _note(kind, "__exit__", known.discard)
+    else:
+        _note(kind, "__init__", known.add)
 
-    @functools.wraps(original)
-    def begin_known(self: Any, *args: Any, **kwargs: Any) -> Any:
-        known.add(self)
-        return original(self, *args, **kwargs)
 
-    setattr(kind, begin, begin_known)
-    if end is not None:
-        leave = getattr(kind, end)
+def _note(kind: Any, name: str, note: Callable[[Any], None]) -> None:
+    """Take note of an instance whenever its method is called."""
+    method = getattr(kind, name)
 
-        @functools.wraps(leave)
-        def end_known(self: Any, *args: Any, **kwargs: Any) -> Any:
-            known.discard(self)
-            return leave(self, *args, **kwargs)
+    @functools.wraps(method)
+    def noted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        note(self)
+        return method(self, *args, **kwargs)
 
-        setattr(kind, end, end_known)
+    setattr(kind, name, noted)
 
 
 def _matters(patch: Patch) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from .._trace import Precedence, Step, call_name
+from .._trace import Precedence, Step, call_name, call_names
 from ..sql.accesses import Access, accesses
 from ..sql.statements import Computed
 from .evidence import Difference, Violation, result
@@ -127,8 +127,7 @@ def _deadlock(steps: Sequence[Step]) -> Anomaly | None:
     victim = victims[0]
     cycle = _cycle(steps, steps[victim].call)
     waits = [
-        f"{call_name(steps[index].call)} waited for "
-        f"{' and '.join(call_name(call) for call in sorted(steps[index].waited_for))} in step {index + 1}"
+        f"{call_name(steps[index].call)} waited for {call_names(steps[index].waited_for)} in step {index + 1}"
         for index in cycle
     ]
     story = " while ".join(waits) or f"two calls waited for each other in step {victim + 1}"

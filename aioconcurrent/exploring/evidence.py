@@ -8,10 +8,10 @@ from html import unescape
 from typing import Any, Literal
 
 from .._secrets import Secrets
-from .._text import shown, text_of
+from .._text import clipped, error_named, shown
 from .._trace import ENDLESS, call_name
 from ..databases.schema import CACHE, Key
-from ..exceptions import WrappedError
+from ..exceptions import error_of
 from ..http import Response
 from ..sql.accesses import Access
 from .facts import Fact, Facts, nameless
@@ -238,13 +238,6 @@ def outcome_named(call: int, path: str) -> str:
     return f"the outcome of {call_name(call)}" + (f" at {path}" if path else "")
 
 
-def error_named(error: BaseException, longest: int | None = None) -> str:
-    """The class of an error, and the first line of what it says."""
-    lines = text_of(error).strip().splitlines()
-    said = f": {_cut(lines[0], longest)}" if lines else ""
-    return type(error).__name__ + said
-
-
 def answers(outcomes: Sequence[object]) -> str:
     """Tell what each call came to, in a sentence."""
     told = [f"{call_name(call)} {answer(outcome)}" for call, outcome in enumerate(outcomes)]
@@ -253,8 +246,7 @@ def answers(outcomes: Sequence[object]) -> str:
 
 def answer(outcome: object) -> str:
     """Tell what a call came to, as "returns 3"."""
-    error = outcome.error if isinstance(outcome, WrappedError) else outcome
-    if isinstance(error, BaseException):
+    if (error := error_of(outcome)) is not None:
         return f"raises {error_named(error, _LONGEST_ANSWER)}"
     if isinstance(outcome, Response):
         return f"returns <Response {outcome.status_code}>{_said(outcome)}"
@@ -264,19 +256,15 @@ def answer(outcome: object) -> str:
 def _said(response: Response) -> str:
     """Why a response refuses: where it sends to, the errors of its form, or its body if that is data."""
     if 300 <= response.status_code < 400:
-        return f" to {_cut(response.headers.get('Location', '?'))}"
+        return f" to {clipped(response.headers.get('Location', '?'), _LONGEST_ANSWER)}"
     kind = response.headers.get("Content-Type", "")
     if "html" in kind:
         found = [_TAG.sub(" ", each) for each in _ERROR_LISTS.findall(response.text)]
         errors = "; ".join(dict.fromkeys(" ".join(unescape(each).split()) for each in found))
-        return f" with the errors {_cut(errors)!r}" if errors else ""
+        return f" with the errors {clipped(errors, _LONGEST_ANSWER)!r}" if errors else ""
     if response.status_code >= 400 and ("json" in kind or "text/plain" in kind):
-        return f" saying {_cut(response.text.strip())!r}"
+        return f" saying {clipped(response.text.strip(), _LONGEST_ANSWER)!r}"
     return ""
-
-
-def _cut(text: str, longest: int | None = _LONGEST_ANSWER) -> str:
-    return text if longest is None or len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 def result(violation: Violation, accesses: Sequence[Access] = (), place: str = "") -> str:

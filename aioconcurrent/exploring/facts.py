@@ -21,7 +21,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from ..databases.schema import Key
-from ..exceptions import WrappedError
+from ..exceptions import error_of
 from .values import (
     CHANCE,
     Leaf,
@@ -371,9 +371,8 @@ class _Outcome:
         self._open: set[int] = set()
 
     def of_outcome(self, call: int, outcome: Any) -> Iterator[Fact]:
-        error = outcome.error if isinstance(outcome, WrappedError) else outcome
         about = ("outcome", call)
-        if isinstance(error, BaseException):
+        if (error := error_of(outcome)) is not None:
             yield from self._of_error(about, error)
         else:
             yield from self._of(about, outcome, ())

@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import permutations
 from typing import TYPE_CHECKING
 
-from .._trace import call_name
+from .._trace import call_names
 from .evidence import Violation
 from .oracle import Renumbered, likeliest
 from .schedule import Schedule, preemptions
@@ -258,7 +258,7 @@ class Judge:
 def _endless(ending: Run) -> Violation:
     """What is wrong with a run that would have gone on for ever; its steps end with the loop."""
     looping = tuple(dict.fromkeys(step.call for step in ending.steps[-_ROUND:]))
-    who = " and ".join(call_name(call) for call in sorted(looping))
+    who = call_names(looping)
     one = len(looping) == 1
     detail = f"{who} never {'ends' if one else 'end'}: in this order {'it asks' if one else 'they ask'} for the same "
     return Violation("endless", f"{detail}again and again, while every serial order comes to its end", calls=looping)

@@ -28,10 +28,11 @@ from math import factorial
 from types import MappingProxyType
 from typing import Any
 
+from .._text import error_named
 from .._trace import Run, call_name
 from ..databases.schema import CACHE, Key
-from ..exceptions import WrappedError
-from .evidence import Difference, Order, Violation, cells, differences, error_named, outcome_named
+from ..exceptions import error_of
+from .evidence import Difference, Order, Violation, cells, differences, outcome_named
 from .facts import (
     WHOLE,
     Cause,
@@ -521,8 +522,7 @@ def broken_rule(check: Callable[[Any], object], outcomes: Any) -> Violation | No
 
 def _errors(ending: Run) -> dict[int, BaseException]:
     """What the calls raised."""
-    bare = [each.error if isinstance(each, WrappedError) else each for each in ending.outcomes]
-    return {call: error for call, error in enumerate(bare) if isinstance(error, BaseException)}
+    return {call: error for call, each in enumerate(ending.outcomes) if (error := error_of(each)) is not None}
 
 
 def _order_named(order: Order) -> str:

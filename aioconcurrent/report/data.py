@@ -17,7 +17,7 @@ from uuid import UUID
 from .._sources import lines_of
 from .._text import shown, text_of
 from .._trace import Endless, Run, call_name
-from ..exceptions import WrappedError
+from ..exceptions import error_of
 
 
 def as_json(data: Mapping[str, Any]) -> str:
@@ -70,10 +70,9 @@ def value(given: object) -> Any:
 
 def _outcome(outcome: Any) -> dict[str, Any]:
     """How a call ended; of what it returned no more than the `repr`, if that is no plain value."""
-    error = outcome.error if isinstance(outcome, WrappedError) else outcome
     if isinstance(outcome, Endless):
         return {"ended": "never"}
-    if isinstance(error, BaseException):
+    if (error := error_of(outcome)) is not None:
         return {
             "ended": "raised",
             "error": type(error).__name__,

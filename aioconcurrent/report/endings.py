@@ -12,9 +12,9 @@ from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
-from .._text import shown, text_of
+from .._text import clipped, error_named, shown
 from .._trace import Endless, Run, call_name
-from ..exceptions import WrappedError
+from ..exceptions import error_of
 from ..sql.accesses import accesses
 
 Row = Mapping[str, Any]
@@ -77,12 +77,10 @@ def _of_calls(ends: Sequence[Run], calls: Sequence[str]) -> Iterator[Line]:
 
 
 def _outcome(outcome: object) -> str:
-    error = outcome.error if isinstance(outcome, WrappedError) else outcome
     if isinstance(outcome, Endless):
         return "never ends"
-    if isinstance(error, BaseException):
-        said = text_of(error).strip().partition("\n")[0]
-        return f"raises {type(error).__name__}{': ' if said else ''}{said[:_LONGEST_CELL]}"
+    if (error := error_of(outcome)) is not None:
+        return f"raises {error_named(error, _LONGEST_CELL)}"
     return f"returns {shown(outcome, _LONGEST_CELL)}"
 
 
@@ -173,8 +171,7 @@ def _is_time(rows: Sequence[Row], column: str) -> bool:
 
 
 def _told(row: Row, columns: Sequence[str]) -> str:
-    told = ", ".join(f"{name}={_value(row.get(name))}" for name in columns)
-    return told if len(told) <= 2 * _LONGEST_CELL else f"{told[: 2 * _LONGEST_CELL - 3]}..."
+    return clipped(", ".join(f"{name}={_value(row.get(name))}" for name in columns), 2 * _LONGEST_CELL)
 
 
 def _value(value: Any) -> str:

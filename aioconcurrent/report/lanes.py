@@ -13,9 +13,9 @@ from typing import Any, Literal, NamedTuple
 from rich.cells import cell_len
 
 from .._sources import lines_of, place_of
-from .._text import printable, shown, text_of
-from .._trace import Endless, Run, Step, call_name
-from ..exceptions import WrappedError
+from .._text import error_named, printable, shown
+from .._trace import Endless, Run, Step, call_name, call_names
+from ..exceptions import error_of
 from ..sql.accesses import accesses, asks_whether
 from ..sql.statements import Computed
 from .paper import Paper, Style, broken, cut
@@ -174,7 +174,7 @@ class _Drawing:
         """The rows of a run that was recorded, each with its time."""
         for step in self._steps:
             results, action, source = tuple(self.results(step)), self.action(step), step.source or ""
-            whose = f" for {_names(step.waited_for)}" if step.waited_for else ""
+            whose = f" for {call_names(step.waited_for)}" if step.waited_for else ""
             if step.waited and step.ended is not None:
                 waits = (f"waits{whose or ' for a lock'}",)
                 yield step.started, LaneRow(step.call, "step", None, action, waits, source)
@@ -211,7 +211,7 @@ class _Drawing:
         step = self._steps[index]
         results: tuple[str, ...] = tuple(self.results(step)) if step.resumed_after is None else ()
         if step.waited_for:
-            results = (f"waits for {_names(step.waited_for)}", *results)
+            results = (f"waits for {call_names(step.waited_for)}", *results)
         text = self.action(step)
         marked, steps = index in self._marked, range(index, index + 1)
         return LaneRow(step.call, "step", index + 1, text, results, step.source or "", marked, steps)
@@ -309,27 +309,21 @@ def _rows(count: int, more: str = "") -> str:
     return f"{count or 'no'} {more}{'row' if count <= 1 else 'rows'}"
 
 
-def _names(calls: Collection[int]) -> str:
-    return " and ".join(map(call_name, sorted(calls)))
-
-
 def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.1f} ms"
 
 
 def ended(call: int, outcome: Any) -> LaneRow:
     """How a call ended."""
-    error = outcome.error if isinstance(outcome, WrappedError) else outcome
-    lines_of_code: tuple[str, ...] = ()
+    raised_at: tuple[str, ...] = ()
     if isinstance(outcome, Endless):
         text = "never ends"
-    elif isinstance(error, BaseException):
-        lines = text_of(error).strip().splitlines()
-        text = f"raises {type(error).__name__}" + (f": {lines[0]}" if lines else "")
-        lines_of_code = tuple(lines_of(error))
+    elif (error := error_of(outcome)) is not None:
+        text = f"raises {error_named(error)}"
+        raised_at = tuple(lines_of(error))
     else:
         text = f"returns {shown(outcome)}"
-    return LaneRow(call, "ended", None, cut(text, _LONGEST_OUTCOME), raised_at=lines_of_code)
+    return LaneRow(call, "ended", None, cut(text, _LONGEST_OUTCOME), raised_at=raised_at)
 
 
 def _telling_columns(steps: Sequence[Step]) -> frozenset[str]:

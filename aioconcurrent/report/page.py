@@ -26,9 +26,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from rich.text import Text
 
+from .._sources import place_of
 from .._text import shown
-from .._trace import Precedence, Run, Step, call_name
-from ..exceptions import WrappedError
+from .._trace import Precedence, Run, Step, call_name, call_names
+from ..exceptions import error_of
 from ..sql.accesses import accesses
 from .endings import Ended, compared
 from .excerpt import Excerpt, excerpt, place
@@ -324,7 +325,7 @@ def _rail(state: State) -> SafeString:
     """A piece of a call's line; there are very many alike, too many for a loop of the template."""
     if not state.waits_for:
         return format_html('<i class="rail l{} {}"></i>', state.call, state.kind)
-    waits = f"waits for {' and '.join(map(call_name, state.waits_for))}"
+    waits = f"waits for {call_names(state.waits_for)}"
     return format_html('<i class="rail l{} {}" data-text="{}"></i>', state.call, state.kind, waits)
 
 
@@ -335,7 +336,7 @@ def _manner(text: str) -> str:
 def _split(source: str) -> tuple[str, str]:
     """The file without its folders, and the code."""
     where, _, code = source.partition(": ")
-    return where.partition(" in ")[0].replace("\\", "/").rsplit("/", 1)[-1], code
+    return place_of(where), code
 
 
 def _label(row: LaneRow, story: Story) -> str:
@@ -356,8 +357,7 @@ def _call(story: Story, call: int) -> _Call:
     if call >= len(story.run.outcomes):  # there is a verdict on many runs, and none of them to show
         return _Call(call, name, text, "", False, "", output)
     outcome = story.run.outcomes[call]
-    error = outcome.error if isinstance(outcome, WrappedError) else outcome
-    if not isinstance(error, BaseException):
+    if (error := error_of(outcome)) is None:
         return _Call(call, name, text, f"returns {shown(outcome)}", False, "", output)
     said = "".join(traceback.format_exception_only(error)).strip()
     frames = "".join(traceback.format_exception(error)).rstrip() if error.__traceback__ else ""
@@ -499,7 +499,7 @@ class Detail:
         step = self.step
         if not step.waited_for:
             return
-        waits = f"Waited for {' and '.join(call_name(call) for call in sorted(step.waited_for))}"
+        waits = f"Waited for {call_names(step.waited_for)}"
         if step.resumed_after is None:
             yield Edge(f"{waits}, and nothing set it free")
         else:
