@@ -8,10 +8,13 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
+from sqlglot import exp
+
 from .._trace import CACHE_READS, Operation, Step
-from .statements import PLACE, Computed, Control, Given, control_of, parts
+from .statements import PLACE, Computed, Control, Given, conditions, control_of, tree_of, value_of, wanted
 
 Verb = Literal["select", "insert", "update", "delete", "get", "set"]
 Row = Mapping[str, object]
@@ -176,3 +179,113 @@ def _filled(value: object, operation: Operation) -> object:
 
 def _shown(parameters: Sequence[object], number: int) -> str:
     return repr(parameters[number]) if number < len(parameters) else "?"
+
+
+_Where = tuple[tuple[str, tuple[object, ...]], ...]  # columns, and the values of which each must have one
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one text does to one table.
+
+    Attributes:
+        main: Whether the rows of the result are its rows.
+        where: The values that columns are asked to have.
+        written: A mapping for each row.
+    """
+
+    verb: Literal["select", "insert", "update", "delete"]
+    table: str
+    main: bool
+    where: _Where = ()
+    written: tuple[tuple[tuple[str, object], ...], ...] = ()
+
+
+@lru_cache(maxsize=1024)
+def parts(vendor: str, sql: str, with_parameters: bool) -> tuple[Part, ...]:
+    """Tell what one text most likely does, table by table."""
+    tree = tree_of(vendor, sql, with_parameters)
+    return tuple(_read(tree)) if tree is not None else ()
+
+
+def _read(tree: exp.Expr) -> Iterator[Part]:
+    target = tree.find(exp.Table)
+    if target is None:
+        return
+    table = target.name.lower()
+    match tree:
+        case exp.Update():
+            where, written = _asked(tree, target), tuple(_assignments(tree))
+            yield from _by_row(table, where, tree) or [Part("update", table, False, where, (written,))]
+        case exp.Delete():
+            yield Part("delete", table, False, _asked(tree, target))
+        case exp.Insert():
+            yield Part("insert", table, True, (), tuple(_inserted(tree)))
+        case exp.Query():
+            yield from (Part("select", each.name.lower(), True, _asked(tree, each)) for each in _named_tables(tree))
+            return
+    for query in tree.find_all(exp.Select):
+        yield from (Part("select", each.name.lower(), False, _asked(query, each)) for each in _named_tables(query))
+
+
+def _named_tables(tree: exp.Expr) -> Iterator[exp.Table]:
+    return (table for table in tree.find_all(exp.Table) if table.name and not isinstance(table.parent, exp.Lock))
+
+
+def _asked(tree: exp.Expr, table: exp.Table) -> _Where:
+    """The columns of `table` that must have one of some known values."""
+    found: dict[str, tuple[object, ...]] = {}
+    for part in reversed(conditions(tree)):
+        if known := wanted(part):
+            _note(found, known[0], table, tuple(map(value_of, known[1])))
+        match part:
+            case exp.Is() if isinstance(part.this, exp.Column) and isinstance(part.expression, exp.Null):
+                _note(found, part.this, table, (None,))
+            case exp.Column():  # a boolean by itself, as Django writes it for PostgreSQL and SQLite
+                _note(found, part, table, (True,))
+            case exp.Not() if isinstance(part.this, exp.Column):
+                _note(found, part.this, table, (False,))
+    return tuple(found.items())
+
+
+def _note(
+    found: dict[str, tuple[object, ...]], column: exp.Column, table: exp.Table, values: tuple[object, ...]
+) -> None:
+    if column.table in ("", table.alias_or_name) and not any(isinstance(value, Computed) for value in values):
+        found[column.name] = values
+
+
+def _assignments(tree: exp.Update) -> Iterator[tuple[str, object]]:
+    for each in tree.expressions:
+        if isinstance(each, exp.EQ) and isinstance(each.this, exp.Column):
+            yield each.this.name, value_of(each.expression)
+
+
+def _by_row(table: str, where: _Where, tree: exp.Update) -> list[Part]:
+    """An UPDATE that sets each row to a value of its own, as bulk_update() does, as one for each of them."""
+    rows: dict[tuple[str, object], dict[str, object]] = {}
+    for each in tree.expressions:
+        value = each.expression if isinstance(each, exp.EQ) else None
+        while isinstance(value, exp.Paren | exp.Cast):
+            value = value.this
+        if not isinstance(value, exp.Case) or value.this is not None:
+            return []
+        for when in value.args["ifs"]:
+            condition = when.this.unnest()
+            if not isinstance(condition, exp.EQ) or not isinstance(condition.this, exp.Column):
+                return []
+            key = condition.this.name, value_of(condition.expression)
+            rows.setdefault(key, {})[each.this.name] = value_of(when.args["true"])
+    others = dict(where)
+    return [
+        Part("update", table, False, tuple({**others, column: (key,)}.items()), (tuple(written.items()),))
+        for (column, key), written in rows.items()
+    ]
+
+
+def _inserted(tree: exp.Insert) -> Iterator[tuple[tuple[str, object], ...]]:
+    schema, values = tree.this, tree.expression
+    if isinstance(schema, exp.Schema) and isinstance(values, exp.Values):
+        columns = [column.name for column in schema.expressions]
+        for row in values.expressions:
+            yield tuple(zip(columns, (value_of(each) for each in row.expressions), strict=False))

@@ -1,9 +1,8 @@
 """What one SQL text mentions, parsed by sqlglot once, and kept per text.
 
-It is read for two purposes.  `read_statement` is for footprints: a text that is not
-understood to the end is `UNKNOWN`, which the caller must take to touch everything.
-`parts` is for explanations: what is not understood is left out.  Parameters are known by
-their places alone: they can decide which rows a statement touches, never which tables.
+`read_statement` is for footprints: a text that is not understood to the end is `UNKNOWN`, which
+the caller must take to touch everything.  Parameters are known by their places alone: they can
+decide which rows a statement touches, never which tables.
 """
 
 import re
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 from sqlglot import exp, parse
 from sqlglot.errors import SqlglotError
@@ -123,23 +122,6 @@ class Statement:
 UNKNOWN = Statement(understood=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What one text does to one table.
-
-    Attributes:
-        main: Whether the rows of the result are its rows.
-        where: The values that columns are asked to have.
-        written: A mapping for each row.
-    """
-
-    verb: Literal["select", "insert", "update", "delete"]
-    table: str
-    main: bool
-    where: tuple[tuple[str, tuple[object, ...]], ...] = ()
-    written: tuple[tuple[tuple[str, object], ...], ...] = ()
-
-
 _COMMENT = re.compile(r"\s+|--[^\n]*(?:\n|$)|/\*(?!M?!).*?\*/", re.DOTALL)
 _PLACEHOLDER = re.compile(r"%(?:\((?P<name>\w+)\))?[sbt]|%%")
 _PLACEHOLDER_OF_SQLITE = re.compile(rf"{_PLACEHOLDER.pattern}|\?(?=\s*[,)]|\s*$|\s+\w)")
@@ -193,7 +175,7 @@ def with_places(vendor: str, sql: str, stand_in: Callable[[int], str]) -> str:
     return (_PLACEHOLDER_OF_SQLITE if vendor == "sqlite" else _PLACEHOLDER).sub(numbered, sql)
 
 
-def _tree(vendor: str, sql: str, with_parameters: bool) -> exp.Expr | None:
+def tree_of(vendor: str, sql: str, with_parameters: bool) -> exp.Expr | None:
     """The tree of a text that is one statement, with its parameters by number; that of a long one is not kept."""
     return (_kept_tree if len(sql) <= _LONGEST_KEPT else _made_tree)(vendor, sql, with_parameters)
 
@@ -260,7 +242,7 @@ def _read(vendor: str, sql: str, with_parameters: bool) -> Statement:
         return UNKNOWN
     text = with_places(vendor, bare, lambda _: "NULL") if with_parameters else bare
     is_short = not with_parameters or len(_PLACEHOLDER.findall(bare)) <= _MANY
-    tree = _tree(vendor, sql, with_parameters) if is_short else None
+    tree = tree_of(vendor, sql, with_parameters) if is_short else None
     if tree is None and with_parameters:  # as if each were NULL
         one_row = _ROWS.sub("(NULL)", text)  # for many, and two members of a list for more
         tree = _parsed(vendor, _MEMBERS.sub("IN (NULL, NULL)", one_row))
@@ -390,8 +372,8 @@ class _Reader:
         return frozenset(each.name.casefold() for each in returning.expressions if isinstance(each, exp.Column))
 
     def _keyed(self) -> frozenset[str]:
-        wanted = filter(None, map(_wanted, _conditions(self.tree)))
-        one_value = ((column, values[0]) for column, values in wanted if len(values) == 1)
+        known = filter(None, map(wanted, conditions(self.tree)))
+        one_value = ((column, values[0]) for column, values in known if len(values) == 1)
         return frozenset(
             column.name.casefold() for column, value in one_value if value.find(exp.Column, exp.Query) is None
         )
@@ -438,7 +420,7 @@ class _Reader:
         return table.name.casefold()
 
 
-def _conditions(tree: exp.Expr) -> list[exp.Expr]:
+def conditions(tree: exp.Expr) -> list[exp.Expr]:
     """What a WHERE asks for, all of it."""
     where = tree.args.get("where")
     if not isinstance(where, exp.Where):  # of an INSERT some versions have a flag there
@@ -455,19 +437,19 @@ def _conditions(tree: exp.Expr) -> list[exp.Expr]:
 
 def _condition(tree: exp.Expr, table: str, *, alone: bool) -> Condition:
     """What a WHERE asks of a table; `alone` says that columns without a table's name are of it."""
-    conditions = _conditions(tree)
+    asked = conditions(tree)
     found: dict[str, tuple[Value, ...]] = {}
-    for each in conditions:
-        column, given = _wanted(each) or (None, [])
+    for each in asked:
+        column, given = wanted(each) or (None, [])
         values = tuple(map(_given_value, given))
         if column is None or UNCLEAR in values or None in values:
             continue
         if column.table.casefold() in ((table, "") if alone else (table,)):
             found.setdefault(column.name.casefold(), values)
-    return Condition(tuple(found.items()), alone=alone and len(found) == len(conditions))
+    return Condition(tuple(found.items()), alone=alone and len(found) == len(asked))
 
 
-def _wanted(condition: exp.Expr) -> tuple[exp.Column, list[exp.Expr]] | None:
+def wanted(condition: exp.Expr) -> tuple[exp.Column, list[exp.Expr]] | None:
     """The column that must be one of some values, if that is what a condition asks for."""
     column: Any = condition.this
     match condition:
@@ -487,7 +469,7 @@ def _is_place(node: exp.Placeholder) -> bool:
 def _given_value(node: exp.Expr) -> Value:
     """A value as it stands in the text; anything that is worked out, also by a cast, is `UNCLEAR`."""
     bare = node.unnest()
-    value = _value(bare) if isinstance(bare, exp.Placeholder | exp.Null | exp.Literal) else UNCLEAR
+    value = value_of(bare) if isinstance(bare, exp.Placeholder | exp.Null | exp.Literal) else UNCLEAR
     return value if value is None or isinstance(value, Given | str | int) else UNCLEAR
 
 
@@ -498,103 +480,11 @@ def _tables(node: exp.Expr) -> Iterator[exp.Table]:
             yield table
 
 
-# --- for explanations
-
-
-@lru_cache(maxsize=1024)
-def parts(vendor: str, sql: str, with_parameters: bool) -> tuple[Part, ...]:
-    """Tell what one text most likely does, table by table."""
-    tree = _tree(vendor, sql, with_parameters)
-    return tuple(_parts(tree)) if tree is not None else ()
-
-
-def _parts(tree: exp.Expr) -> Iterator[Part]:
-    target = tree.find(exp.Table)
-    if target is None:
-        return
-    table = target.name.lower()
-    match tree:
-        case exp.Update():
-            where, written = _asked(tree, target), tuple(_assignments(tree))
-            yield from _by_row(table, where, tree) or [Part("update", table, False, where, (written,))]
-        case exp.Delete():
-            yield Part("delete", table, False, _asked(tree, target))
-        case exp.Insert():
-            yield Part("insert", table, True, (), tuple(_inserted(tree)))
-        case exp.Query():
-            yield from (Part("select", each.name.lower(), True, _asked(tree, each)) for each in _named_tables(tree))
-            return
-    for query in tree.find_all(exp.Select):
-        yield from (Part("select", each.name.lower(), False, _asked(query, each)) for each in _named_tables(query))
-
-
-def _named_tables(tree: exp.Expr) -> Iterator[exp.Table]:
-    return (table for table in tree.find_all(exp.Table) if table.name and not isinstance(table.parent, exp.Lock))
-
-
-def _asked(tree: exp.Expr, table: exp.Table) -> tuple[tuple[str, tuple[object, ...]], ...]:
-    """The columns of `table` that must have one of some known values."""
-    found: dict[str, tuple[object, ...]] = {}
-    for part in reversed(_conditions(tree)):
-        if wanted := _wanted(part):
-            _note(found, wanted[0], table, tuple(map(_value, wanted[1])))
-        match part:
-            case exp.Is() if isinstance(part.this, exp.Column) and isinstance(part.expression, exp.Null):
-                _note(found, part.this, table, (None,))
-            case exp.Column():  # a boolean by itself, as Django writes it for PostgreSQL and SQLite
-                _note(found, part, table, (True,))
-            case exp.Not() if isinstance(part.this, exp.Column):
-                _note(found, part.this, table, (False,))
-    return tuple(found.items())
-
-
-def _note(
-    found: dict[str, tuple[object, ...]], column: exp.Column, table: exp.Table, values: tuple[object, ...]
-) -> None:
-    if column.table in ("", table.alias_or_name) and not any(isinstance(value, Computed) for value in values):
-        found[column.name] = values
-
-
-def _assignments(tree: exp.Update) -> Iterator[tuple[str, object]]:
-    for each in tree.expressions:
-        if isinstance(each, exp.EQ) and isinstance(each.this, exp.Column):
-            yield each.this.name, _value(each.expression)
-
-
-def _by_row(table: str, where: tuple[tuple[str, tuple[object, ...]], ...], tree: exp.Update) -> list[Part]:
-    """An UPDATE that sets each row to a value of its own, as bulk_update() does, as one for each of them."""
-    rows: dict[tuple[str, object], dict[str, object]] = {}
-    for each in tree.expressions:
-        value = each.expression if isinstance(each, exp.EQ) else None
-        while isinstance(value, exp.Paren | exp.Cast):
-            value = value.this
-        if not isinstance(value, exp.Case) or value.this is not None:
-            return []
-        for when in value.args["ifs"]:
-            condition = when.this.unnest()
-            if not isinstance(condition, exp.EQ) or not isinstance(condition.this, exp.Column):
-                return []
-            key = condition.this.name, _value(condition.expression)
-            rows.setdefault(key, {})[each.this.name] = _value(when.args["true"])
-    others = dict(where)
-    return [
-        Part("update", table, False, tuple({**others, column: (key,)}.items()), (tuple(written.items()),))
-        for (column, key), written in rows.items()
-    ]
-
-
-def _inserted(tree: exp.Insert) -> Iterator[tuple[tuple[str, object], ...]]:
-    schema, values = tree.this, tree.expression
-    if isinstance(schema, exp.Schema) and isinstance(values, exp.Values):
-        columns = [column.name for column in schema.expressions]
-        for row in values.expressions:
-            yield tuple(zip(columns, (_value(each) for each in row.expressions), strict=False))
-
-
-def _value(node: exp.Expr) -> object:
+def value_of(node: exp.Expr) -> object:
+    """A value that a text gives or computes: a plain one, a `Given` or a `Computed`."""
     match node:
         case exp.Paren() | exp.Cast():
-            return _value(node.this)
+            return value_of(node.this)
         case exp.Placeholder() if _is_place(node):
             return Given(int(str(node.this).removeprefix(PLACE)))
         case exp.Null():

@@ -9,7 +9,7 @@ import pytest
 from aioconcurrent._trace import Operation
 from aioconcurrent.databases.schema import Catalogue
 from aioconcurrent.exploring.footprint import EVERYTHING, Footprint, footprint, overlap
-from aioconcurrent.sql import statements
+from aioconcurrent.sql import accesses, statements
 from aioconcurrent.sql.statements import Control
 
 CATALOGUE = Catalogue(
@@ -237,7 +237,7 @@ def test_nothing_is_logged_about_what_cannot_be_read(caplog: pytest.LogCaptureFi
 def test_a_statement_is_parsed_once_whoever_reads_it() -> None:
     sql, before = "UPDATE a SET parsed_once = %s WHERE id = %s", statements._kept_tree.cache_info()
     assert names(of(sql).writes) == "a"
-    (part,) = statements.parts("postgresql", sql, True)
+    (part,) = accesses.parts("postgresql", sql, True)
     assert (part.verb, part.table, part.where) == ("update", "a", (("id", (statements.Given(1),)),))
     after = statements._kept_tree.cache_info()
     assert (after.misses - before.misses, after.hits - before.hits) == (1, 1)
