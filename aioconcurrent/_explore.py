@@ -17,13 +17,24 @@ from . import _pickling, _unread
 from ._calls import Call
 from ._clock import ticking_loop
 from ._exploration import Locks
-from ._locks import came_of, constraints, refuse_unsafe, taken, without
+from ._measures import (
+    aliases_of,
+    came_of,
+    can_be_measured,
+    changed_handoff,
+    changed_question,
+    constraints,
+    refuse_unsafe,
+    remedy,
+    taken,
+    ways,
+    without,
+)
 from ._mistakes import raise_mistakes
 from ._orders import orders_of_test
 from ._outcomes import Outcomes
 from ._own_loop import on_errand
 from ._race import capture, context_of, end_sessions, launching, mentioned, outcomes_of, pack, relay, take_effect
-from ._remedies import aliases_of, can_be_measured, changed_handoff, changed_question, remedy, ways
 from .databases import memory
 from .databases.copies import Copy, CopyError, close_connections, copied, open_connections
 from .doubles import outbox

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from aioconcurrent._exploration import Exploration
-from aioconcurrent._locks import came_of
+from aioconcurrent._measures import came_of
 from aioconcurrent._trace import LockSite
 
 SITE = LockSite("atomic", "shop/bank.py:41 in withdraw: with atomic():")

@@ -1,8 +1,12 @@
-"""What would prevent a race: the calls are explored again with the usual changes.
+"""What locks do is measured: the calls are explored again with one more, or with one less.
 
-Each change puts every call into one transaction: at each isolation level that the server
-has, and with the stale read made a locking one.  A call that the database then refuses
-counts as one that has to be repeated.
+Of a race, what would prevent it: every call is put into one transaction, at each isolation level
+that the server has, and with the stale read made a locking one.  A call that the database then
+refuses counts as one that has to be repeated.
+
+Of calls that are safe, which locks they need: one lock at a time is taken away.  A constraint is
+not, for that would change the schema of the test database, and a killed process could not restore
+it.  One that has refused a row is only named.
 """
 
 from __future__ import annotations
@@ -11,19 +15,20 @@ import inspect
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ._exploration import Remedy
+from ._exploration import Lock, Remedy
 from ._sources import place_of
 from .databases.changed import Change, changed
 from .databases.handoff import database_identity
+from .exploring.verdict import ALONE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from ._calls import Call
     from ._exploration import Counterexample, Exploration
     from ._outcomes import Outcomes
     from ._question import Question
-    from ._trace import Operation
+    from ._trace import LockSite, Operation
     from .databases.handoff import Handoff
 
 _SCHEDULES = 60
@@ -132,3 +137,61 @@ def remedy(way: Way, found: Exploration, *, repeats: bool) -> Remedy:
     """Say what came of a way."""
     is_enough = {"race": False, "no race": True, "inconclusive": None}[found.verdict]
     return Remedy(way.name, is_enough, repeats and is_enough is True)
+
+
+def without(question: Question, sites: Iterable[LockSite]) -> Question:
+    """Ask the same of calls that do not take these locks, and note those that they take."""
+    change = Change(is_watched=True, without=frozenset(sites))
+    return replace(question, calls=changed_calls(question.calls, change), schedule=None, likely=None, remedies=False)
+
+
+def refuse_unsafe(whole: Exploration) -> None:
+    """Raise ValueError where there is no safety that could depend on a lock."""
+    if whole.verdict == "race":
+        raise ValueError(
+            f"locks() is for calls that are safe, and here is a race ({whole.reason}). "
+            "explore(..., remedies=True) measures what would prevent it."
+        )
+    if whole.verdict == "inconclusive":
+        raise ValueError(f"locks() is for calls that are safe, and nothing can be said of these: {whole.reason}.")
+
+
+def taken(sites: Iterable[LockSite]) -> list[LockSite]:
+    """The locks that can be taken away, by their places."""
+    return sorted((site for site in sites if site.kind != "constraint"), key=_place)
+
+
+def constraints(sites: Iterable[LockSite]) -> list[Lock]:
+    """What is told of constraints that have refused a row."""
+    found = sorted((site for site in sites if site.kind == "constraint"), key=_place)
+    told = "it has refused a row; what would come of the calls without it was not tried"
+    return [Lock(_lock_name(site), None, told) for site in found]
+
+
+def came_of(sites: Collection[LockSite], found: Exploration, whole: Exploration) -> Lock:
+    """Say what came of the calls without these locks.
+
+    Args:
+        found: Of the calls without them.
+        whole: Of the calls with all their locks.
+    """
+    name = " and ".join(map(_lock_name, sites))
+    new_errors = [note for note in found.notes if note.startswith(ALONE) and note not in whole.notes]
+    if found.counterexample is not None:
+        return Lock(name, True, found.counterexample.anomaly, found.counterexample)
+    if found.verdict == "inconclusive" or new_errors:
+        return Lock(name, None, "; ".join(new_errors) or found.reason)
+    if found.preemptions is not None:
+        return Lock(name, False, f"as far as orders with up to {found.preemptions} preemptions tell")
+    return Lock(name, False)
+
+
+def _lock_name(site: LockSite) -> str:
+    what = f"{site.kind} {site.name}".strip()
+    place = place_of(site.source)
+    return f"{what} at {place}" if place else what
+
+
+def _place(site: LockSite) -> tuple[str, int, str, str]:
+    file, _, line = place_of(site.source).rpartition(":")
+    return file, int(line or 0), site.kind, site.name
