@@ -20,12 +20,12 @@ from ..databases.memory import is_lent
 from ..databases.probes import open_probe
 from ..databases.schema import Catalogue, Changes, Key
 from ..databases.state import StateError
-from ..databases.state.base import LARGE
 from ..databases.state.standby import Standby, lasting
 from ..databases.underway import Note, noted
 from .facts import Numbers, apart
 from .footprint import blurred_by, changes, footprint
 from .moments import Moments
+from .row_order import RowOrder, are_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -68,11 +68,11 @@ class ExploredDatabases:
         caches: What calls have changed in Django's caches.
         probes: By `Operation.database`, where statements can wait unseen.
         one_waiter: Whether waiters for one lock are not woken in a fixed order.
-        is_alone: No runs are made on copies of these, where queries without an order have to find the same one.
+        order: In which order rows stand in their tables.
         widened: Tables that turned out to change without a statement that says so.
     """
 
-    def __init__(self, handoff: Handoff) -> None:
+    def __init__(self, handoff: Handoff, start: dict[str, list[Row]] | None = None) -> None:
         self._handoff = handoff
         self._candidates = _test_databases(handoff)
         self._names: dict[str, str] = {}  # of databases, by their spellings
@@ -85,12 +85,8 @@ class ExploredDatabases:
         self.catalogue = Catalogue(frozenset())
         self._blurred: set[str] = set()  # tables whose rows are not told apart any more
         self.keys: dict[str, Key] = {}
-        self.start: dict[str, list[Row]] = {}
-        self._places: dict[str, dict[object, int]] = {}  # of the rows at the start, by their keys
-        self._moved: dict[str, frozenset[tuple[int | str, ...]]] = {}  # rows of the start that are at other places
-        self._has_moved = False
-        self.is_alone = True
-        self._whole: set[str] = set()  # tables that come back as a whole
+        self.start: dict[str, list[Row]] = {} if start is None else start
+        self.order = RowOrder(self.start, self.keys)
         self.probes: dict[str, Probe] = {}
         self.one_waiter = False
         self._is_as_found = False  # all was looked at since the last run
@@ -98,13 +94,13 @@ class ExploredDatabases:
 
     def of_copy(self, copy: Copy) -> ExploredDatabases:
         """The same databases as a run on a copy of them sees them, under the names that they have here."""
-        databases = ExploredDatabases(copy.handoff)
+        # the copy has the same rows, and a table need be looked at in one place only
+        databases = ExploredDatabases(copy.handoff, self.start)
         spellings = {database_identity(settings): name for name, settings in copy.settings.items()}
         databases._names = {**self._names, **spellings}
         databases._candidates = {
             name: (self._candidates[name][0], settings) for name, settings in copy.settings.items()
         }
-        databases.start = self.start  # the copy has the same rows, and a table need be looked at in one place only
         databases._is_copy = True
         return databases
 
@@ -221,7 +217,7 @@ class ExploredDatabases:
             for each in self._databases:
                 for table in self._touched(step.operation, each):
                     told.setdefault(table, []).append(self._changed_by(step, table, each))
-        for table in found.keys() & told.keys() - self.widened - self._whole:
+        for table in found.keys() & told.keys() - self.widened - self.order.whole:
             known = [each for each in told[table] if each is not None]
             if len(known) == len(told[table]):
                 found[table] = reduce(Changes.and_also, known)
@@ -274,38 +270,23 @@ class ExploredDatabases:
             rows = each.state.rows(_own(each, tables.keys() - picked.keys()))
             new = {table for table in rows if each.prefix + table not in self.start}
             self.start |= {each.prefix + table: these for table, these in each.state.start_rows(new).items()}
-            found |= {each.prefix + table: self._shared(each.prefix + table, these) for table, these in rows.items()}
+            named = {each.prefix + table: these for table, these in rows.items()}
+            found |= {table: self.order.with_known(table, these) for table, these in named.items()}
         return found
 
     def _pick(self, database: _Database, tables: Mapping[str, Changes | None]) -> dict[str, list[Row]]:
         """The rows of large tables in which only some can have changed: the others are as they were at the start."""
         found = {}
         for table, each in tables.items():
-            if each is None or table not in self.start or table not in database.tables or not _are_numbers(each.keys):
+            if each is None or table not in self.start or table not in database.tables or not are_numbers(each.keys):
                 continue
             picked = database.state.pick(table.removeprefix(database.prefix), each.keys)
             if picked is not None:
                 rows, count = picked
-                now = _replaced(self.start[table], self._places_in(table), self.keys[table].columns[0], rows, each.keys)
+                now = self.order.with_changes(table, rows, each.keys)
                 if len(now) == count:  # else somebody else has written to it
                     found[table] = now
         return found
-
-    def _shared(self, table: str, rows: list[Row]) -> list[Row]:
-        """The rows of a large table; for those that are as at the start its objects, which nobody compares again."""
-        start = self.start[table]
-        if len(start) <= LARGE or not self.keys[table].automatic or len(self._places_in(table)) < len(start):
-            return rows
-        (column,), places = self.keys[table].columns, self._places_in(table)
-        olds = [start[places[row[column]]] if row[column] in places else None for row in rows]
-        return [row if old is None or row != old else old for row, old in zip(rows, olds, strict=True)]
-
-    def _places_in(self, table: str) -> Mapping[object, int]:
-        """Where the rows are that there were at the start, by their keys."""
-        if table not in self._places:
-            (column,) = self.keys[table].columns
-            self._places[table] = {row[column]: place for place, row in enumerate(self.start[table])}
-        return self._places[table]
 
     def is_untouched(self, table: str) -> bool:
         """Whether no run can have changed this table so far."""
@@ -343,50 +324,20 @@ class ExploredDatabases:
             return
         if tables is None and but:
             tables = dict.fromkeys(self._changed() - frozenset(but))
-        told = self._in_one_order(tables)
+        told = self.order.come_back(tables, self._moves)
         for each in self._databases:
             own = None if tables is None else _own(each, tables)
             each.state.restore(own, {name.removeprefix(each.prefix): told[name] for name in told.keys() & each.tables})
         self.caches.restore()
-
-    def _in_one_order(self, tables: Mapping[str, Changes | None] | None) -> dict[str, Changes]:
-        """What is to be put back of tables in which it is known what was changed.
-
-        Where a row that comes back has another place than before, a query without an order would find another one in
-        the next run.  So all such rows come back after each run; the runs until then do not count.
-        """
-        told = {table: each for table, each in (tables or {}).items() if each is not None}
-        for table in filter(self._moves, [*told]):
-            self._move(table, told)
-        whole = self._moved.keys() if tables is None else tables.keys() - told.keys()  # where all are at their places
-        self._moved = {table: keys for table, keys in self._moved.items() if table not in whole}
-        return told
 
     def _moves(self, table: str) -> bool:
         return any(
             each.state.moves(table.removeprefix(each.prefix)) for each in self._databases if table in each.tables
         )
 
-    def _move(self, table: str, told: dict[str, Changes]) -> None:
-        if not self.is_alone or table not in self.start or not _are_numbers(told[table].keys):
-            del told[table]
-            return
-        places = self._places_in(table)
-        keys = frozenset(key for key in told[table].keys if key[0] in places)
-        is_first = not self._moved.get(table)
-        known = keys if is_first else self._moved[table]
-        self._has_moved |= bool(keys) and (is_first or not keys <= known)
-        if keys <= known:
-            self._moved[table] = known
-            told[table] = replace(told[table], keys=told[table].keys | known)
-        else:  # there may be no end of them
-            self._whole.add(table)
-            del told[table]
-
     def has_moved(self) -> bool:
         """Whether rows have come to other places than they had in the runs before, since this was asked last."""
-        moved, self._has_moved = self._has_moved, False
-        return moved
+        return self.order.is_news()
 
     @property
     def unseen(self) -> frozenset[str]:
@@ -466,30 +417,6 @@ def _birth(state: Standby) -> str:
 
 def _keys(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> list[list[Any]]:
     return [[row[column] for column in columns] for row in rows]
-
-
-def _are_numbers(keys: Iterable[tuple[int | str, ...]]) -> bool:
-    return all(len(key) == 1 and isinstance(key[0], int) for key in keys)
-
-
-def _replaced(
-    start: Sequence[Row],
-    places: Mapping[object, int],
-    column: str,
-    rows: Iterable[Row],
-    keys: Iterable[tuple[Any, ...]],
-) -> list[Row]:
-    """The rows at the start, with these in place of those that have any of these keys."""
-    now: list[Row | None] = list(start)
-    for (key,) in keys:
-        if key in places:
-            now[places[key]] = None
-    for row in rows:
-        if row[column] in places:
-            now[places[row[column]]] = row
-        else:
-            now.append(row)
-    return [row for row in now if row is not None]
 
 
 def _own(database: _Database, tables: Collection[str]) -> frozenset[str]:

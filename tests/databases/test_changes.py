@@ -115,7 +115,7 @@ def test_after_the_first_run_a_query_without_an_order_finds_one_order(
         counters.filter(pk__in=changed).update(value=1)
         changes = {table: of_rows(*changed, assigned={"value"})[COUNTERS]}
         explored.rows(changes)
-        explored.restore({table: None} if table in explored._whole else changes)
+        explored.restore({table: None} if table in explored.order.whole else changes)
         return list(counters.order_by().values_list("pk", flat=True)), explored.has_moved()
 
     explored.rows({table: None})
@@ -136,7 +136,7 @@ def test_where_runs_are_made_on_copies_too_each_row_is_at_its_place(
     database: str, explored: ExploredDatabases, keys: list[int]
 ) -> None:
     table = opened_table(explored, database)
-    explored.is_alone = False
+    explored.order.matters = False
     explored.rows({table: None})
     counters = Counter.objects.using(database)
     at_start = list(counters.order_by().values_list("pk", flat=True))
