@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Literal
@@ -142,6 +142,17 @@ class Catalogue:
             immediate=NOTHING.union(*(one.immediate for one in catalogues)),
             keys=_agreed(catalogues),
         )
+
+
+def reached(names: Iterable[str], relation: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """These names, and all that a relation leads to from them, in however many steps."""
+    found = set(names)
+    left = list(found)
+    while left:
+        more = relation.get(left.pop(), NOTHING) - found
+        found |= more
+        left += more
+    return frozenset(found)
 
 
 def _agreed(catalogues: Sequence[Catalogue]) -> dict[str, Keys]:

@@ -11,8 +11,16 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from .._trace import CACHE_READS, Operation, Step
-from ..databases.schema import NOTHING, Catalogue, Changes, Key
-from ..sql.statements import PURE_FUNCTIONS, SESSIONAL_FUNCTIONS, Control, Statement, control_of, read_statement
+from ..databases.schema import NOTHING, Catalogue, Changes, Key, reached
+from ..sql.statements import (
+    PURE_FUNCTIONS,
+    SESSIONAL_FUNCTIONS,
+    Control,
+    Statement,
+    control_of,
+    read_statement,
+    statement_of,
+)
 from .rows import Number, Row, made_keys, numbered, primary_keys, rows_of
 
 
@@ -77,7 +85,7 @@ def rows(
     """Of some tables, qualified, all rows that `operation` can touch, provided that each of them exists."""
     if not catalogue.keys or operation.kind not in ("sql", "fetch"):
         return {}
-    statement = read_statement(operation.vendor, operation.text, operation.parameters is not None)
+    statement = statement_of(operation)
     touched = footprint(operation, catalogue)
     if not statement.understood or touched.everything or touched.control is not Control.NONE or touched.immediate:
         return {}
@@ -94,7 +102,7 @@ def changes(step: Step, catalogue: Catalogue, primaries: Mapping[str, Key]) -> M
     writes = footprint(operation, catalogue).writes
     if not writes or operation.kind not in ("sql", "fetch"):
         return dict.fromkeys(writes)
-    statement = read_statement(operation.vendor, operation.text, operation.parameters is not None)
+    statement = statement_of(operation)
     told = rows(operation, catalogue)
     assigned = None
     if statement.verb == "UPDATE" and statement.assigned is not None:
@@ -112,7 +120,7 @@ def blurred_by(step: Step, catalogue: Catalogue) -> AbstractSet[str]:
     operation, all_numbered = step.operation, {name for name, keys in catalogue.keys.items() if keys.automatic}
     if step.error is not None or operation.kind not in ("sql", "many", "callproc") or not all_numbered:
         return NOTHING
-    statement = read_statement(operation.vendor, operation.text, operation.parameters is not None)
+    statement = statement_of(operation)
     touched = footprint(operation, catalogue)
     if touched.everything:
         is_settled = statement.verb in _SETTLED or (statement.verb == "SELECT" and touched.moment)
@@ -220,7 +228,7 @@ def _is_whole(statement: Statement, vendor: str) -> bool:
 
 def _run_inside(statement: Statement, catalogue: Catalogue) -> frozenset[str]:
     """Say what runs statements inside of this one, if others could come between what it sees and what they see."""
-    changed = statement.changes | _cascaded(statement.removals, catalogue)
+    changed = statement.changes | reached(statement.removals, catalogue.cascades)
     used = {name: catalogue.moments[name] for name in catalogue.moments.keys() & _named(statement)}
     fired = {
         name: catalogue.fires[name]
@@ -244,8 +252,8 @@ def _widen(statement: Statement, catalogue: Catalogue) -> Footprint:
     """Follow views, foreign keys and cascades from the names in the text to tables."""
     reads = _resolve(statement.reads, statement, catalogue)
     shares = _resolve(statement.shares, statement, catalogue)
-    changes, removals = set(statement.changes), _cascaded(statement.removals, catalogue)
-    changes |= removals - statement.removals
+    removals = reached(statement.removals, catalogue.cascades)
+    changes = statement.changes | (removals - statement.removals)
     writes = changes | removals
     if not writes <= catalogue.tables or writes & catalogue.opaque:
         raise _UnknownError
@@ -254,10 +262,10 @@ def _widen(statement: Statement, catalogue: Catalogue) -> Footprint:
     locks = _resolve(statement.locks, statement, catalogue) | _related(statement.reads, catalogue.locking)
     return Footprint(
         reads=frozenset(reads | writes | checked | _related(reads | writes, catalogue.consulted)),
-        writes=frozenset(writes),
+        writes=writes,
         locks=frozenset(locks | writes),
         shares=frozenset(shares | checked),
-        immediate=frozenset(writes & catalogue.immediate),
+        immediate=writes & catalogue.immediate,
     )
 
 
@@ -272,15 +280,6 @@ def _resolve(names: Iterable[str], statement: Statement, catalogue: Catalogue) -
         elif name not in statement.ctes:
             raise _UnknownError
     return found
-
-
-def _cascaded(removals: Iterable[str], catalogue: Catalogue) -> set[str]:
-    reached, left = set(removals), list(removals)
-    while left:
-        more = catalogue.cascades.get(left.pop(), NOTHING) - reached
-        reached |= more
-        left += more
-    return reached
 
 
 def _related(names: Iterable[str], relation: Mapping[str, frozenset[str]]) -> set[str]:

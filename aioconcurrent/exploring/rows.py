@@ -14,8 +14,8 @@ from itertools import product
 from uuid import UUID
 
 from .._trace import Operation, Step
-from ..databases.schema import Catalogue, Keys, Kind
-from ..sql.statements import Condition, Given, Statement, Value, read_statement
+from ..databases.schema import Catalogue, Keys, Kind, reached
+from ..sql.statements import Condition, Given, Statement, Value, statement_of
 
 Column = tuple[str, ...]  # the columns of a key, in order
 
@@ -142,8 +142,8 @@ class _Teller:
 
     def _unmoved(self, name: str) -> frozenset[str]:
         """The tables that the database would look at if a row lost its key."""
-        reached = {name} | _reached(name, self._catalogue.cascades)
-        return frozenset(reached.union(*(self._catalogue.children.get(each, ()) for each in reached)))
+        changed = reached([name], self._catalogue.cascades)
+        return changed.union(*(self._catalogue.children.get(each, ()) for each in changed))
 
     def _updated(self, name: str, keys: Keys) -> frozenset[Row]:
         if self._statement.assigned is None:
@@ -292,7 +292,7 @@ def numbered(operation: Operation, catalogue: Catalogue) -> tuple[str, str] | No
     """The table that an operation inserts into, and its column that the database numbers, if it has one."""
     if not operation.text:
         return None
-    statement = read_statement(operation.vendor, operation.text, operation.parameters is not None)
+    statement = statement_of(operation)
     if statement.verb not in ("INSERT", "REPLACE", "WITH") or len(statement.changes) != 1:
         return None
     (name,) = statement.changes
@@ -316,12 +316,3 @@ def _canonical(kind: Kind | None, value: object) -> object:
             except ValueError:
                 return None
     return None
-
-
-def _reached(name: str, relation: Mapping[str, frozenset[str]]) -> frozenset[str]:
-    found, left = set[str](), [name]
-    while left:
-        more = relation.get(left.pop(), frozenset()) - found
-        found |= more
-        left += more
-    return frozenset(found)

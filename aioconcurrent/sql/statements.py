@@ -223,10 +223,15 @@ def read_statement(vendor: str, sql: str, with_parameters: bool) -> Statement:
     )
 
 
+def statement_of(operation: Operation) -> Statement:
+    """Read the text of an operation."""
+    return read_statement(operation.vendor, operation.text, operation.parameters is not None)
+
+
 def control_of(operation: Operation) -> Control:
     """What an operation does to the transaction, whether Django or a text says so."""
     if operation.kind in ("sql", "fetch", "many"):
-        return read_statement(operation.vendor, operation.text, operation.parameters is not None).control
+        return statement_of(operation).control
     return _CONTROLS_OF_KINDS.get(operation.kind, Control.NONE)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...sql.statements import read_statement
 from ..schema import Kind
-from .schema import MANY, UNKNOWN, Reference, Schema, Table, moments, of_routine
+from .schema import MANY, UNKNOWN, Reference, Schema, Table, listed, moments, of_routine
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -100,12 +100,8 @@ def read_schema(cursor: Any) -> MysqlSchema:
 
     Rows of MariaDB's sequences, and of tables with its system versioning before now, are not looked at.
     """
-    columns: dict[str, list[Any]] = {}
-    for table, *column in _all(cursor, _COLUMNS):
-        columns.setdefault(table, []).append(column)
-    primaries: dict[str, list[str]] = {}
-    for table, column in _all(cursor, _PRIMARIES):
-        primaries.setdefault(table, []).append(column)
+    columns = listed((table, column) for table, *column in _all(cursor, _COLUMNS))
+    primaries = listed(_all(cursor, _PRIMARIES))
     uniques: dict[str, dict[str, set[str]]] = {}
     for table, index, column in _all(cursor, _UNIQUES):
         uniques.setdefault(table, {}).setdefault(index, set()).add(column or UNKNOWN)  # MySQL has keys of expressions
@@ -126,9 +122,7 @@ def read_schema(cursor: Any) -> MysqlSchema:
         for name, (kind, engine, _) in kinds.items()
         if kind in ("BASE TABLE", "SYSTEM VERSIONED") and engine.lower() not in _ELSEWHERE
     }
-    bodies: dict[str, list[str | None]] = {}
-    for name, body in _all(cursor, _ROUTINES):
-        bodies.setdefault(name.lower(), []).append(body)
+    bodies = listed((name.lower(), body) for name, body in _all(cursor, _ROUTINES))
     triggers: dict[Table, list[Trigger]] = {}
     fires: dict[str, int] = {}
     for name, trigger, body, *rest in _all(cursor, _TRIGGERS):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .schema import UNKNOWN, Reference, Schema, Table, of_routine
+from .schema import UNKNOWN, Reference, Schema, Table, listed, of_routine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -193,9 +193,7 @@ class _Reader:
         self._relations = {oid: rest for oid, *rest in self._all(_RELATIONS)}
         self._names = {oid: name for oid, (_, name, *_) in self._relations.items()}
         self._tables = self._read_tables()
-        self._children: dict[int, list[int]] = {}
-        for parent, child in self._all(_INHERITS):
-            self._children.setdefault(parent, []).append(child)
+        self._children = listed(self._all(_INHERITS))
 
     def read(self) -> PostgresSchema:
         routines = _Routines(self._all(_ROUTINES))
@@ -208,10 +206,11 @@ class _Reader:
             if oid in self._tables:
                 triggers.setdefault(self._tables[oid], []).append(tuple(trigger))
                 fires[self._names[oid]] = fires.get(self._names[oid], 0) + routines.moments([function])
-        unproven: dict[Table, list[Unproven]] = {}
-        for oid, *constraint in self._all(_UNPROVEN):
-            if oid in self._tables:
-                unproven.setdefault(self._tables[oid], []).append(Unproven(*constraint))
+        unproven = [
+            (self._tables[oid], Unproven(*constraint))
+            for oid, *constraint in self._all(_UNPROVEN)
+            if oid in self._tables
+        ]
         moments = dict(routines.by_name)
         for each in evaluated:
             for name in self._evaluating(each):
@@ -233,7 +232,7 @@ class _Reader:
             binding=frozenset(binding for _, binding in found if binding is not None),
             sizes={table: self._relations[oid][3] or 0 for oid, table in self._tables.items()},
             owned=frozenset(table for oid, table in self._tables.items() if self._relations[oid][4]),
-            unproven=unproven,
+            unproven=listed(unproven),
         )
 
     def _all(self, query: str) -> list[Any]:
@@ -242,12 +241,8 @@ class _Reader:
         return rows
 
     def _read_tables(self) -> dict[int, Table]:
-        columns: dict[int, list[Any]] = {}
-        for oid, *column in self._all(_COLUMNS):
-            columns.setdefault(oid, []).append(column)
-        uniques: dict[int, list[list[str]]] = {}
-        for oid, key in self._all(_UNIQUES):
-            uniques.setdefault(oid, []).append(key)
+        columns = listed((oid, column) for oid, *column in self._all(_COLUMNS))
+        uniques = listed(self._all(_UNIQUES))
         odd = {oid for (oid,) in self._all(_ODD)}
         related = {oid for pair in self._all(_INHERITS) for oid in pair}
         return {

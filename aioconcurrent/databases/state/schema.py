@@ -15,9 +15,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from ..schema import NOTHING, Catalogue, Key, Keys, Kind
+from ..schema import NOTHING, Catalogue, Key, Keys, Kind, reached
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     Bodies = Mapping[str, Sequence[str | None]]
 
 
+K = TypeVar("K")
+V = TypeVar("V")
 UNKNOWN = ""  # no table's name
 
 
@@ -154,12 +156,7 @@ class _Reads:
 
     def names(self, name: str) -> frozenset[str]:
         """All names that are read, this one too."""
-        found, left = {name}, [name]
-        while left:
-            more = self._graph.get(left.pop(), NOTHING) - found
-            found |= more
-            left += more
-        return frozenset(found)
+        return reached([name], self._graph)
 
     def tables(self, name: str) -> frozenset[str]:
         return self.names(name) & self._tables
@@ -168,11 +165,16 @@ class _Reads:
         return self.names(name) <= self._tables | self._graph.keys()
 
 
-def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, frozenset[str]]:
-    groups: dict[str, set[str]] = {}
+def listed(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
+    """The second parts of pairs, by the first."""
+    found: dict[K, list[V]] = {}
     for key, value in pairs:
-        groups.setdefault(key, set()).add(value)
-    return {key: frozenset(values) for key, values in groups.items()}
+        found.setdefault(key, []).append(value)
+    return found
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, frozenset[str]]:
+    return {key: frozenset(values) for key, values in listed(pairs).items()}
 
 
 MANY = 2
