@@ -400,11 +400,9 @@ def _page_of(exploration: Exploration) -> str:
 
     title = _orders.test_of_django(sys._getframe(1)) or " and ".join(exploration.calls)
     try:
-        page = write_page(story_of_exploration(exploration, title), Path(folder))
-        page.with_suffix(".json").write_text(exploration.to_json(), encoding="utf-8", newline="\n")
+        return str(write_page(story_of_exploration(exploration, title), Path(folder), exploration.to_json()))
     except OSError as error:
         return f"none could be written: {error}"
-    return str(page)
 
 
 def _told(text: str, _: object) -> str:  # which travels with the exploration, as a function of a function would not

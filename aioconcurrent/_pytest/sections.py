@@ -51,8 +51,10 @@ def add_sections(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.
             if exploration.counterexample is not None and os.environ.get("GITHUB_ACTIONS") == "true":
                 vars(report)["annotation"] = exploration.counterexample.annotation()
     if story is not None and pages is not None:
+        from ..report.page import write_page
+
         told = replace(story, editor=editor_address(), test=_copied(result, item.nodeid))
-        report.sections.append((SECTION, _write(told, pages, _data(result, story))))
+        report.sections.append((SECTION, str(write_page(told, pages, _data(result, story)))))
 
 
 def annotate(reports: Iterable[object]) -> list[str]:
@@ -146,12 +148,3 @@ def _data(result: object, story: Story) -> str:
     from ..report.data import as_json, run_data
 
     return result.to_json() if isinstance(result, Exploration) else as_json(run_data(story.run, story.calls))
-
-
-def _write(story: Story, folder: Path, data: str) -> str:
-    """Write a page, and beside it the data."""
-    from ..report.page import write_page
-
-    page = write_page(story, folder)
-    page.with_suffix(".json").write_text(data, encoding="utf-8", newline="\n")
-    return str(page)

@@ -179,8 +179,8 @@ def style_of_pages(story: Story = _EMPTY) -> str:
     return rendered("page.css", {"calls": _lanes_of_style(story), "sizes": _sizes(story)}).strip()
 
 
-def write_page(story: Story, folder: Path) -> Path:
-    """Write the page of a story into `folder` and return its path.
+def write_page(story: Story, folder: Path, data: str = "") -> Path:
+    """Write the page of a story into `folder`, and beside it the same as data, if given; return the page's path.
 
     The name follows from the test's id, so that the next run writes over it, but
     the second page of one name in one run gets a number.
@@ -193,6 +193,8 @@ def write_page(story: Story, folder: Path) -> Path:
     _written.add(path)
     # Output can hold bytes that were no text; they must not cost the page.
     path.write_text(as_page(story), encoding="utf-8", errors="backslashreplace", newline="\n")
+    if data:
+        path.with_suffix(".json").write_text(data, encoding="utf-8", newline="\n")
     return path
 
 
