@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,7 @@ from zipfile import ZipFile
 import pytest
 from django.db import connections
 
+from aioconcurrent.__main__ import main
 from tests import servers
 from tests.project.databases import on
 
@@ -85,9 +86,19 @@ def place(tmp_path: Path) -> Place:
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What a demo with seven calls prints into a pipe."""
-    return make_place(tmp_path_factory.mktemp("shown")).run("--calls", "7").stdout
+def installed(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """A demo with seven calls, of what the wheel has."""
+    folder = tmp_path_factory.mktemp("installed")
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder / "wheels")]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    ZipFile(next((folder / "wheels").glob("*.whl"))).extractall(folder / "packages")
+    return make_place(folder).run("--calls", "7", PYTHONPATH=str(folder / "packages"))
+
+
+@pytest.fixture(scope="module")
+def shown(installed: subprocess.CompletedProcess[str]) -> str:
+    """What it prints into a pipe."""
+    return installed.stdout
 
 
 @pytest.fixture
@@ -157,12 +168,6 @@ def test_a_pipe_gets_no_escape_codes_and_no_blanks_at_the_ends_of_lines(shown: s
     assert not re.findall(r"[ \t]+$", shown, re.MULTILINE)
 
 
-def test_many_calls_are_counted_and_not_all_shown(place: Place) -> None:
-    naive, _ = parts(output := place.run("--calls", "24").stdout)
-    assert len(naive.rows) == 20
-    assert "and 4 more" in output
-
-
 def test_a_naive_version_that_is_lucky_goes_wrong_in_some_order_all_the_same(place: Place) -> None:
     ran = place.run(AIOCONCURRENT_START_METHOD="inline")  # one call after another
     assert ran.stdout.count("sold once, by luck") == 9
@@ -171,10 +176,21 @@ def test_a_naive_version_that_is_lucky_goes_wrong_in_some_order_all_the_same(pla
     assert ran.returncode == 0
 
 
-def test_a_stream_without_unicode_gets_ascii(place: Place) -> None:
-    ran = place.run(PYTHONIOENCODING="ascii")
-    assert ran.returncode == 0
-    assert ran.stdout.isascii()
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """A demo with many calls, on a stream that has no more than ASCII."""
+    return make_place(tmp_path_factory.mktemp("crowded")).run("--calls", "24", PYTHONIOENCODING="ascii")
+
+
+def test_many_calls_are_counted_and_not_all_shown(crowded: subprocess.CompletedProcess[str]) -> None:
+    naive, _ = parts(crowded.stdout)
+    assert len(naive.rows) == 20
+    assert "and 4 more" in crowded.stdout
+
+
+def test_a_stream_without_unicode_gets_ascii(crowded: subprocess.CompletedProcess[str]) -> None:
+    assert crowded.returncode == 0
+    assert crowded.stdout.isascii()
 
 
 @everywhere
@@ -192,13 +208,24 @@ def test_an_interrupted_demo_leaves_nothing_behind(place: Place, url: str, lefto
     assert demo.returncode == 130
 
 
-def test_the_wheel_has_all_that_the_demo_needs(place: Place, tmp_path: Path) -> None:
-    wheels = tmp_path / "wheels"
-    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(wheels)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    ZipFile(next(wheels.glob("*.whl"))).extractall(tmp_path / "installed")
-    ran = place.run(PYTHONPATH=str(tmp_path / "installed"))
-    assert (ran.returncode, ran.stderr) == (0, "")
+def test_the_wheel_has_all_that_the_demo_needs(installed: subprocess.CompletedProcess[str]) -> None:
+    assert (installed.returncode, installed.stderr) == (0, "")
+
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Gives the command line these arguments, which it must refuse, in this process; returns what is said of them."""
+
+    def refuse(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["aioconcurrent", *arguments])
+        with pytest.raises(SystemExit, match=r"^2$"):
+            main()
+        return capsys.readouterr().err
+
+    return refuse
 
 
 @pytest.mark.parametrize(
@@ -212,12 +239,11 @@ def test_the_wheel_has_all_that_the_demo_needs(place: Place, tmp_path: Path) -> 
         ("mysql://[ann:secret@db.example/", "Invalid IPv6 URL"),
     ],
 )
-def test_a_bad_url_is_refused_without_showing_its_password(place: Place, bad: str, said: str) -> None:
-    ran = place.run("--database", bad)
-    assert ran.returncode == 2
-    assert said in ran.stderr
-    assert "postgres://user:password@host:port/" in ran.stderr
-    assert "secret" not in ran.stderr
+def test_a_bad_url_is_refused_without_showing_its_password(refused: Refused, bad: str, said: str) -> None:
+    told = refused("demo", "--database", bad)
+    assert said in told
+    assert "postgres://user:password@host:port/" in told
+    assert "secret" not in told
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "mariadb"])
@@ -246,17 +272,13 @@ def test_a_missing_driver_is_named(place: Place, scheme: str, modules: list[str]
 
 
 @pytest.mark.parametrize("calls", ["1", "0", "-3", "many"])
-def test_a_race_of_fewer_than_two_is_refused(place: Place, calls: str) -> None:
-    ran = place.run("--calls", calls)
-    assert ran.returncode == 2
-    assert "needs at least 2 calls" in ran.stderr
+def test_a_race_of_fewer_than_two_is_refused(refused: Refused, calls: str) -> None:
+    assert "needs at least 2 calls" in refused("demo", "--calls", calls)
 
 
 def test_it_tells_its_version(place: Place) -> None:
     assert place.run("--version", program=DEMO[:-1]).stdout == f"aioconcurrent {version('aioconcurrent')}\n"
 
 
-def test_without_a_command_it_says_what_there_is(place: Place) -> None:
-    ran = place.run(program=DEMO[:-1])
-    assert ran.returncode == 2
-    assert "COMMAND" in ran.stderr
+def test_without_a_command_it_says_what_there_is(refused: Refused) -> None:
+    assert "COMMAND" in refused()

@@ -50,17 +50,30 @@ def test_options_of_the_test_come_before_the_command_line_the_environment_the_fi
     ]
 
 
-@pytest.mark.parametrize(
-    ("name", "table"),
-    [("pyproject.toml", "tool.pytest"), ("pyproject.toml", "tool.pytest.ini_options"), ("pytest.toml", "pytest")],
-)
-def test_the_file_may_be_toml_with_numbers(name: str, table: str, site: Site) -> None:
-    number = '"2.5"' if table.endswith("ini_options") else "2.5"
-    (site.folder / "pyproject.toml").unlink()
-    site.write(name, f'[{table}]\nDJANGO_SETTINGS_MODULE = "site_settings"\naioconcurrent_timeout = {number}\n')
+FILES = [
+    ("pyproject.toml", "tool.pytest", "2.5"),
+    ("pyproject.toml", "tool.pytest.ini_options", '"3.5"'),
+    ("pytest.toml", "pytest", "4.5"),
+]
+WITH_FILES = """
+import pytest
+from pathlib import Path
+
+for number in range(3):
+    [file] = Path(str(number)).glob("*.toml")
+    assert pytest.main(["-s", "-p", "no:randomly", "-p", "no:asyncio", "-c", str(file), "test_shop.py"]) == 0
+"""
+
+
+def test_the_file_may_be_toml_with_numbers(site: Site) -> None:
+    for number, (name, table, timeout) in enumerate(FILES):
+        (site.folder / str(number)).mkdir()
+        options = f'DJANGO_SETTINGS_MODULE = "site_settings"\naioconcurrent_timeout = {timeout}\n'
+        site.write(f"{number}/{name}", f"[{table}]\n{options}")
     site.write_tests(PRINTS_OPTIONS)
-    assert site.pytest("-s") == 0, site.text
-    assert "FOUND 2.5 spawn\n" in site.text
+    site.write("program.py", WITH_FILES)
+    assert site.python("program.py") == 0, site.text
+    assert re.findall(r"FOUND (\S+) spawn\n", site.text) == ["2.5", "3.5", "4.5"]
 
 
 @pytest.mark.parametrize(

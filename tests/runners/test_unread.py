@@ -1,6 +1,7 @@
 """Results that a test has not looked at: a warning, which fails the test where warnings do."""
 
 import re
+from collections.abc import Iterator
 
 import pytest
 
@@ -137,20 +138,38 @@ class TestThatLooks:
 NOT_LOOKED = ["count", "nothing", "one_item", "result_in_a_circle", "fixture", "exploration", "case"]
 
 
-@pytest.fixture
-def shop(site: Site) -> Site:
-    site.write_tests(TESTS.replace("call_concurrently(2, max)", "call_concurrently(2, increment, kp=1)"))
-    return site
+FAILING = """
+def fail():
+    raise LookupError("sold out")
+
+def test_fails():
+    results = call_concurrently(2, fail)
+    assert results.count(True) == 1
+
+class Old(TransactionTestCase):
+    def test_fails(self):
+        call_concurrently(2, fail)
+        self.fail()
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """After a run of tests that pass, and of some that fail."""
+    with Site(tmp_path_factory.mktemp("unread")) as site:
+        site.write_tests(TESTS.replace("call_concurrently(2, max)", "call_concurrently(2, increment, kp=1)"))
+        site.write_tests(FAILING, "test_failing.py")
+        assert site.pytest() == 1
+        yield site
 
 
 def test_what_a_test_has_not_looked_at_is_warned_of_and_nothing_else(shop: Site) -> None:
-    assert shop.pytest() == 0
     warned = shop.text.split("= warnings summary =")[1]
     assert set(re.findall(r"^test_shop\.py::(\S+)", warned, re.MULTILINE)) == {
         *(f"TestThatDoesNotLook::test_{name}" for name in NOT_LOOKED[:-1]),
         "OldTestThatDoesNotLook::test_case",
     }
-    assert f"{len(NOT_LOOKED)} warnings in" in shop.text
+    assert re.search(rf"= 2 failed, \d+ passed, 1 skipped, {len(NOT_LOOKED)} warnings in", shop.text)
     assert "UnreadResultWarning: 2 of 2 calls ended with an error that nobody has looked at." in warned
     assert "UnreadResultWarning: 1 of 2 calls" in warned
     assert "Write outcomes.raise_errors(), or look at outcomes.errors" in warned
@@ -161,33 +180,21 @@ def test_what_a_test_has_not_looked_at_is_warned_of_and_nothing_else(shop: Site)
     assert f"test_shop.py:{place}: UnreadResultWarning" in warned
 
 
-def test_where_warnings_are_errors_a_test_that_has_not_looked_fails(shop: Site) -> None:
-    # Two workers would each have a fixture of the module, of which one test alone looks at one.
-    shop.pytest("-W", "error::aioconcurrent.UnreadResultWarning", "-n", "2", "--dist", "loadfile", plugins=["xdist"])
-    failed = set(re.findall(r"^(FAILED|ERROR) test_shop\.py::\w+::test_(\w+)", shop.text, re.MULTILINE))
-    kept = {"fixture", "case"}  # what a fixture or a test case keeps may be looked at until the teardown
-    assert failed == {("ERROR" if name in kept else "FAILED", name) for name in NOT_LOOKED}
-
-
-def test_a_test_that_fails_shows_what_it_has_not_looked_at_and_does_not_warn(site: Site) -> None:
-    site.write_tests("""
-        def fail():
-            raise LookupError("sold out")
-
-        def test_fails():
-            results = call_concurrently(2, fail)
-            assert results.count(True) == 1
-
-        class Old(TransactionTestCase):
-            def test_fails(self):
-                call_concurrently(2, fail)
-                self.fail()
-    """)
-    assert site.pytest() == 1
-    sections = site.text.split("- Not looked at -")[1:]
+def test_a_test_that_fails_shows_what_it_has_not_looked_at_and_does_not_warn(shop: Site) -> None:
+    sections = shop.text.split("- Not looked at -")[1:]
     assert len(sections) == 2
     assert all("2 of 2 calls ended with an error that nobody has looked at" in section for section in sections)
-    assert "warning" not in site.text
+    assert "test_failing.py::" not in shop.text.split("= warnings summary =")[1].split("= short test summary")[0]
+
+
+def test_where_warnings_are_errors_a_test_that_has_not_looked_fails(shop: Site) -> None:
+    # Two workers would each have a fixture of the module, of which one test alone looks at one.
+    options = ["-W", "error::aioconcurrent.UnreadResultWarning", "-n", "2", "--dist", "loadfile"]
+    with shop.start("test_shop.py", *options, plugins=["xdist"]) as process:
+        text, _ = process.communicate(timeout=120)
+    failed = set(re.findall(r"^(FAILED|ERROR) test_shop\.py::\w+::test_(\w+)", text, re.MULTILINE))
+    kept = {"fixture", "case"}  # what a fixture or a test case keeps may be looked at until the teardown
+    assert failed == {("ERROR" if name in kept else "FAILED", name) for name in NOT_LOOKED}
 
 
 def test_under_djangos_runner_a_warning_comes_when_the_result_is_dropped(site: Site) -> None:
