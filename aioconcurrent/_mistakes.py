@@ -15,10 +15,11 @@ from .exceptions import (
     NoTerminalError,
     UncommittedDataError,
     WrappedError,
+    chain_of,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
 
     from ._calls import Call
 
@@ -52,25 +53,10 @@ def _mistake(
     outcome: object, told: Sequence[BaseException], suspects: Collection[BaseException]
 ) -> BaseException | None:
     """Prefer the error that has the call's frames to the one that was told of."""
-    for error in _with_causes(outcome.error if isinstance(outcome, WrappedError) else None):
+    for error in chain_of(outcome.error if isinstance(outcome, WrappedError) else None):
         if isinstance(error, _KINDS) or any(_is_same(error, other) for other in (*told, *suspects)):
             return error
     return told[0] if told else None
-
-
-def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and all that led to it."""
-    known: set[int] = set()
-    waiting = [error]
-    while waiting:
-        each = waiting.pop(0)
-        if each is None or id(each) in known:
-            continue
-        known.add(id(each))
-        yield each
-        waiting += [each.__cause__, each.__context__]
-        if isinstance(each, BaseExceptionGroup):
-            waiting += each.exceptions
 
 
 def _is_same(error: BaseException, other: BaseException) -> bool:

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ._text import text_of
-from .exceptions import RemoteError, UnpicklableError, WrappedError
+from .exceptions import RemoteError, UnpicklableError, WrappedError, chain_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -188,14 +188,7 @@ def _format(error: BaseException) -> str:
 
 def _note_cuts(error: BaseException) -> None:
     """Let each exception that hangs together with this one say how much of its traceback does not travel."""
-    seen: dict[int, BaseException] = {}
-    found: list[BaseException | None] = [error]
-    while found:
-        each = found.pop()
-        if each is None or id(each) in seen:
-            continue
-        seen[id(each)] = each
-        found += [each.__cause__, each.__context__, *(each.exceptions if isinstance(each, BaseExceptionGroup) else ())]
+    for each in chain_of(error):
         frames = sum(1 for _ in traceback.walk_tb(each.__traceback__))
         if frames > 2 * _FRAMES_KEPT:
             each.add_note(f"{frames - 2 * _FRAMES_KEPT:,} of its {frames:,} frames, in the middle, are left out.")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 from ._text import printable, text_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
 __all__ = [
@@ -96,6 +97,19 @@ def error_of(outcome: object) -> BaseException | None:
     """What a call raised, if its outcome is that it did."""
     error = outcome.error if isinstance(outcome, WrappedError) else outcome
     return error if isinstance(error, BaseException) else None
+
+
+def chain_of(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, then what it came of, and so on; of a group its members, too."""
+    known: dict[int, BaseException] = {}  # for equal ones are not the same
+    waiting = [error]
+    while waiting:
+        each = waiting.pop(0)
+        if each is not None and id(each) not in known:
+            known[id(each)] = each
+            yield each
+            members = each.exceptions if isinstance(each, BaseExceptionGroup) else ()
+            waiting += [each.__cause__, each.__context__, *members]
 
 
 class TerminatedProcessError(AioconcurrentError):
