@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from aioconcurrent import _measures
 from aioconcurrent._exploration import story_of_exploration
-from aioconcurrent.sync import Exploration, explore
+from aioconcurrent.sync import Exploration, explore, options
 from tests.explore.places import Place, at
 from tests.project.databases import on
 from tests.project.office import tales as t
+
+
+@pytest.fixture(autouse=True)
+def time_enough(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """However busy the machine is."""
+    monkeypatch.setattr(_measures, "_SECONDS", 600.0)
+    with options(max_seconds=600):
+        yield
+
 
 REPEATED = "prevents it, but a call fails and has to be repeated"
 
