@@ -108,7 +108,7 @@ class Project:
             base=pickled,
             late=frozenset(name for name in pickled if not _is_early(name, base[name], written, module)),
             unpicklable=unpicklable,
-            overrides=_dump_settings(overrides),
+            overrides={name: _pickling.dumps(value, f"The setting {name}") for name, value in overrides.items()},
             deleted=frozenset(deleted),
             language=language,
             has_language=language != settings.LANGUAGE_CODE,
@@ -493,7 +493,3 @@ def _dump_base(settings: Mapping[str, Any]) -> tuple[dict[str, bytes], dict[str,
         except UnpicklableError:
             left[name] = _kind_of(value)
     return pickled, left
-
-
-def _dump_settings(settings: Mapping[str, Any]) -> dict[str, bytes]:
-    return {name: _pickling.dumps(value, f"The setting {name}") for name, value in settings.items()}

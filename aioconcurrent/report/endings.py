@@ -94,13 +94,10 @@ def _of_table(table: str, ends: Sequence[Sequence[Row]], made: Made) -> Iterator
     key = _key(ends)
     by_key = [{shown(row.get(key)) if key else number: row for number, row in enumerate(rows)} for rows in ends]
     names = list(dict.fromkeys(name for rows in by_key for name in rows))
-    aligned = [line for name in names if _differs(line := [rows.get(name) for rows in by_key])]
+    lines = ([rows.get(name) for rows in by_key] for name in names)
+    aligned = [line for line in lines if any(row != line[0] for row in line)]
     told = (_of_row(table, key, rows) for rows in _merged([*_unalike(aligned, key, table, made)], key))
     yield from (line for line in told if line is not None)
-
-
-def _differs(rows: Sequence[Row | None]) -> bool:
-    return any(row != rows[0] for row in rows)
 
 
 def _key(ends: Sequence[Sequence[Row]]) -> str:

@@ -176,7 +176,8 @@ def as_page(story: Story) -> str:
 
 def style_of_pages(story: Story = _EMPTY) -> str:
     """The style sheet, with a colour for each call of a story."""
-    return rendered("page.css", {"calls": _lanes_of_style(story), "sizes": _sizes(story)}).strip()
+    colours = [(call, _HUES[call % len(_HUES)]) for call in range(len(story.calls))]
+    return rendered("page.css", {"calls": colours, "sizes": _sizes(story)}).strip()
 
 
 def write_page(story: Story, folder: Path, data: str = "") -> Path:
@@ -375,10 +376,6 @@ def _table(name: str, rows: list[dict[str, Any]]) -> _Table:
     columns = list(dict.fromkeys(column for row in rows for column in row))
     cells = [[shown(row[column], 200) if column in row else "" for column in columns] for row in rows[:_ROWS_SHOWN]]
     return _Table(name, columns, cells, len(rows) - len(cells))
-
-
-def _lanes_of_style(story: Story) -> list[tuple[int, int]]:
-    return [(call, _HUES[call % len(_HUES)]) for call in range(len(story.calls))]
 
 
 def _sizes(story: Story) -> dict[str, object]:
