@@ -6,6 +6,8 @@ import secrets
 import tempfile
 import warnings
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -16,10 +18,10 @@ if TYPE_CHECKING:
 _ENGINES = {
     "postgres": "django.db.backends.postgresql",
     "postgresql": "django.db.backends.postgresql",
-    "mysql": "aioconcurrent.demo.mysql",
-    "mariadb": "aioconcurrent.demo.mysql",
+    "mysql": "django.db.backends.mysql",
+    "mariadb": "django.db.backends.mysql",
 }
-_DRIVERS = {"django.db.backends.postgresql": "psycopg[binary]", "aioconcurrent.demo.mysql": "mysqlclient"}
+_DRIVERS = {"django.db.backends.postgresql": "psycopg[binary]", "django.db.backends.mysql": "mysqlclient"}
 _FORMS = "postgres://user:password@host:port/ or mysql://user:password@host:port/"
 _PATIENCE = 10  # seconds for a server to answer; the drivers would wait for minutes
 
@@ -96,6 +98,8 @@ def _set_up(database: Mapping[str, Any]) -> None:
     from django.conf import settings
     from django.core.exceptions import ImproperlyConfigured
 
+    if "mysql" in database["ENGINE"] and not find_spec("MySQLdb") and find_spec("pymysql"):
+        import_module("pymysql").install_as_MySQLdb()  # also in the processes of calls, see `Project.drivers`
     settings.configure(
         DATABASES={"default": database},
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
