@@ -197,7 +197,7 @@ def _parse(
 
 
 def _written(value: object) -> str:
-    """As it stands in the test, for what is no call."""
+    """Show a value that is not a call as it is written in the test."""
     if isinstance(value, tuple | list):
         inside = ", ".join(map(_written, value))
         return f"[{inside}]" if isinstance(value, list) else f"({inside}{',' if len(value) == 1 else ''})"

@@ -156,7 +156,7 @@ class Counterexample:
         return self.drawn(Paper.of_output(width), unfolded=unfolded)
 
     def drawn(self, paper: Paper, *, unfolded: bool = False) -> str:
-        """The same for some paper."""
+        """Draw the lanes for this width, encoding and colours."""
         from .report.lanes import as_text, lanes
 
         return as_text(lanes(self.run, self.calls, self.marked, unfolded=unfolded), paper)
@@ -321,7 +321,7 @@ class Exploration:
         return "\n\n".join([self.told(), *lanes])
 
     def told(self, replayed_by: str = "") -> str:
-        """The same without the lanes.
+        """Return the verdict, the story and the notes, without the lanes.
 
         Args:
             replayed_by: As for `Counterexample.story`.
@@ -339,11 +339,11 @@ class Exploration:
 
 
 class AwaitedExploration(Exploration):
-    """The same, for a test that awaits."""
+    """An exploration whose `locks()` is awaited."""
 
     @classmethod
     def of(cls, found: Exploration) -> AwaitedExploration:
-        """Return the same with methods to be awaited."""
+        """Make one of a plain exploration."""
         return cls(**{each.name: getattr(found, each.name) for each in fields(found)})
 
     async def locks(self) -> Locks:  # type: ignore[override]  # it is awaited, as all is where it comes from

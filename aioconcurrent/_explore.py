@@ -301,7 +301,7 @@ def _name(calls: list[Call], number: int, text: str) -> None:
 
 
 def _classes(calls: Sequence[Call]) -> tuple[int, ...]:
-    """Of each call the first that is the same function with the same arguments."""
+    """Number calls so that those with the same function and the same arguments have the same number."""
     pickled = [call.pickle() for call in calls]
     return tuple(pickled.index(each) for each in pickled)
 

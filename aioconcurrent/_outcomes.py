@@ -118,7 +118,7 @@ class Outcomes(list[T | WrappedError], Generic[T]):
         return self.drawn(Paper.of_output(width))
 
     def drawn(self, paper: Paper) -> str:
-        """The same for some paper."""
+        """Draw the lanes for this width, encoding and colours."""
         from .report.lanes import as_text, timed_lanes
 
         run = recorded_run(self)

@@ -160,7 +160,7 @@ class Run:
         return found
 
     def among(self, calls: Sequence[int]) -> Run:
-        """The same of these calls alone, which made all its steps, counted anew."""
+        """This run with its calls renumbered in this order; they have to be all that made a step."""
         number = {call: index for index, call in enumerate(calls)}
 
         def renumbered(those: frozenset[int]) -> frozenset[int]:

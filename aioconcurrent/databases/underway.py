@@ -111,7 +111,7 @@ def _told(content: Mapping[str, Any]) -> str:
 
 
 def _folder() -> Path:
-    """One of this user's that outlives the processes, and temporary folders of theirs."""
+    """A folder of this user that outlives processes and their temporary folders."""
     state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     for folder in (Path(state, "aioconcurrent"), Path(tempfile.gettempdir(), f"aioconcurrent-state-{os.getuid()}")):
         with suppress(OSError):

@@ -144,7 +144,7 @@ class RequestsMocker:
 
 
 def _requests_mockers() -> list[RequestsMocker]:
-    """Those that are started, the first one first; each keeps what was there before it."""
+    """The mockers that are started, in the order in which they were; each keeps what it has replaced."""
     module = sys.modules.get("requests_mock.mocker")
     found: list[RequestsMocker] = []
     if module is not None:

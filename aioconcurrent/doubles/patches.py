@@ -169,7 +169,7 @@ def _of_pytest() -> Iterator[Patch]:
 
 
 def _instances(classes: Iterable[tuple[str, str]]) -> list[Any]:
-    """Those of these classes that may be in force."""
+    """The patchers of these classes that may be in force."""
     kinds = [getattr(sys.modules[module], name) for module, name in classes if module in sys.modules]
     new = [kind for kind in kinds if kind not in _watched]
     if new:

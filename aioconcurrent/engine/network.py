@@ -122,7 +122,7 @@ class _Guard:
 
 
 def _addresses(host: str) -> list[Address]:
-    """Those of an address, or of a name; none for a name that nobody knows."""
+    """Resolve a host; an address is its own, and a name that is unknown has none."""
     with contextlib.suppress(ValueError):
         return [_plain(host)]
     with contextlib.suppress(OSError, UnicodeError):

@@ -75,7 +75,7 @@ class ExploredDatabases:
     def __init__(self, handoff: Handoff, start: dict[str, list[Row]] | None = None) -> None:
         self._handoff = handoff
         self._candidates = _test_databases(handoff)
-        self._names: dict[str, str] = {}  # of databases, by their spellings
+        self._names: dict[str, str] = {}
         self._stack = ExitStack()
         self.moments = Moments()
         self.caches = CacheState()
@@ -106,7 +106,7 @@ class ExploredDatabases:
 
     @property
     def names(self) -> Mapping[str, str]:
-        """Of databases, by their spellings."""
+        """The one name of each database, by the ways in which settings spell it."""
         return self._names
 
     def begin_run(self) -> None:

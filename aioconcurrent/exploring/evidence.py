@@ -54,7 +54,7 @@ class Difference:
     unique: bool = False
 
     def masked(self, secrets: Secrets) -> "Difference":
-        """The same, to be shown."""
+        """Replace secrets in it by stars."""
         found, expected = secrets.value(self.found), secrets.value(self.expected)
         return replace(self, found=found, expected=expected, row=secrets.text(self.row))
 
@@ -106,7 +106,7 @@ class Violation:
     serial: tuple[tuple[Any, ...], ...] = ()
 
     def masked(self, secrets: Secrets) -> "Violation":
-        """The same, to be shown."""
+        """Replace secrets in it by stars."""
         return replace(
             self,
             detail=secrets.text(self.detail),

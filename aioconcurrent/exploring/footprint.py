@@ -82,7 +82,7 @@ def footprint(operation: Operation, catalogue: Catalogue) -> Footprint:
 def rows(
     operation: Operation, catalogue: Catalogue, new: AbstractSet[Number] = frozenset()
 ) -> Mapping[str, frozenset[Row]]:
-    """Of some tables, qualified, all rows that `operation` can touch, provided that each of them exists."""
+    """All rows that `operation` can touch, by qualified table, where that is known; it holds if each of them exists."""
     if not catalogue.keys or operation.kind not in ("sql", "fetch"):
         return {}
     statement = statement_of(operation)

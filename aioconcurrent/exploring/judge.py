@@ -249,7 +249,7 @@ class Judge:
         return self._names_can_be_exchanged
 
     def _renamed(self, ending: Run, order: Order) -> Run:
-        """The same run with the calls of `order` under the names of those in the order that was learnt first."""
+        """The run as if its calls had the names that calls have at the same places of the order learnt first."""
         assert self._first is not None
         outcomes = {name: ending.outcomes[call] for name, call in zip(self._first[0], order, strict=True)}
         return replace(ending, outcomes=tuple(outcomes[name] for name in self._numbers))

@@ -72,7 +72,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """`read` saw what `change`, of another call, then changed; `later` is what the reader did after reading."""
+    """A read that a change of another call made outdated; `later` is what the reader did after reading."""
 
     read: Access
     change: Access
@@ -102,7 +102,7 @@ class Stale:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Those that the change gave another value than was read; all that it wrote if no such row was read."""
+        """The columns whose value the change replaced; all that it wrote, if no row was read that it changed."""
         values, row = only(self.change.written), self.row
         changed = [c for c, value in values.items() if not alike(row.get(c, ABSENT), value)]
         return tuple(_timeless(changed, values)) or tuple(values)
@@ -168,7 +168,7 @@ def cycle(finding: Finding, accesses: Sequence[Access]) -> tuple[Precedence, ...
 
 
 def _back(change: Access, write: Access, read: Access, accesses: Sequence[Access]) -> Iterator[Precedence]:
-    """Why the call that changed what was read comes before the one that read it."""
+    """Reasons why the call that made the change comes before the call that read the old value."""
     both_write = write.writes and {write.verb, change.verb} <= {"update", "delete"} and write.call == read.call
     if both_write and write.done > change.done and write.meets(change):
         yield Precedence(change.step, write.step, "write")
@@ -199,7 +199,7 @@ def _fit(finding: Finding, differences: Sequence[Difference]) -> int:
 
 
 def _nearness(finding: Finding, differences: Sequence[Difference]) -> tuple[int, bool]:
-    """How plainly the read is one of what was changed, and whether it is of a call that came to something else."""
+    """Prefer a read of the very row that was changed, and a reader whose own outcome differs."""
     near = 2 if finding.stale.is_of_row else int(not aggregated(finding.read))
     return near, any(each.call in finding.readers for each in differences)
 
@@ -225,7 +225,7 @@ def _concerns(change: Access, read: Access) -> bool:
 
 
 def _through_cache(scene: _Scene) -> Iterator[Finding]:
-    """A value from the cache, or put into it, that is not so any more."""
+    """An outdated value was read from the cache, or was put into it."""
     for each in scene.stale:
         read, change = each.read, each.change
         written = next((a for a in each.writes if a.verb == "set" and a.done > change.done), None)
@@ -253,7 +253,7 @@ def _cached(accesses: Sequence[Access], read: Access) -> set[str]:
 
 
 def _lost_update(scene: _Scene) -> Iterator[Finding]:
-    """Read, changed by another, and written over with what was made of the value read."""
+    """A row was read, then changed by another call, and then overwritten with a value made from the old one."""
     for each in scene.stale:
         if each.read.verb != "select" or each.change.verb != "update" or aggregated(each.read):
             continue
@@ -266,7 +266,7 @@ def _lost_update(scene: _Scene) -> Iterator[Finding]:
 
 
 def _lock_too_late(scene: _Scene) -> Iterator[Finding]:
-    """Locked after it was read, and then written over."""
+    """A row was locked only after it had been read, and was then overwritten."""
     for each in scene.stale:
         again = _read_again(each)
         if again is not None and again.locks and each.change.verb == "update" and not aggregated(each.read):
@@ -331,7 +331,7 @@ def _stands_at_the_end(columns: Sequence[str], write: Access, differences: Seque
 
 
 def _read_again(each: Stale) -> Access | None:
-    """The look that the reader took at the row once more after the change, before it wrote."""
+    """The second read of the row, after the change and before the reader wrote, if it found something else."""
     first = min((write.step for write in each.writes), default=0)
     return next(
         (
@@ -349,7 +349,7 @@ def _read_again(each: Stale) -> Access | None:
 
 
 def _resurrected(scene: _Scene) -> Iterator[Finding]:
-    """Read, deleted by another, and written anew, as save() does that finds no row to update."""
+    """A row was read, deleted by another call, and inserted again by a save() that found no row to update."""
     for each in scene.stale:
         read, change, row = each.read, each.change, each.row
         if change.verb != "delete" or not each.is_of_row:
@@ -370,7 +370,7 @@ def _resurrected(scene: _Scene) -> Iterator[Finding]:
 
 
 def _double_insert(scene: _Scene) -> Iterator[Finding]:
-    """Looked for, not found, and inserted by both."""
+    """Both calls looked for a row, found none, and inserted it."""
     for each in scene.stale:
         read, change = each.read, each.change
         if read.verb != "select" or change.verb != "insert":
@@ -429,7 +429,7 @@ def _asks_for_one(read: Access, ours: Row) -> bool:
 
 
 def _stale_snapshot(scene: _Scene) -> Iterator[Finding]:
-    """One statement that read before it waited and wrote after, or that did not see what was not committed yet."""
+    """A statement wrote by what it had read before it waited, or without what another call had not committed yet."""
     for write in scene.accesses:
         if not (write.writes or write.in_vain):
             continue
@@ -453,7 +453,7 @@ def _stale_snapshot(scene: _Scene) -> Iterator[Finding]:
 
 
 def _write_skew(scene: _Scene) -> Iterator[Finding]:
-    """Each read what the other then changed, and each wrote elsewhere."""
+    """Each of two calls read what the other then changed, and each wrote another row."""
     for one in scene.stale:
         for other in scene.stale:
             calls = (one.read.call, one.change.call)
@@ -481,7 +481,7 @@ def _write_skew(scene: _Scene) -> Iterator[Finding]:
 
 
 def _read_twice(scene: _Scene) -> Iterator[Finding]:
-    """The same read with two results, or two reads that straddle a change of both."""
+    """One read gave two results, or two reads saw one transaction of another call by halves."""
     for each in scene.stale:
         read, change = each.read, each.change
         for again in each.later:
@@ -515,7 +515,7 @@ def _twin(change: Access, again: Access, accesses: Sequence[Access]) -> Access |
 
 
 def _read_back(scene: _Scene) -> Iterator[Finding]:
-    """Written, written by another, and only then read back."""
+    """A row was written, then written by another call, and only then read back."""
     for write in scene.accesses:
         if not write.writes or write.verb != "update":
             continue
@@ -542,7 +542,7 @@ def _read_back(scene: _Scene) -> Iterator[Finding]:
 
 
 def _decided(scene: _Scene) -> Iterator[Finding]:
-    """Wrote something after reading what was then changed."""
+    """A call wrote something after it had read what was then changed."""
     for each in scene.stale:
         read, change = each.read, each.change
         writes = [a for a in each.later if (a.writes or a.in_vain) and a.done > change.done]
@@ -563,7 +563,7 @@ def _decided(scene: _Scene) -> Iterator[Finding]:
 
 
 def _not_committed(scene: _Scene) -> Iterator[Finding]:
-    """Looked for by its key, which somebody had told before it was committed."""
+    """A row was looked for by its key, which another call had handed on before it committed the row."""
     for each in scene.stale:
         read, change = each.read, each.change
         told = change.verb == "insert" and change.done < read.step and not read.rows and read.verb == "select"

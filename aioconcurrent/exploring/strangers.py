@@ -93,7 +93,7 @@ def _is_plain(access: Access, columns: Sequence[str]) -> bool:
 
 
 def _unmatched(rows: Sequence[Row], inserted: list[dict[str, Any]]) -> list[Row]:
-    """Those of the rows that no inserted one can have become, each of which becomes one."""
+    """The rows that are left when each inserted row is paired with one that it can have become."""
     unmatched = []
     for row in rows:
         made = next((one for one in inserted if _may_become(one, row)), None)

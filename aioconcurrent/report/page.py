@@ -134,7 +134,7 @@ class _Row:
 
     @property
     def manner(self) -> str:
-        """The same of how a call ended."""
+        """The word by which the style sheet knows how a call ended."""
         return _manner(self.row.action) if self.row.kind == "ended" else ""
 
 
@@ -294,7 +294,7 @@ class _Tables:
         self.names = sorted({name for names in self._of_step.values() for name in names})
 
     def numbers(self, row: LaneRow) -> str:
-        """Those of a row as a page has them; what ends calls and transactions belongs to all."""
+        """The numbers of the tables of a row; ends of calls belong to all tables, which is written "*"."""
         if row.kind in ("ended", "resumed"):
             return "*"
         names = {name for index in row.steps for name in self._of_step.get(index, ())}
@@ -426,7 +426,7 @@ class Detail:
 
     @property
     def number(self) -> int:
-        """Of the step, counted from 1."""
+        """The number of the step, counted from 1."""
         return self.index + 1
 
     @property
@@ -531,7 +531,7 @@ class Detail:
 
 
 def details(story: Story, rows: Sequence[LaneRow]) -> list[Detail]:
-    """One for each step that has a row of its own, and for those that are told together one."""
+    """Details of each step that has a row of its own, and of the first of steps that are told together."""
     excerpts: dict[str, Excerpt] = {}
     made = []
     for row in rows:

@@ -105,7 +105,7 @@ def _fewer_columns(text: str, telling: Collection[str]) -> str:
 
 
 def keep(parts: list[str], names: Iterable[str], telling: Collection[str]) -> list[str]:
-    """Of many parts those whose names tell something, or the first three, and an ellipsis."""
+    """Shorten a long list to the parts whose names tell something, or else to the first three, and an ellipsis."""
     if len(parts) < _WORTH_SHORTENING:
         return parts
     kept = [part for part, name in zip(parts, names, strict=False) if name in telling][:_WORTH_SHORTENING]

@@ -29,7 +29,7 @@ class Bar:
 
     @property
     def number(self) -> int:
-        """Of the step, counted from 1."""
+        """The number of the step, counted from 1."""
         return self.index + 1
 
 
@@ -66,7 +66,7 @@ class Timeline:
 
     @property
     def height(self) -> int:
-        """Of the picture, in pixels."""
+        """The height of the picture, in pixels."""
         return _AXIS + _LANE * self.calls
 
     @property
