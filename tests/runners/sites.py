@@ -111,13 +111,13 @@ class Site:
     def pytest(self, *arguments: str, plugins: Sequence[str] = (), **variables: str) -> int:
         """Run pytest with this library's plugin, pytest-django and those named; return its exit status."""
         with self.start(*arguments, plugins=plugins, **variables) as process:
-            self.text, _ = process.communicate(timeout=120)
+            self.text, _ = process.communicate(timeout=600)
         return process.returncode
 
     def python(self, *arguments: str, **variables: str) -> int:
         """Run Python with these arguments, and return its exit status."""
         with self.start_python(*arguments, **variables) as process:
-            self.text, _ = process.communicate(timeout=120)
+            self.text, _ = process.communicate(timeout=600)
         return process.returncode
 
     def start(self, *arguments: str, plugins: Sequence[str] = (), **variables: str) -> subprocess.Popen[str]:

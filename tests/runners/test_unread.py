@@ -191,7 +191,7 @@ def test_where_warnings_are_errors_a_test_that_has_not_looked_fails(shop: Site) 
     # Two workers would each have a fixture of the module, of which one test alone looks at one.
     options = ["-W", "error::aioconcurrent.UnreadResultWarning", "-n", "2", "--dist", "loadfile"]
     with shop.start("test_shop.py", *options, plugins=["xdist"]) as process:
-        text, _ = process.communicate(timeout=120)
+        text, _ = process.communicate(timeout=600)
     failed = set(re.findall(r"^(FAILED|ERROR) test_shop\.py::\w+::test_(\w+)", text, re.MULTILINE))
     kept = {"fixture", "case"}  # what a fixture or a test case keeps may be looked at until the teardown
     assert failed == {("ERROR" if name in kept else "FAILED", name) for name in NOT_LOOKED}
