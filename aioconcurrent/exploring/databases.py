@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial, reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..databases.caches import CacheState
 from ..databases.copies import is_shared
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from ..databases.probes import Probe
     from ..databases.state import Advance, Row
 
+V = TypeVar("V")
+
 _NO_ROUND_TRIP = frozenset({"start", "step", "cache", "enqueue"})
 _ANY = "any table"  # for people, where a statement does not tell
 
@@ -51,8 +53,28 @@ class _Database:
     note: Note
 
     @property
-    def tables(self) -> Collection[str]:
+    def tables(self) -> set[str]:
         return {self.prefix + table for table in self.state.keys}
+
+    def outside(self, tables: Mapping[str, V]) -> dict[str, V]:
+        """What there is by table, under the names that tables have among all databases."""
+        return {self.prefix + table: value for table, value in tables.items()}
+
+    def inside(self, table: str) -> str:
+        """What the database itself calls one of its tables."""
+        return table.removeprefix(self.prefix)
+
+    def own(self, tables: Collection[str]) -> frozenset[str]:
+        """Those of these tables that are its own, as it calls them itself."""
+        return frozenset(map(self.inside, self.tables.intersection(tables)))
+
+    @property
+    def keys(self) -> dict[str, Key]:
+        """Primary and foreign keys, by table, pointing at tables of this database."""
+        return {
+            table: replace(key, references={name: (self.prefix + to, at) for name, (to, at) in key.references.items()})
+            for table, key in self.outside(self.state.keys).items()
+        }
 
 
 class ExploredDatabases:
@@ -169,7 +191,7 @@ class ExploredDatabases:
         self.one_waiter |= "postgresql" in settings["ENGINE"]
         self.catalogue = Catalogue.merged([known.state.catalogue for known in self._databases])
         self._tell_apart()
-        self.keys |= {each.prefix + table: _within(each, key) for table, key in state.keys.items()}
+        self.keys |= each.keys
 
     def blur(self, steps: Iterable[Step], before: Iterable[Step] = ()) -> bool:
         """No longer tell the rows of tables apart in which a run made some without telling their numbers.
@@ -225,7 +247,7 @@ class ExploredDatabases:
 
     def _changed_by(self, step: Step, table: str, database: _Database) -> Changes | None:
         found = changes(step, self.catalogue, database.state.keys)
-        return found.get(f"{step.operation.database}.{table.removeprefix(database.prefix)}")
+        return found.get(f"{step.operation.database}.{database.inside(table)}")
 
     def _touched(self, operation: Operation, database: _Database) -> set[str]:
         if operation.kind in _NO_ROUND_TRIP or operation.database != database.identity:
@@ -267,11 +289,9 @@ class ExploredDatabases:
         for each in self._databases:
             picked = self._pick(each, tables)
             found |= picked
-            rows = each.state.rows(_own(each, tables.keys() - picked.keys()))
-            new = {table for table in rows if each.prefix + table not in self.start}
-            self.start |= {each.prefix + table: these for table, these in each.state.start_rows(new).items()}
-            named = {each.prefix + table: these for table, these in rows.items()}
-            found |= {table: self.order.with_known(table, these) for table, these in named.items()}
+            rows = each.outside(each.state.rows(each.own(tables.keys() - picked.keys())))
+            self.start |= each.outside(each.state.start_rows(each.own(rows.keys() - self.start.keys())))
+            found |= {table: self.order.with_known(table, these) for table, these in rows.items()}
         return found
 
     def _pick(self, database: _Database, tables: Mapping[str, Changes | None]) -> dict[str, list[Row]]:
@@ -280,7 +300,7 @@ class ExploredDatabases:
         for table, each in tables.items():
             if each is None or table not in self.start or table not in database.tables or not are_numbers(each.keys):
                 continue
-            picked = database.state.pick(table.removeprefix(database.prefix), each.keys)
+            picked = database.state.pick(database.inside(table), each.keys)
             if picked is not None:
                 rows, count = picked
                 now = self.order.with_changes(table, rows, each.keys)
@@ -308,7 +328,7 @@ class ExploredDatabases:
                     columns = self.keys[table].columns
                     known = _keys([*found, *self.start.get(table, ())], columns)
                     others = [key for key in _keys(rows[table], columns) if key not in known]
-                    each.state.adopt(table.removeprefix(each.prefix), columns, _keys(found, columns), others)
+                    each.state.adopt(each.inside(table), columns, _keys(found, columns), others)
 
     def restore(self, tables: Mapping[str, Changes | None] | None = None, but: Collection[str] = ()) -> None:
         """Put the rows of these tables back to what they were at the start; by default of all that differ.
@@ -326,14 +346,12 @@ class ExploredDatabases:
             tables = dict.fromkeys(self._changed() - frozenset(but))
         told = self.order.come_back(tables, self._moves)
         for each in self._databases:
-            own = None if tables is None else _own(each, tables)
-            each.state.restore(own, {name.removeprefix(each.prefix): told[name] for name in told.keys() & each.tables})
+            own = None if tables is None else each.own(tables)
+            each.state.restore(own, {each.inside(table): told[table] for table in told.keys() & each.tables})
         self.caches.restore()
 
     def _moves(self, table: str) -> bool:
-        return any(
-            each.state.moves(table.removeprefix(each.prefix)) for each in self._databases if table in each.tables
-        )
+        return any(each.state.moves(each.inside(table)) for each in self._databases if table in each.tables)
 
     def has_moved(self) -> bool:
         """Whether rows have come to other places than they had in the runs before, since this was asked last."""
@@ -417,17 +435,3 @@ def _birth(state: Standby) -> str:
 
 def _keys(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> list[list[Any]]:
     return [[row[column] for column in columns] for row in rows]
-
-
-def _own(database: _Database, tables: Collection[str]) -> frozenset[str]:
-    if database.prefix:
-        return frozenset(name.removeprefix(database.prefix) for name in tables if name.startswith(database.prefix))
-    return frozenset(name for name in tables if name in database.state.keys)
-
-
-def _within(database: _Database, key: Key) -> Key:
-    """The key, pointing at tables of its own database."""
-    if not database.prefix:
-        return key
-    references = {column: (database.prefix + table, other) for column, (table, other) in key.references.items()}
-    return Key(key.columns, key.automatic, references)
