@@ -42,7 +42,16 @@ def keep_index(folder: Path, pages: Mapping[str, Collection[str]]) -> Path | Non
                 page.unlink()
                 page.with_suffix(".json").unlink(missing_ok=True)
     found = [(page, head) for page in sorted(folder.glob("*.html")) if (head := _read(page)) is not None]
-    entries = [_Entry(page.name, *_said(head), page.name in written) for page, head in found]
+    entries = [
+        _Entry(
+            page.name,
+            title=head.get("test") or head.get("title", ""),
+            heading=head.get("h1", ""),
+            explanation=head.get("description", ""),
+            is_new=page.name in written,
+        )
+        for page, head in found
+    ]
     path = folder / INDEX
     if not entries:
         path.unlink(missing_ok=True)
@@ -90,7 +99,3 @@ def _read(page: Path) -> dict[str, str] | None:
         while "h1" not in parser.texts and (line := file.readline()):
             parser.feed(line)
     return parser.texts if parser.texts.get("generator") == _GENERATOR else None
-
-
-def _said(head: Mapping[str, str]) -> tuple[str, str, str]:
-    return head.get("test") or head.get("title", ""), head.get("h1", ""), head.get("description", "")

@@ -201,7 +201,7 @@ class _Layout:
             self._column += len(gap)
             return gap
         word, before = words[index], words[index - 1]
-        if self._at_clauses() and _begins_clause(words, index):
+        if (not self._nested or self._nested[-1]) and _begins_clause(words, index):
             return self._line(indent)
         if word in ("AND", "OR") and self._parentheses_within_clause() <= 1:
             return self._line(indent + _INDENT)
@@ -221,9 +221,6 @@ class _Layout:
     def _line(self, indent: str) -> str:
         self._column = len(indent)
         return f"\n{indent}"
-
-    def _at_clauses(self) -> bool:
-        return not self._nested or self._nested[-1]
 
     def _parentheses_within_clause(self) -> int:
         inner = [*reversed(self._nested)]

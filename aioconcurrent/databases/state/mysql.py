@@ -357,15 +357,12 @@ class MysqlState(State):
         self._note_copied(tables)
 
     def _copy(self, table: Table, condition: str = "") -> str:
-        copy = self._name_copy(table)
+        copy = self._copies.setdefault(table, f"aioconcurrent_{len(self._copies)}")
         key = f" (PRIMARY KEY ({_listed(table.primary)}))" if is_keyed(table) else ""
         self._run(
             f"CREATE TEMPORARY TABLE {copy}{key} AS SELECT {_listed(table.columns)} FROM {table.quoted}{condition}"
         )
         return copy
-
-    def _name_copy(self, table: Table) -> str:
-        return self._copies.setdefault(table, f"aioconcurrent_{len(self._copies)}")
 
     def _note_copied(self, tables: Iterable[Table]) -> None:
         for table in (tables := list(tables)):

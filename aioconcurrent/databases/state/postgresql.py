@@ -449,7 +449,7 @@ def _mark(table: Table) -> str:
 
 
 def _insert(table: Table, copy: str, condition: str) -> str:
-    columns = _listed(_written(table))
+    columns = _listed(column for column in table.columns if column not in table.generated)
     order = f" ORDER BY {_listed(table.primary)}" if condition else ""
     values = f"SELECT {columns} FROM {copy}{condition}{order}"
     return f"INSERT INTO {table.quoted} ({columns}) OVERRIDING SYSTEM VALUE {values}"
@@ -458,10 +458,6 @@ def _insert(table: Table, copy: str, condition: str) -> str:
 def _switch(how: str, trigger: tuple[str, str, str]) -> str:
     kind, name, _ = trigger
     return f"{how} {kind} {name}"
-
-
-def _written(table: Table) -> list[str]:
-    return [column for column in table.columns if column not in table.generated]
 
 
 def _equal(columns: Iterable[str]) -> str:
