@@ -81,12 +81,15 @@ class Handoff:
         """Point this process's connections at the caller's databases; none of them may be open."""
         from django.db import connections
 
+        engines = {each.alias: each.settings_dict["ENGINE"] for each in connections.all(initialized_only=True)}
         for alias, settings in self.settings().items():
             known: dict[str, Any] = connections.settings.setdefault(alias, {})
             known.clear()
             known.update(settings)
         for connection in connections.all(initialized_only=True):
             connection.settings_dict = connections.settings[connection.alias]
+            if connection.settings_dict["ENGINE"] != engines[connection.alias]:
+                del connections[connection.alias]  # the next one is of the new engine
         _taken_over.clear()
         _taken_over.update(self.pickled)
 
