@@ -44,7 +44,7 @@ class Place:
             env=self.environment(**variables),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
 
