@@ -8,6 +8,7 @@ from django.db import connections
 
 import aioconcurrent
 from aioconcurrent.databases.handoff import View, hand_over
+from aioconcurrent.engine.fork import close_template
 from aioconcurrent.sync import call_concurrently, make_concurrent_calls, options
 from tests.project.databases import ThreadOfQueries, on
 from tests.project.echoes import database_name
@@ -49,6 +50,17 @@ async def test_a_call_of_a_coroutine_sees_the_rows_of_the_test(database: str, in
 @pytest.mark.parametrize("database", on("file", "postgresql", "mysql"))
 def test_connections_are_on_the_database_that_the_test_is_on(database: str) -> None:
     assert call_concurrently(1, database_name, database) == [str(connections[database].settings_dict["NAME"])]
+
+
+@pytest.mark.parametrize("database", on("postgresql"))
+@pytest.mark.django_db(transaction=True, databases=["postgresql", "file"])
+def test_an_alias_may_lead_to_another_engine_in_the_next_test(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    close_template()  # so that the one of the first race has opened the alias
+    for alias, rows in (("file", 2), (database, 3)):
+        for number in range(rows):
+            Counter.objects.using(alias).create(name=str(number))
+        monkeypatch.setitem(connections.settings, "second", dict(connections[alias].settings_dict))
+        assert call_concurrently(1, count, using="second") == [rows]
 
 
 @pytest.mark.parametrize("database", on("postgresql"))
