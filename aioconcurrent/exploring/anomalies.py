@@ -76,6 +76,14 @@ _CONFLICTS = (  # what the errors of databases say, and what helps; the first th
         ),
     ),
     (
+        r"check constraint|CONSTRAINT .* failed for",
+        (
+            "Ask for what must hold in the write itself, as in filter(pk=..., balance__gte=amount).update(...), and "
+            "look at the number of rows that it returns; or catch the IntegrityError around an atomic() block of its "
+            f"own. {_REFUSAL}"
+        ),
+    ),
+    (
         r"exclusion constraint",
         f"Catch the IntegrityError around an atomic() block of its own and say that it is taken. {_REFUSAL}",
     ),
@@ -87,6 +95,7 @@ _CONFLICTS = (  # what the errors of databases say, and what helps; the first th
         ),
     ),
 )
+_TAKEN = f"Catch the IntegrityError around an atomic() block of its own and say that the value is taken. {_REFUSAL}"
 
 
 def name_anomaly(steps: Sequence[Step], violation: Violation) -> Anomaly:
@@ -110,7 +119,7 @@ def name_anomaly(steps: Sequence[Step], violation: Violation) -> Anomaly:
 def _lockable(found: Finding) -> int | None:
     read = found.read
     can_lock = read.verb == "select" and not read.in_vain and not read.locks and not counts(read)
-    return read.step if can_lock and found.manner != "read back" else None
+    return read.step if can_lock and found.manner not in ("read back", "in between") else None
 
 
 def _endless(steps: Sequence[Step], violation: Violation) -> Anomaly:
@@ -152,17 +161,20 @@ def _conflict(steps: Sequence[Step], violation: Violation, found: Finding | None
     failed = [index for index, step in enumerate(steps) if step.error and step.call in violation.calls]
     marked = tuple(sorted({*failed[-1:], *(found.steps if found else ())}))
     text = violation.detail + "".join(steps[index].error or "" for index in failed)
-    return Anomaly("unhandled conflict", story, _conflict_hint(text, found), marked)
+    inserts = any(re.match(r"\W*(INSERT|REPLACE|WITH)\b", steps[i].operation.text, re.IGNORECASE) for i in failed)
+    hint = _conflict_hint(text, found, inserts=inserts or not failed)
+    return Anomaly("unhandled conflict", story, hint, marked)
 
 
-def _conflict_hint(text: str, found: Finding | None) -> str:
+def _conflict_hint(text: str, found: Finding | None, *, inserts: bool) -> str:
     for said, advice in _CONFLICTS:
         if re.search(said, text, re.IGNORECASE):
-            return advice
+            return advice if inserts or not advice.startswith("Use get_or_create()") else _TAKEN
     if found is not None and found.manner == "not committed":
         return _hint(found, ())
     advice = "Handle the error where it is raised. If it is a correct refusal, name it in refusals=(...)."
-    return f"{_hint(found, ())} {advice}" if found and found.manner != "used up" else advice
+    is_guarded = found is None or found.manner == "used up" or found.write.in_vain  # the write has looked again
+    return advice if found is None or is_guarded else f"{_hint(found, ())} {advice}"
 
 
 def _unnamed(violation: Violation, done: Sequence[Access]) -> Anomaly:
@@ -187,6 +199,8 @@ def _hint(found: Finding, differences: Sequence[Difference]) -> str:
             return _instance_of_lock(found)
         case (("lost update" | "stale read"), "whole row"):
             return _whole_row(found)
+        case "lost update", "made meanwhile":
+            return _made_meanwhile(found)
         case "lost update", _:
             return _lost_update(found, differences)
         case "stale read", "not committed":
@@ -198,6 +212,11 @@ def _hint(found: Finding, differences: Sequence[Difference]) -> str:
             return (
                 "Delete first, and go on only if a row went: deleted, _ = filter(pk=...).delete(); or read the row "
                 f"with {_lock(found)}."
+            )
+        case "stale read", "nothing looks again":
+            return (
+                f"Nothing that is written looks at the row again: read it with {_lock(found)}, so that nobody changes "
+                "it before what rests on it is committed."
             )
         case "stale read", _:
             return _condition_in_write(found)
@@ -224,6 +243,16 @@ def _hint(found: Finding, differences: Sequence[Difference]) -> str:
             )
         case "non-repeatable read", _:
             return f"Read once and keep the value, read with {_lock(found)}{_steady_reads(found)}."
+        case "intermediate read", _:
+            return (
+                "Make both writes in one atomic(), so that nobody sees what is between them; or write once, what is to "
+                "stay."
+            )
+        case "write cycle", _:
+            return (
+                "Make the writes of each call in one atomic(), and before the first of them lock a row that all who do "
+                f"this lock, with {_lock(found)}."
+            )
         case "stale snapshot", _:
             return (
                 "The statement chose what it reads before it had to wait: lock first with "
@@ -280,6 +309,14 @@ def _whole_row(found: Finding) -> str:
         f"Write only what was changed: save(update_fields=[{_listed(found.own)}]), or filter(pk=...).update(...); a "
         f"plain save() writes every column, {column} too, as it was read."
     )
+
+
+def _made_meanwhile(found: Finding) -> str:
+    """There was no row to lock or to count in when the call looked."""
+    column = found.columns[0]
+    counted = as_number(only(found.write.written).get(column)) is not None
+    change = f"let the database compute the value, as in filter(pk=...).update({column}=F({column!r}) + ...), or "
+    return f"Make the row first, with get_or_create(), and then {change if counted else ''}read it with {_lock(found)}."
 
 
 def _lost_update(found: Finding, differences: Sequence[Difference]) -> str:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import unescape
 from typing import Any, Literal
@@ -26,6 +26,7 @@ _ERROR_LISTS = re.compile(r"<ul[^>]*\berrorlist\b[^>]*>(.*?)</ul>", re.DOTALL)  
 _TAG = re.compile(r"<[^>]+>")
 _LOGS = re.compile(r"(?:^|_)(?:log|history|historical|audit|event|analytic|session|visit|activity)", re.IGNORECASE)
 _NOTHING = "returns None"
+_MOST_TOLD = 3
 _NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four"}
 
 
@@ -309,7 +310,19 @@ def _answered(violation: Violation) -> str:
     counted = _counted(here, serial, calls)
     if counted:
         return counted
-    return "; ".join(_beside(call, here[call], serial) for call in sorted(calls)[:2])
+    unheard_of = [call for call in sorted(calls) if all(here[call] != outcomes[call] for outcomes in serial)]
+    return "; ".join(_beside(call, here[call], serial) for call in unheard_of[:2]) or _together(here, serial, calls)
+
+
+def _together(here: Sequence[str], serial: Sequence[Sequence[str]], calls: Collection[int]) -> str:
+    """That each answer is one that there may be, and only both together are not."""
+    told = range(len(here)) if len(here) <= _MOST_TOLD else sorted(calls)
+    usual = dict.fromkeys(_listed(told, outcomes) for outcomes in serial)
+    return f"here {_listed(told, here)}; one after the other, {', or '.join(list(usual)[:_MOST_TOLD])}"
+
+
+def _listed(calls: Iterable[int], told: Sequence[str]) -> str:
+    return " and ".join(f"{call_name(call)} {told[call]}" for call in calls)
 
 
 def _is_by_chance(difference: Difference) -> bool:

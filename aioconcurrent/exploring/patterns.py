@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
 
@@ -24,6 +24,10 @@ Manner = Literal[
     "counter in a cache",
     "read back",
     "not committed",
+    "made meanwhile",
+    "nothing looks again",
+    "in turn",
+    "in between",
 ]
 Row = Mapping[str, object]
 
@@ -93,7 +97,9 @@ class Stale:
     @property
     def place(self) -> str:
         """The row that was read and changed, as "account id=1"; empty if it cannot be told which."""
-        return _place_told(self.change) if self.is_of_row else ""
+        if not self.is_of_row:
+            return ""
+        return f"{self.change.table} id={show(self.row['id'])}" if "id" in self.row else _place_told(self.change)
 
     @property
     def writes(self) -> tuple[Access, ...]:
@@ -163,8 +169,15 @@ def cycle(finding: Finding, accesses: Sequence[Access]) -> tuple[Precedence, ...
     read, change, write = finding.read, finding.change, finding.write
     if finding.manner == "read back":
         return Precedence(write.step, change.step, "write"), Precedence(change.step, read.step, "seen")
+    if finding.manner == "in turn":
+        first, second, third, fourth = finding.steps
+        return Precedence(first, second, "write"), Precedence(third, fourth, "write")
+    if finding.manner == "in between":
+        first, second, third = finding.steps
+        return Precedence(first, second, "seen"), Precedence(second, third, "read")
     back = next(_back(change, write, read, accesses), None)
-    return (Precedence(read.step, change.step, "read"), back) if back is not None else ()
+    there = Precedence(read.step, change.step, "write" if read.verb == "insert" else "read")
+    return (there, back) if back is not None else ()
 
 
 def _back(change: Access, write: Access, read: Access, accesses: Sequence[Access]) -> Iterator[Precedence]:
@@ -210,7 +223,7 @@ def _stale(accesses: Sequence[Access]) -> Iterator[Stale]:
             if read.writes or not change.writes or change.call == read.call or change.table != read.table:
                 continue
             # What became visible before the read was in it; what never became visible is no change.
-            if read.seen < change.visible < NEVER and _concerns(change, read):
+            if read.seen < change.visible < NEVER and _concerns(change, read) and not _changes_nothing(change, read):
                 later = [a for a in accesses if a.call == read.call and a.done > read.done]
                 yield Stale(read, change, tuple(later))
 
@@ -218,10 +231,18 @@ def _stale(accesses: Sequence[Access]) -> Iterator[Stale]:
 def _concerns(change: Access, read: Access) -> bool:
     """Tell whether what was read would be something else after the change."""
     if change.verb == "insert":
-        return not change.written or any(read.touches(row) for row in change.written)
+        return not change.written or any(read.touches(row) for row in change.inserted)
     if not change.meets(read):
         return False
     return not read.rows or aggregated(read) or any(change.touches(row) for row in read.rows)
+
+
+def _changes_nothing(change: Access, read: Access) -> bool:
+    """Tell whether an update wrote what had been read."""
+    values, seen = only(change.written), [row for row in read.rows if change.touches(row)]
+    if change.verb != "update" or not seen or not values or aggregated(read):
+        return False
+    return all(c in row and alike(row[c], value) for row in seen for c, value in values.items())
 
 
 def _through_cache(scene: _Scene) -> Iterator[Finding]:
@@ -254,8 +275,8 @@ def _cached(accesses: Sequence[Access], read: Access) -> set[str]:
 
 def _lost_update(scene: _Scene) -> Iterator[Finding]:
     """A row was read, then changed by another call, and then overwritten with a value made from the old one."""
-    for each in scene.stale:
-        if each.read.verb != "select" or each.change.verb != "update" or aggregated(each.read):
+    for each in (*scene.stale, *_known_by_inserting(scene.accesses)):
+        if each.read.verb not in ("select", "insert") or not _can_be_lost(each):
             continue
         again = _read_again(each)
         for write, columns in _overwrites(each):
@@ -265,11 +286,31 @@ def _lost_update(scene: _Scene) -> Iterator[Finding]:
                 break
 
 
+def _can_be_lost(each: Stale) -> bool:
+    """Tell whether the change is one of a row, or made a row that was not there, which may then be written over."""
+    if aggregated(each.read):
+        return False
+    return bool(each.row) if each.change.verb == "update" else each.change.verb == "insert" and not each.read.rows
+
+
+def _known_by_inserting(accesses: Sequence[Access]) -> Iterator[Stale]:
+    """Rows that a call has made, and so knows as if it had read them, until another changes them."""
+    for made in accesses:
+        for change in accesses:
+            theirs = change.call != made.call and change.verb == "update" and change.writes
+            if not theirs or not (made.writes and made.verb == "insert" and made.table == change.table):
+                continue
+            known = tuple(r for r in made.inserted if change.where.keys() <= r.keys() and change.touches(r))
+            if known and made.visible < change.visible < NEVER:
+                later = tuple(a for a in accesses if a.call == made.call and a.done > made.done)
+                yield Stale(replace(made, rows=known), change, later)
+
+
 def _lock_too_late(scene: _Scene) -> Iterator[Finding]:
     """A row was locked only after it had been read, and was then overwritten."""
     for each in scene.stale:
         again = _read_again(each)
-        if again is not None and again.locks and each.change.verb == "update" and not aggregated(each.read):
+        if again is not None and again.locks and _can_be_lost(each):
             yield from (_overwriting(each, *over, again) for over in islice(_overwrites(each), 1))
 
 
@@ -277,7 +318,8 @@ def _overwrites(each: Stale) -> Iterator[tuple[Access, list[str]]]:
     """The writes of the reader over the change, and the columns that it had altered, times last."""
     theirs, row = only(each.change.written), each.row
     for write in each.writes:
-        if write.verb == "update" and write.done > each.change.done and write.meets(each.change):
+        made = each.change.verb != "insert" or any(write.touches(new) for new in each.change.inserted)
+        if write.verb == "update" and write.done > each.change.done and write.meets(each.change) and made:
             ours = only(write.written)
             columns = [c for c in ours if c in theirs and not isinstance(ours[c], Computed)]
             columns = _timeless([c for c in columns if not row or not alike(row.get(c, ABSENT), theirs[c])], ours)
@@ -294,7 +336,12 @@ def _overwriting(each: Stale, write: Access, columns: list[str], again: Access |
     steps = [read.step, change.step, write.step]
     name = "lost update"
     manner: Manner = ""
-    if again is not None:
+    if change.verb == "insert":
+        manner = "made meanwhile"
+        columns = [c for c in columns if c not in read.where] or columns
+        shown = {column: ours[column] for column in columns}
+        story = f"{before}, and then wrote {_columns_told(shown, theirs)} over it"
+    elif again is not None:
         manner = "lock too late"
         steps.insert(2, again.step)
         then = f"locked the row only then (step {again.step + 1})" if again.locks else "looked at it again"
@@ -430,6 +477,7 @@ def _asks_for_one(read: Access, ours: Row) -> bool:
 
 def _stale_snapshot(scene: _Scene) -> Iterator[Finding]:
     """A statement wrote by what it had read before it waited, or without what another call had not committed yet."""
+    yield from _chosen_before_waiting(scene)
     for write in scene.accesses:
         if not (write.writes or write.in_vain):
             continue
@@ -450,6 +498,37 @@ def _stale_snapshot(scene: _Scene) -> Iterator[Finding]:
             columns = tuple(only(write.written))
             stale = Stale(touched[0], change, ())
             yield stale.found("stale snapshot", story, write, columns, tables=tables, steps=steps)
+
+
+def _chosen_before_waiting(scene: _Scene) -> Iterator[Finding]:
+    """A locking read of PostgreSQL looked again at the rows that it had waited for, and at no others."""
+    for read in scene.accesses:
+        if not read.locks or read.vendor != "postgresql" or read.failed:
+            continue
+        for change in scene.accesses:
+            theirs = change.writes and change.call != read.call and change.table == read.table
+            if not theirs or not read.step < change.visible < read.done:
+                continue
+            new = [row for row in change.inserted if read.touches(row)] if change.verb == "insert" else []
+            is_first = " ORDER BY " in read.text and " LIMIT " in read.text  # others may be the first since the change
+            if new and not any(_is_in(row, read.rows) for row in new):
+                what, then = "the row that", "is not among them"
+            elif change.verb == "update" and is_first:
+                what, then = "what", "was not looked at to choose them"
+            else:
+                continue
+            story = (
+                f"{call_name(read.call)} chose the rows of {read.table} that it locks and then waited; {what} "
+                f"{call_name(change.call)} had written there became visible meanwhile and {then}"
+            )
+            later = [a for a in scene.accesses if a.call == read.call and a.writes and a.done > read.done]
+            stale = Stale(read, change, tuple(later))
+            columns = tuple(only(change.written))
+            yield stale.found("stale snapshot", story, read, columns, steps=(read.step, change.step), consequences=True)
+
+
+def _is_in(row: Row, rows: Sequence[Row]) -> bool:
+    return any(all(alike(each[c], value) for c, value in row.items() if c in each) for each in rows)
 
 
 def _write_skew(scene: _Scene) -> Iterator[Finding]:
@@ -499,10 +578,18 @@ def _read_twice(scene: _Scene) -> Iterator[Finding]:
                 what = f"{call_name(twin.call)}'s {twin.verb} of {_place_told(twin) or twin.table}"
                 columns = [c for c in each.columns if c in only(twin.written)] or Stale(again, twin, ()).columns
                 story = f"{before}, but {_rows_told(again, twin, columns)} after {what}"
+            elif again.table == read.table and again.rows and _concerns(change, again) and not _writes_to(each):
+                of_row = change.verb == "update" and each.is_of_row and Stale(again, change, ()).is_of_row
+                name = "non-repeatable read" if of_row else "phantom"
+                story = f"{before}, and {_rows_told(again, change, each.columns)} after it"
             else:
                 continue
             manner: Manner = "counted" if name == "phantom" else ""
             yield each.found(name, story, again, each.columns, tables=(read.table, again.table), manner=manner)
+
+
+def _writes_to(each: Stale) -> bool:
+    return any(write.table == each.read.table for write in each.writes)
 
 
 def _twin(change: Access, again: Access, accesses: Sequence[Access]) -> Access | None:
@@ -559,7 +646,15 @@ def _decided(scene: _Scene) -> Iterator[Finding]:
         else:
             story = f"{_overtaken(each)}, and went on to {_write_told(write)} as if it were still so"
         manner: Manner = "used up" if change.verb == "delete" and looked_for else ""
+        if not manner and each.is_of_row and not any(_is_written_by_key(each, a) for a in (*writes, *each.writes)):
+            manner = "nothing looks again"
         yield each.found(name, story, write, each.columns, manner=manner, consequences=True)
+
+
+def _is_written_by_key(each: Stale, write: Access) -> bool:
+    """Tell whether a write is one of the row that was read, into which a condition can be put."""
+    by_key = "id" in write.where or bool(write.where.keys() & each.read.where.keys())
+    return _verb(write) == "update" and write.table == each.read.table and by_key and write.touches(each.row)
 
 
 def _not_committed(scene: _Scene) -> Iterator[Finding]:
@@ -576,6 +671,84 @@ def _not_committed(scene: _Scene) -> Iterator[Finding]:
             yield each.found("stale read", story, read, (), steps=(change.step, read.step), manner="not committed")
 
 
+def _neither_saw(scene: _Scene) -> Iterator[Finding]:
+    """Each call looked for what the other writes, and that was not there or not committed yet."""
+    for one in scene.stale:
+        for other in scene.stale:
+            calls = (one.read.call, one.change.call)
+            crossed = calls == (other.change.call, other.read.call) and calls[0] < calls[1]
+            both_insert = one.change.verb == other.change.verb == "insert"
+            if not crossed or "get" in (one.read.verb, other.read.verb):
+                continue
+            if not both_insert and one.change.meets(other.change):
+                continue
+            yield Finding(
+                "phantom" if both_insert else "write skew",
+                f"{_overtaken(one)}, and {_overtaken(other)}: neither saw what the other wrote",
+                (one.read.table, other.read.table),
+                (*one.columns, *other.columns),
+                (one.read.step, other.read.step, one.change.step, other.change.step),
+                calls,
+                one.read,
+                one.change,
+                other.change,
+            )
+
+
+def _between_writes(scene: _Scene) -> Iterator[Finding]:
+    """A row was read after the first write of another call and before its second."""
+    for each in scene.stale:
+        read, change = each.read, each.change
+        if not each.is_of_row or change.verb != "update":
+            continue
+        for first in scene.accesses:
+            if first.call != change.call or not first.writes or first.table != read.table or first.step >= read.step:
+                continue
+            given = first.inserted if first.verb == "insert" else first.written
+            made = next((row for row in given if first.verb == "insert" or first.touches(each.row)), {})
+            columns = [c for c in each.columns if c in made and c in each.row and alike(made[c], each.row[c])]
+            if columns and first.visible < read.seen:
+                other = call_name(change.call)
+                before = f"{call_name(read.call)} read {_read_told(each, columns)}, as {other} had written it first"
+                story = f"{before}, before {_change_told(each, columns)}"
+                steps = (first.step, read.step, change.step)
+                yield each.found("intermediate read", story, read, columns, steps=steps, manner="in between")
+                break
+
+
+def _writes_in_turn(scene: _Scene) -> Iterator[Finding]:
+    """Of two calls that write the same rows twice, each wrote over what the other had written."""
+    updates = [a for a in scene.accesses if a.writes and a.verb == "update" and a.visible < NEVER]
+    overs = [(a, b) for a in updates for b in updates if a.done < b.done and _writes_over(a, b)]
+    for ours, over in overs:
+        for theirs, back in overs:
+            if (theirs.call, back.call) == (over.call, ours.call) and ours.call < over.call:
+                steps, tables = (ours.step, over.step, theirs.step, back.step), (ours.table, theirs.table)
+                columns = (*_shared(ours, over), *_shared(theirs, back))
+                story = f"{_in_turn_told(ours, over)}, but {_in_turn_told(theirs, back)}"
+                stale = Stale(ours, over, ())
+                yield stale.found("write cycle", story, back, columns, tables=tables, steps=steps, manner="in turn")
+
+
+def _writes_over(one: Access, other: Access) -> bool:
+    return one.call != other.call and one.meets(other) and bool(_shared(one, other))
+
+
+def _in_turn_told(one: Access, other: Access) -> str:
+    columns, (first, second) = _shared(one, other), (f"{call_name(each.call)}'s" for each in (one, other))
+    return (
+        f"{first} update of {_place_told(one) or one.table} to {_values_told(one, columns)} came before {second} of "
+        f"{_place_told(other) or other.table} to {_values_told(other, columns)}"
+    )
+
+
+def _shared(one: Access, other: Access) -> list[str]:
+    """The columns that both set to values of their own, times last."""
+    mine, theirs = only(one.written), only(other.written)
+    known = [c for c in mine if c in theirs and not isinstance(mine[c], Computed)]
+    return _timeless([c for c in known if not isinstance(theirs[c], Computed) and not alike(mine[c], theirs[c])], mine)
+
+
 # The more specific before the more general: of two that fit equally well the first is taken.
 _PATTERNS: tuple[Callable[[_Scene], Iterator[Finding]], ...] = (
     _through_cache,
@@ -589,6 +762,9 @@ _PATTERNS: tuple[Callable[[_Scene], Iterator[Finding]], ...] = (
     _lock_too_late,
     _decided,
     _not_committed,
+    _neither_saw,
+    _between_writes,
+    _writes_in_turn,
 )
 
 
@@ -619,7 +795,10 @@ def _verb(access: Access) -> str:
 
 def _overtaken(each: Stale, columns: Sequence[str] = ()) -> str:
     """The reading and the change after it, as "A read balance=100 in account id=1 before B's update to 20"."""
-    return f"{call_name(each.read.call)} read {_read_told(each, columns)} before {_change_told(each, columns)}"
+    how = "inserted" if each.read.verb == "insert" else "read"
+    before = f"{call_name(each.read.call)} {how} {_read_told(each, columns)} before {_change_told(each, columns)}"
+    is_open = each.read.verb == "select" and each.change.verb == "update" and each.change.done < each.read.seen
+    return f"{before} was committed" if is_open else before
 
 
 def _read_told(stale: Stale, columns: Sequence[str] = ()) -> str:
@@ -663,6 +842,8 @@ def _change_told(stale: Stale, columns: Sequence[str] = ()) -> str:
         case "delete":
             return f"{who} deleted {'it' if stale.is_of_row else _place_told(change) or f'rows of {change.table}'}"
         case "insert":
+            if change.done < stale.read.seen < change.visible:
+                return f"{who}'s insert of a row of {change.table} ({_columns_told(values)}) was committed"
             return f"{who} inserted a row of {change.table} ({_columns_told(values)})"
     columns = columns or stale.columns
     if len(columns) == 1 and columns[0] in row:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 DATA, ERROR, ANSWER = "data", "error", "answer"
 _RANKS = (DATA, ERROR, ANSWER)
 _ERRORS = frozenset({"unhandled conflict", "deadlock", "endless loop"})
-_READINGS = frozenset({"non-repeatable read", "phantom", "read skew", "stale read"})  # if only one call has written
+_READINGS = frozenset(  # if only one call has written
+    {"intermediate read", "non-repeatable read", "phantom", "read skew", "stale read"}
+)
 _CHANGES = re.compile(r"\s*\(?\s*(?:INSERT|UPDATE|DELETE|REPLACE|MERGE)\b", re.IGNORECASE)
 _TOLD = {
     DATA: "data written from an outdated read",

@@ -64,6 +64,12 @@ class Access:
         return self.verb not in ("select", "get") and not self.failed
 
     @property
+    def inserted(self) -> tuple[Row, ...]:
+        """The rows of an INSERT, with what the database has added to them as far as it was returned."""
+        given = self.rows if len(self.rows) == len(self.written) else ({},) * len(self.written)
+        return tuple({**written, **returned} for written, returned in zip(self.written, given, strict=True))
+
+    @property
     def locks(self) -> bool:
         """Whether it is a read that takes the rows for itself."""
         return self.verb == "select" and _LOCKING.search(self.text) is not None

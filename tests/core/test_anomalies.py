@@ -260,6 +260,8 @@ def test_a_deadlock_that_the_program_survived_does_not_hide_another_race() -> No
         ("OperationalError: (1205, 'Lock wait timeout exceeded; try restarting transaction')", "nowait=True"),
         ("OperationalError: could not obtain lock on row in relation", "nowait=True"),
         ("IntegrityError: conflicting key value violates exclusion constraint", "say that it is taken"),
+        ('IntegrityError: new row for relation "slot" violates check constraint "few"', "in the write itself"),
+        ("OperationalError: (4025, 'CONSTRAINT `few` failed for `test`.`slot`')", "in the write itself"),
         ("IntegrityError: insert or update violates foreign key constraint", "went meanwhile"),
         ("ValueError: 7", "refusals"),
     ],
@@ -321,3 +323,86 @@ def test_of_two_patterns_the_one_that_explains_the_difference_is_named() -> None
     steps = [t.read(0, 100), t.read(1, 100), *noise, t.save(0, 20), t.save(1, 20)]
     assert named(steps, BALANCE).name == "lost update"
     assert named(steps, row({"name": "x"}, ABSENT)).name == "double insert"
+
+
+def test_a_name_that_an_update_takes_is_not_to_be_got_or_created() -> None:
+    t = Tracer()
+    steps = [t.sql(0, ADD, "x"), t.sql(1, RENAME, ("x", 7), error="IntegrityError: UNIQUE constraint failed")]
+    anomaly = named(steps, kind="unhandled conflict", detail="B raised IntegrityError", calls=(1,))
+    assert "get_or_create" not in anomaly.hint
+    assert "say that the value is taken" in anomaly.hint
+
+
+def test_a_write_that_has_looked_again_is_not_told_to() -> None:
+    t = Tracer()
+    steps = [t.read(0, 100), t.read(1, 100), t.save(0, 20), t.sql(1, GUARDED, (20, 1, 100), rowcount=0)]
+    anomaly = named(steps, kind="unhandled conflict", detail="B raised ValueError: taken", calls=(1,))
+    assert "updating it afterwards found no row" in anomaly.explanation
+    assert anomaly.hint.startswith("Handle the error")
+
+
+RENAME = 'UPDATE "slot" SET "name" = %s WHERE "slot"."id" = %s'
+GUARDED = 'UPDATE "account" SET "balance" = %s WHERE ("account"."id" = %s AND "account"."balance" = %s)'
+FLAG = 'SELECT "slot"."id", "slot"."name", "slot"."free" FROM "slot" WHERE "slot"."id" = %s'
+TAKE = 'UPDATE "slot" SET "name" = %s, "free" = %s WHERE "slot"."id" = %s'
+COPY = 'INSERT INTO "slot" ("name", "free") VALUES (%s, %s) RETURNING "slot"."id"'
+
+
+@pytest.mark.parametrize("made", [{"id": 8}, None])
+def test_a_row_with_another_key_is_not_one_that_was_looked_for(made: dict[str, int] | None) -> None:
+    """Without what the database has made of it, it may be."""
+    t = Tracer()
+    free, taken = {"rows": [{"id": 7, "name": "x", "free": True}]}, {"rows": [{"id": 7, "name": "x", "free": False}]}
+    copied = [t.sql(call, COPY, ("y", True), rows=[made] if made else ()) for call in (0, 1)]
+    steps = [t.sql(0, FLAG, (7,), **free), t.sql(1, FLAG, (7,), **free), t.sql(0, TAKE, ("x", False, 7), rowcount=1)]
+    steps += [copied[0], t.sql(1, f"{FLAG} FOR UPDATE", (7,), **taken), t.sql(1, TAKE, ("x", False, 7), rowcount=1)]
+    anomaly = named([*steps, copied[1]], row({"name": "y"}, ABSENT))
+    assert anomaly.name == ("lost update" if made else "write skew")
+    if made:
+        assert "B read free=True in slot id=7 before A's update to False, locked the row only" in anomaly.explanation
+
+
+def test_an_update_to_what_was_read_changes_nothing() -> None:
+    t = Tracer()
+    every = 'UPDATE "slot" SET "free" = %s'
+    one = 'UPDATE "slot" SET "free" = %s WHERE "slot"."id" = %s'
+    seen = [t.sql(1, FLAG, (7,), rows=[{"id": 7, "name": "x", "free": False}])]
+    cleared = [t.sql(call, every, (False,), rowcount=2) for call in (0, 1)]
+    chosen = [t.sql(call, one, (True, pk), rowcount=1) for call, pk in ((0, 6), (1, 7))]
+    both = Difference("row", True, False, "slot", "id=6", name="free", unique=True)
+    assert named([*seen, *cleared, *chosen], both).name == "write cycle"
+    assert named([*cleared[:1], *seen, *chosen], both).name == "no serial order"
+
+
+def test_the_row_is_told_by_its_key_whatever_the_conditions() -> None:
+    t = Tracer()
+    look = 'SELECT "item"."id", "item"."list", "item"."place" FROM "item" WHERE "item"."id" = %s'
+    close = 'UPDATE "item" SET "place" = ("item"."place" - %s) WHERE ("item"."list" = %s AND "item"."place" > %s)'
+    steps = [t.sql(1, look, (2,), rows=[{"id": 2, "list": 1, "place": 2}]), t.sql(0, close, (1, 1, 1), rowcount=1)]
+    anomaly = named([*steps, t.sql(1, close, (1, 1, 2), rowcount=1)], row({"place": 2}, ABSENT, "item"))
+    assert "B read place=2 in item id=2 before A's update to place - 1" in anomaly.explanation
+    assert "place__gte" not in anomaly.hint
+
+
+def test_a_row_that_its_maker_reads_no_more_is_known_to_it_as_it_was_made() -> None:
+    t = Tracer()
+    steps = [t.sql(0, COPY, ("x", True), rows=[{"id": 7}]), t.sql(1, TAKE, ("y", False, 7), rowcount=1)]
+    anomaly = named([*steps, t.sql(0, TAKE, ("z", True, 7), rowcount=1)], row("z", "y"))
+    assert anomaly.name == "lost update"
+    assert "A inserted name='x', free=True in slot id=7 before B's update to name='y'" in anomaly.explanation
+    assert anomaly.cycle == (Precedence(0, 1, "write"), Precedence(1, 2, "write"))
+    other = [steps[0], t.sql(1, TAKE, ("y", False, 8), rowcount=1), t.sql(0, TAKE, ("z", True, 7), rowcount=1)]
+    assert named(other, row("z", "y")).name == "no serial order"
+
+
+@pytest.mark.parametrize(("vendor", "name"), [("postgresql", "stale snapshot"), ("mysql", "no serial order")])
+def test_a_lock_that_was_waited_for_is_of_the_rows_that_were_chosen_before(vendor: str, name: str) -> None:
+    """InnoDB goes on to the rows that were added meanwhile."""
+    t = Tracer(vendor, atomic=True)
+    lock = 'SELECT "slot"."id", "slot"."name" FROM "slot" FOR UPDATE'
+    seen = {"rows": [{"id": 7, "name": "x"}]}
+    steps = [t.sql(0, lock, **seen), t.sql(0, ADD, "y", rows=[{"id": 8}]), t.sql(1, lock, **seen, **waited(0, until=3))]
+    steps += [t.end(0), t.sql(1, ADD, "z"), t.end(1)]
+    assert named(steps, row({"name": "z"}, ABSENT)).name == name
+    both = t.sql(1, lock, rows=[*seen["rows"], {"id": 8, "name": "y"}], **waited(0, until=3))
+    assert named([*steps[:2], both, *steps[3:]], row({"name": "z"}, ABSENT)).name == "no serial order"

@@ -41,6 +41,13 @@ def test_otherwise_what_a_call_came_to_stands_beside_what_it_may() -> None:
     assert answered((150, None), (100, None), (50, None)) == "A returns 150; one after the other, it returns 100 or 50"
 
 
+def test_answers_that_may_be_given_but_not_together_are_told_together() -> None:
+    assert answered(("in", 0), ("in", 1), ("full", 0)) == (
+        "here A returns 'in' and B returns 0; one after the other, "
+        "A returns 'in' and B returns 1, or A returns 'full' and B returns 0"
+    )
+
+
 def test_rows_that_the_calls_look_at_say_more_than_logs() -> None:
     violation = Violation("no serial order", "", (0, 1), (LOGGED, BALANCE))
     assert result(violation) == "no serial order ends at balance=20 in account id=1"

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import F, Max, Sum
 from django.utils import timezone
 
-from tests.project.office.models import Card, Parcel, Piece, Post, Reply
+from tests.project.office.models import Card, Handle, Parcel, Piece, Post, Reply
 from tests.project.shop.models import Account, Counter, Coupon, Doctor, Show, Ticket, Voucher
 
 LONG = "a text of which only the end is ever changed, so that its beginning tells nothing: "
@@ -234,6 +234,96 @@ def use_up(using: str, *, fixed: bool = False) -> bool:
         return False
     rows.delete()
     return True
+
+
+def use_handle(using: str, *, fixed: bool = False) -> None:
+    """The handle is made when it is first used."""
+    rows = Handle.objects.using(using)
+    handle, _ = rows.get_or_create(name="x")
+    if fixed:
+        rows.filter(pk=handle.pk).update(uses=F("uses") + 1)
+        return
+    handle.uses += 1
+    handle.save(using=using)
+
+
+def use_handle_looked_up(using: str, *, fixed: bool = False) -> None:
+    """What is not there counts as not used."""
+    rows = Handle.objects.using(using)
+    if fixed:
+        use_handle(using, fixed=True)
+        return
+    uses = rows.filter(name="x").values_list("uses", flat=True).first() or 0
+    rows.update_or_create(name="x", defaults={"uses": uses + 1})
+
+
+def answer_later(using: str, *, fixed: bool = False) -> int:
+    """The row is there before the answer is in it."""
+    with transaction.atomic(using) if fixed else nullcontext():
+        handle, made = Handle.objects.using(using).get_or_create(name="x")
+        if made:
+            handle.uses = 5
+            handle.save(using=using)
+        return handle.uses
+
+
+def choose(using: str, pk: int, *, fixed: bool = False) -> None:
+    """One post is active, and no other."""
+    with transaction.atomic(using) if fixed else nullcontext():
+        if fixed:
+            Show.objects.using(using).select_for_update().get(pk=11)
+        Post.objects.using(using).update(active=False)
+        Post.objects.using(using).filter(pk=pk).update(active=True)
+
+
+def reply_while_active(using: str, *, fixed: bool = False) -> bool:
+    with transaction.atomic(using) if fixed else nullcontext():
+        rows = Post.objects.using(using)
+        post = (rows.select_for_update() if fixed else rows).get(pk=11)
+        if not post.active:
+            return False
+        Reply.objects.using(using).create(post=post)
+        return True
+
+
+def close_replies(using: str) -> int:
+    """Nobody replies any more to what is not active; returns how many have."""
+    Post.objects.using(using).filter(pk=11).update(active=False)
+    return Reply.objects.using(using).filter(post=11).count()
+
+
+def list_replies(using: str, *, fixed: bool = False) -> tuple[int, list[int]]:
+    """How many there are, and which."""
+    rows = Reply.objects.using(using).filter(post=11)
+    count = 0 if fixed else rows.count()
+    amounts = [reply.amount for reply in rows.order_by("pk")]
+    return len(amounts) if fixed else count, amounts
+
+
+def reply(using: str) -> None:
+    Reply.objects.using(using).create(post_id=11, amount=3)
+
+
+def book_and_look(using: str, buyer: str, *, fixed: bool = False) -> bool:
+    """Who has booked counts afterwards, and gives the seat back if there was none."""
+    with transaction.atomic(using):
+        if fixed:
+            Show.objects.using(using).select_for_update().get(pk=11)
+        Ticket.objects.using(using).create(show_id=11, buyer=buyer)
+        too_many = Ticket.objects.using(using).filter(show=11).count() > 1
+        transaction.set_rollback(too_many, using)
+        return not too_many
+
+
+def spend_replies(using: str, amount: int, *, fixed: bool = False) -> bool:
+    """The rows that are added up are locked; those that are added are not among them."""
+    with transaction.atomic(using):
+        if fixed:
+            Post.objects.using(using).select_for_update().get(pk=12)
+        if sum(each.amount for each in Reply.objects.using(using).select_for_update().filter(post=12)) < amount:
+            return False
+        Reply.objects.using(using).create(post_id=12, amount=-amount)
+        return True
 
 
 def renew_token(using: str, token: str) -> str | None:
