@@ -196,11 +196,17 @@ class Project:
         else:
             self.connect()
 
-    def step(self, ask: Callable[[bytes], bytes]) -> None:
-        """Let every operation of this process on what calls share wait for leave."""
+    def hook(self) -> None:
+        """Have every operation of this process on what calls share come by the gate, which is open."""
         from .databases.gating import install
 
-        install(ask, with_django=bool(self.key))
+        install(with_django=bool(self.key))
+
+    def step(self, ask: Callable[[bytes], bytes]) -> None:
+        """Let every operation of this process on what calls share wait for leave."""
+        from .databases.gating import close
+
+        close(ask)
 
     def begin(self) -> None:
         """Wait until the call is let go for the first time."""
@@ -321,8 +327,9 @@ def _rehearse_queries(aliases: Iterable[str]) -> None:
     """
     from django.apps import apps
 
-    from .databases import caches, hooks  # noqa: F401 - imported for the gate of a wrapper
+    from .databases import brokers, caches, hooks  # noqa: F401 - imported for the gate of a wrapper
 
+    brokers.rehearse()
     for alias in set(aliases) - _rehearsed:
         _rehearsed.add(alias)
         for model in apps.get_models():

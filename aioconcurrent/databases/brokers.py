@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
+def rehearse() -> None:
+    """Find out which of them could be imported, once for all forks of this process."""
+    for module in ("celery", "django.tasks"):
+        _has(module)
+
+
 def install() -> None:
     """Take the place of the brokers that this process has."""
     if _has("celery"):
@@ -60,7 +66,12 @@ def _heard(enqueue: Callable[..., Any], hear: Callable[[str], None]) -> Callable
 
 
 def _has(module: str) -> bool:
-    return module in sys.modules or find_spec(module) is not None
+    return module in sys.modules or _can_find(module, tuple(sys.path))
+
+
+@functools.lru_cache
+def _can_find(module: str, _: tuple[str, ...]) -> bool:
+    return find_spec(module) is not None
 
 
 def _take_place_of_celery() -> None:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def install(talk: Callable[[bytes], bytes], *, with_django: bool = True) -> None:
-    """Close the gate: from here on every operation of this process asks through `talk`."""
+def install(*, with_django: bool = True) -> None:
+    """Have every operation of this process come by the gate."""
     _step.watch(gate.pass_step)
     _background.watch(background.leave)
     if with_django:
@@ -27,27 +27,36 @@ def install(talk: Callable[[bytes], bytes], *, with_django: bool = True) -> None
         brokers.install()
         follow_coroutines()
         guard.is_stepped = True
-        _suit_connections()
+        _suit_connections(make_patient)
+
+
+def close(talk: Callable[[bytes], bytes]) -> None:
+    """Close the gate: from here on every operation of this process asks through `talk`."""
+    if guard.is_stepped:
+        _suit_connections(_report_locks)
     gate.talk = talk
 
 
-def _suit_connections() -> None:
+def _suit_connections(suit: Callable[[Any], None]) -> None:
     """Have every connection of this process, of whatever thread, bear with standing still."""
     from django.db import Error
     from django.db.backends.signals import connection_created
 
-    def suit(sender: object, connection: Any, **_: object) -> None:
-        if connection.vendor == "sqlite":
-            # a lock is reported at once, and the gate waits for it; what is lost in a power cut is put back anyway
-            connection.connection.execute("PRAGMA busy_timeout = 0")
-            connection.connection.execute("PRAGMA synchronous = OFF")
-        make_patient(connection)
-
-    connection_created.connect(suit, weak=False)
+    connection_created.connect(lambda connection, **_: suit(connection), weak=False)
     for connection in guard.opened:
         if connection.connection is not None:
             try:
                 with connection.wrap_database_errors:
-                    suit(None, connection)
+                    suit(connection)
             except Error:  # the server has ended it, for it was idle; the call opens another one
                 connection.close()
+
+
+def _report_locks(connection: Any) -> None:
+    """A lock of SQLite is reported at once, and the gate waits for it; what a power cut loses is put back anyway.
+
+    This reads the file, so that it may keep others from writing: it is a part of the run.
+    """
+    if connection.vendor == "sqlite":
+        connection.connection.execute("PRAGMA busy_timeout = 0")
+        connection.connection.execute("PRAGMA synchronous = OFF")

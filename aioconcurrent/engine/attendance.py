@@ -144,6 +144,7 @@ class Attendance:
         self._reader = FrameReader()
         self._is_ready = False
         self._is_over = False  # it has given its result, or can give none any more
+        self._listening = anyio.CancelScope()  # is left as soon as all has been heard
         self._conversation = anyio.CancelScope()  # its deadline is set when the call is released
         self._pauses = pauses or Pauses()
         self._pauses.watch(self._conversation)
@@ -204,14 +205,36 @@ class Attendance:
         """End the call, whatever it is doing."""
         self._conversation.cancel()
 
+    @property
+    def source(self) -> int | None:
+        """The descriptor on which the wrapper is heard, as long as there is more to hear at once."""
+        return None if self._is_heard_out else self._wrapper.source
+
+    def hear_at_once(self) -> bool:
+        """Hear what the wrapper has sent already, without a turn of the event loop; False if that was nothing."""
+        data = self._wrapper.receive_at_once()
+        if data:
+            self._take_in(data)
+            if self._is_heard_out:
+                self._listening.cancel()
+        return bool(data)
+
     async def _listen(self) -> None:
         """Hear the wrapper out, until its result or the end of its stream."""
+        with self._listening:
+            while not self._is_heard_out and (data := await self._wrapper.receive()):
+                self._take_in(data)
+        self.report.silence = self.report.silence or "closed the stream over which it is heard"
+
+    @property
+    def _is_heard_out(self) -> bool:
+        return self.report.result is not None or bool(self.report.silence)
+
+    def _take_in(self, data: bytes) -> None:
+        self._reader.feed(data)
         try:
-            while self.report.result is None and (data := await self._wrapper.receive()):
-                self._reader.feed(data)
-                while (frame := self._reader.next_frame()) is not None:
-                    self._hear(frame)
-            self.report.silence = "closed the stream over which it is heard"
+            while (frame := self._reader.next_frame()) is not None:
+                self._hear(frame)
         except ProtocolError as error:
             self.report.silence = f"sent what cannot be understood ({error})"
 

@@ -14,8 +14,11 @@ import uuid
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
+from . import entropy
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from typing import Any
 
 
 _ABSENT = "pytest" not in sys.modules
@@ -41,19 +44,25 @@ def travel_to(instant: int, *, ticks: bool = False) -> None:
     travel(_EPOCH + timedelta(microseconds=instant // 1000), tick=ticks).start()
 
 
-_urandom = os.urandom
 _seed = random.Random.seed
 _entropy = random.Random()  # in place of the operating system's
 _seeds = random.Random()  # for generators that are made without one
 
 
-def make_certain(number: int, moment: int, generators: Iterable[random.Random] = (), draw: int = 0) -> None:
+def make_certain(
+    number: int,
+    moment: int,
+    generators: Iterable[random.Random],
+    users: Callable[[], Iterable[dict[str, Any]]],
+    draw: int = 0,
+) -> None:
     """Let the clock of this process stand, and seed all that it draws; what was drawn before is forgotten.
 
     Args:
         number: Of the call.
         moment: Where its clock stands, as `time.time_ns` has it.
         generators: Those that are there already, which a fork shares with others.
+        users: Finds the namespaces of the modules that have `os.urandom`.
         draw: Which of the things that this call might draw it is to draw.
     """
     seed = number if not draw else f"draw {draw} of call {number}"
@@ -65,7 +74,8 @@ def make_certain(number: int, moment: int, generators: Iterable[random.Random] =
     random.Random.seed = _seed_generator  # type: ignore[method-assign]
     random.seed = random._inst.seed
     random.seed(seed)
-    _replace_entropy()
+    if os.urandom is entropy.REAL:  # what is imported later has ours
+        _replace_entropy(users())
     vars(uuid)["_node"] = _seeds.getrandbits(48) | 1 << 40  # as of a host whose address is not known (RFC 9562, 6.10)
     if "tempfile" in sys.modules:
         vars(sys.modules["tempfile"])["_name_sequence"] = None
@@ -82,12 +92,10 @@ def _seed_generator(self: random.Random, a: float | str | bytes | bytearray | No
     _seed(self, _seeds.getrandbits(256) if a is None else a, version)
 
 
-def _replace_entropy() -> None:
-    """Put ours in place of `os.urandom`, also where modules have imported it by name, as `random` does."""
-    for module in list(sys.modules.values()):
-        names = getattr(module, "__dict__", {})
-        for name in ("urandom", "_urandom"):
-            if names.get(name) is _urandom:
+def _replace_entropy(users: Iterable[dict[str, Any]]) -> None:
+    for names in users:
+        for name in entropy.NAMES:
+            if names.get(name) is entropy.REAL:
                 names[name] = _draw
     if hasattr(os, "getrandom"):
         os.getrandom = lambda size, flags=0: _draw(size)

@@ -275,6 +275,16 @@ class ForkedWrapper:
             except (OSError, anyio.ClosedResourceError):
                 return b""
 
+    @property
+    def source(self) -> int | None:
+        return self._channel.fileno() if self._output >= 0 else None
+
+    def receive_at_once(self) -> bytes:
+        try:
+            return self._channel.recv(_PIECE)
+        except OSError:  # there is nothing, or it is over; whoever waits in `receive` finds out
+            return b""
+
     async def read_output(self) -> bytes:
         while True:
             try:

@@ -48,6 +48,13 @@ class Wrapper(Protocol):
     async def receive(self) -> bytes:
         """Wait for bytes from it; empty when it will send no more."""
 
+    @property
+    def source(self) -> int | None:
+        """The descriptor on which bytes from it arrive, where `receive_at_once` can be used."""
+
+    def receive_at_once(self) -> bytes:
+        """Take the bytes from it that are there already; empty if there are none, or if it will send no more."""
+
     async def read_output(self) -> bytes:
         """Wait for what it prints; empty when it will print no more."""
 
@@ -108,6 +115,13 @@ class SpawnedWrapper:
 
     async def receive(self) -> bytes:
         return await _receive(self._process.stdout)
+
+    @property
+    def source(self) -> int | None:
+        return None
+
+    def receive_at_once(self) -> bytes:
+        return b""  # the event loop has them
 
     async def read_output(self) -> bytes:
         data = await _receive(self._process.stderr)

@@ -33,13 +33,17 @@ if TYPE_CHECKING:
 _OURS = __name__.partition(".")[0]
 
 
-def new_libraries(known: int) -> tuple[str, ...]:
-    """The modules of libraries that this process has imported, after that many others, in the order it began them.
+def new_modules(known: int) -> list[str]:
+    """The modules that this process has imported, after that many others, in the order it began them.
 
     The others are not looked at: memory of the template that a fork touches is copied.
     """
-    new = list(islice(reversed(sys.modules), max(0, len(sys.modules) - known)))
-    return tuple(filter(_is_library, reversed(new)))
+    return list(islice(reversed(sys.modules), max(0, len(sys.modules) - known)))[::-1]
+
+
+def new_libraries(known: int) -> tuple[str, ...]:
+    """Those of them that are of libraries."""
+    return tuple(filter(_is_library, new_modules(known)))
 
 
 def import_ahead(names: Iterable[str]) -> None:

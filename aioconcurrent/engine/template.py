@@ -35,10 +35,11 @@ import warnings
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
+from operator import is_not
 from typing import TYPE_CHECKING, NoReturn
 
 from .. import _pickling
-from . import bequest, lifeline, pages, threads
+from . import bequest, entropy, lifeline, pages, threads
 from .learning import Learning
 from .protocol import Channel, Frame, FrameReader, Kind
 from .surroundings import forward_logs, guard_descriptors
@@ -84,6 +85,7 @@ class Nursery:
         self._generators: list[random.Random] = []
         self._spares: dict[int, socket.socket] = {}  # by process id
         self._modules = 0  # that forks have from this process
+        self._drawing: list[dict[str, object]] = []  # the namespaces of those that have `os.urandom`
 
     @property
     def spares(self) -> set[int]:
@@ -94,6 +96,7 @@ class Nursery:
         """Settle what forks share: to be called when this process has imported something."""
         self.discard()
         self._modules = len(sys.modules)
+        self._drawing = entropy.users(sys.modules.values())
         self._generators += [item for item in gc.get_objects() if _is_generator(type(item))]
         gc.freeze()  # else the collector of each fork would copy all pages that it shares
 
@@ -185,7 +188,9 @@ class Nursery:
         guard_descriptors(assignment.output)
         os.close(assignment.output)
         channel = Channel(assignment.channel, assignment.channel)
-        Wrapper(channel, assignment.context, assignment.world, self._generators, self._modules).perform()
+        known = min(self._modules, len(sys.modules))  # a spare may have dropped another caller's
+        wrapper = Wrapper(channel, assignment.context, assignment.world, self._generators, known, self._drawing)
+        wrapper.perform()
 
 
 def flush() -> None:
@@ -331,7 +336,7 @@ class Template:
 
     def _boot(self, race: _Race, pickled: bytes) -> None:
         """Start the project, once, and import what this race calls; say whether wrappers can be forked."""
-        known = len(sys.modules)
+        known = list(sys.modules.values())
         with lifeline.ending_with(self._life), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the caller has seen the warnings of these modules
             try:
@@ -343,7 +348,7 @@ class Template:
                 flush()
                 os._exit(1)
         self._applied = race
-        if len(sys.modules) != known:
+        if len(sys.modules) != len(known) or any(map(is_not, sys.modules.values(), known)):
             self._nursery.freeze()
         flush()
         assert race.context is not None

@@ -48,6 +48,9 @@ class World(Protocol):
     async def aconnect(self) -> None:
         """The same for a coroutine function, from inside its event loop."""
 
+    def hook(self) -> None:
+        """Have each operation on what calls share come by where it can ask, from `step` on."""
+
     def step(self, ask: Callable[[bytes], bytes]) -> None:
         """From here on ask before each operation on what calls share, and report after it.
 

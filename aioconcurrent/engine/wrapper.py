@@ -28,7 +28,8 @@ from .._text import printable, text_of
 from ..doubles.journey import put_in_place, recorded
 from . import bequest
 from .debugging import Debugging
-from .learning import new_libraries
+from .entropy import users
+from .learning import new_libraries, new_modules
 from .protocol import Kind, Release
 from .surroundings import forward_logs
 
@@ -117,11 +118,19 @@ class Wrapper:
         world: World | None = None,
         generators: Sequence[random.Random] = (),
         known: int | None = None,
+        drawing: Sequence[dict[str, Any]] = (),
     ) -> None:
-        """`known` is the number of modules of the process that this one was forked from, if it was."""
+        """Have one.
+
+        Args:
+            generators: Of random numbers, of the process that this one was forked from, if it was.
+            known: The number of its modules, likewise; None for an interpreter of its own.
+            drawing: The namespaces of those that have `os.urandom`.
+        """
         self.channel = channel
         self._known = known
         self._generators = generators
+        self._drawing = drawing
         self.context = context
         self.world = world
         self.phase = "starting"
@@ -278,6 +287,7 @@ class Wrapper:
     ) -> None:
         """Get ready only when released, as a part of the run: before, the rows of another one are put back."""
         assert self.world is not None
+        self.world.hook()
         release = self._await_release()
         self._make_certain(task, release.draw)  # what the call draws, however much was drawn before
         self._is_watched = True
@@ -315,8 +325,14 @@ class Wrapper:
         if task.step is not None and task.moment is not None:
             from .chance import drawn, make_certain  # a race needs none of it
 
-            make_certain(task.step, task.moment, self._generators, draw)
+            make_certain(task.step, task.moment, self._generators, self._users, draw)
             self._tell_drawn = drawn
+
+    def _users(self) -> list[dict[str, Any]]:
+        """The namespaces of all modules that have `os.urandom`."""
+        if self._known is None:
+            return users(sys.modules.values())
+        return [*self._drawing, *users(sys.modules.get(name) for name in new_modules(self._known))]
 
     def _set_clock(self, task: Task) -> None:
         """Let the wall clock show what the caller's does; that of a stepped call stands where it is to stand."""

@@ -10,6 +10,7 @@ for giving up.
 from __future__ import annotations
 
 import re
+import select
 from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from .. import _clock as time
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from .databases import ExploredDatabases
 
 _GLANCE = 0.001  # seconds that a statement may take before the database is asked whether it waits
+_GAZE = 0.02  # seconds likewise, where no other call is known to hold anything
+_MOMENT = 0.005  # seconds for which the event loop may be kept waiting, that of an exploration alone
 _OUTSIDER = 0.5  # seconds for which somebody outside the calls may hold a lock; autovacuum gives way sooner
 STEPS = 1000  # of one run
 TASKS = 8  # that are made, of those that calls enqueue; such as retry themselves for ever would be without end
@@ -137,6 +141,8 @@ class _Process:
     task: bytes | None = None  # that it is to make
     want: Want | None = None
     step: int | None = None  # the index of its last step
+    may_hold: bool = False  # locks, after that step
+    has_locked: bool = False  # something of which it is not known when it is free again
     read: int | None = None  # the index of the step whose rows it reads
     waited: bool = False  # in that step
     is_cancelled: bool = False  # in that step, to end a deadlock
@@ -165,6 +171,11 @@ def ends_sessions(operation: Operation) -> bool:
     return _ENDS_SESSIONS.search(operation.text) is not None
 
 
+def holds(operation: Operation) -> bool:
+    """Whether what it has locked stays so when it has ended."""
+    return (operation.in_transaction or operation.split) and operation.kind not in ("commit", "rollback", "close")
+
+
 class Controller:
     """Steps the calls of one run, each in a wrapper of its own.
 
@@ -176,6 +187,7 @@ class Controller:
 
     Attributes:
         attempt: What came of the run.
+        is_alone: Whether no other run is made by this event loop meanwhile.
         has_gone: Set when no process of it is alive any more.
     """
 
@@ -200,6 +212,8 @@ class Controller:
         self._freed: list[int] = []  # the indexes of steps that waited and have ended since the last decision
         self._current: _Process | None = None
         self._left = len(wrappers)
+        self.is_alone = False
+        self._turn = 0.0  # when the event loop is to have its next turn
         self.attempt = Attempt([process.attendance.report for process in self._processes])
         self.has_gone = anyio.Event()
 
@@ -371,6 +385,8 @@ class Controller:
         if process.operation.kind == "enqueue":
             self._start_task(process)
         process.step, process.waited, process.is_cancelled = len(self._steps), False, False
+        process.has_locked = process.has_locked or "lock" in process.operation.text.lower()
+        process.may_hold = process.has_locked or holds(process.operation)
         if not (process.operation.split and process.operation.kind == "commit"):  # its rows are read after its COMMIT
             process.read = process.step
         self._steps.append(Step(process.number, process.operation, process.want.source, enabled=enabled))
@@ -441,7 +457,9 @@ class Controller:
 
     async def _settle(self, stepped: _Process) -> None:
         """Wait until no call runs and no statement is under way."""
+        await anyio.lowlevel.checkpoint()  # at each step there is a turn for all others
         begun = time.monotonic()
+        self._turn = begun + _MOMENT
         while True:
             await self._take_news()
             if not self._in(_State.RUNNING, _State.GRANTED):
@@ -457,15 +475,37 @@ class Controller:
 
     def _patience(self, begun: float) -> float:
         """How long to listen: until a database can be asked, and the longer the longer nothing has come of that."""
-        if not any(process.operation.database in self._probes for process in self._in(_State.GRANTED)):
+        granted = [process for process in self._in(_State.GRANTED) if process.operation.database in self._probes]
+        if not granted:
             return self._limit
-        return max(_GLANCE, (time.monotonic() - begun) / 4)
+        others = [process for process in self._processes if process.state is not _State.ENDED and process.may_hold]
+        is_likely = len(granted) > 1 or any(process not in granted for process in others)
+        return max(_GLANCE if is_likely else _GAZE, (time.monotonic() - begun) / 4)
 
     async def _listen(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        if not self._news and self.is_alone:
+            self._listen_at_once(min(end, self._turn))
         if not self._news:
             self._wake = anyio.Event()
-            with anyio.move_on_after(seconds):
+            with anyio.move_on_after(max(end - time.monotonic(), 0.0)):
                 await self._wake.wait()
+            self._turn = time.monotonic() + _MOMENT
+
+    def _listen_at_once(self, end: float) -> None:
+        """Keep the event loop waiting for the next news: most come so soon that its turns would take longer."""
+        awaited = self._in(_State.RUNNING, _State.GRANTED)
+        if not awaited or any(each.attendance.source is None for each in awaited):
+            return  # the event loop has the news, such as that of an end
+        heard, poll = {}, select.poll()
+        for attendance in (each.attendance for each in self._processes):
+            if (source := attendance.source) is not None:
+                heard[source] = attendance
+                poll.register(source, select.POLLIN)
+        while not self._news and (left := end - time.monotonic()) > 0:
+            ready = [heard[source] for source, _ in poll.poll(left * 1000)]
+            if not ready or not all(attendance.hear_at_once() for attendance in ready):
+                return
 
     async def _take_news(self) -> None:
         while self._news:
@@ -665,6 +705,7 @@ class Stage:
     Attributes:
         enqueuers: Of each wrapper that makes a task, the call that enqueues it.
         is_quiet: Whether nobody may stop in the calls, whatever `breakpoint()` they have.
+        is_alone: Whether no other stage is in use.
     """
 
     def __init__(
@@ -687,6 +728,7 @@ class Stage:
         self._limit = limit
         self._group = group
         self.is_quiet = False
+        self.is_alone = False
         self._next: Controller | None = None
         self._last: Controller | None = None
 
@@ -698,6 +740,7 @@ class Stage:
             limit: How many steps it may have.
         """
         controller = self._last = self._next or await self._prepare()
+        controller.is_alone = self.is_alone
         begun = time.monotonic()
         await controller.arrive(self._start_up)
         self._next = await self._prepare()

@@ -138,7 +138,7 @@ class Explorer:
         self._account = Account(calls, self.referee.rule is not None, self.limits.preemptions)
         self.stage, self.databases = self.places[0].stage, self.places[0].databases
         for place in self.places:
-            place.databases.order.matters = len(self.places) == 1
+            place.databases.order.matters = place.stage.is_alone = len(self.places) == 1
         self._given_up: list[Place] = []  # those on which no more runs are made
         self._crew: Crew[int, Made] | None = None
         self._counters_stay = False  # the calls do other things where keys begin with other numbers

@@ -221,9 +221,10 @@ class Judge:
     async def doubts(self, ending: Run, writers: Mapping[str, Collection[int]]) -> set[str]:
         """Say why an ending that is explained may be wrong all the same, once the orders that tell were run."""
         await self._settle()
-        if self.oracle.doubts(ending, writers):
-            for order in self.oracle.unlearnt(ending):
-                await self.learn(order, await self.serially(order))
+        if not self.oracle.doubts(ending, writers):
+            return set()
+        for order in self.oracle.unlearnt(ending):
+            await self.learn(order, await self.serially(order))
         return self.oracle.doubts(ending, writers)
 
     def _is_explained(self, ending: Run) -> bool:

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from aioconcurrent import ProbeNotPermittedError
+from aioconcurrent import ProbeNotPermittedError, step
 from aioconcurrent.databases.guard import session_id
 from aioconcurrent.databases.probes import Probe, open_probe, waiting_for_rows
 from aioconcurrent.databases.sessions import connect_directly
 from tests.databases.conftest import run
+from tests.databases.stepping import stepped
 from tests.project.databases import on
 from tests.project.ledger.models import Currency
 from tests.project.shop.models import Counter
@@ -260,3 +261,25 @@ LOCK WAIT
 '
 """
     assert waiting_for_rows(status) == {8}
+
+
+def take_a_seat(using: str) -> None:
+    """Hold a lock, of which nothing that is asked for says anything, from one statement in autocommit to another."""
+    with connections[using].cursor() as cursor:
+        cursor.execute("SELECT take_seat()")
+        step("seated")
+        cursor.execute("SELECT leave_seat()")
+
+
+@on_postgresql
+def test_a_wait_for_a_lock_of_which_no_statement_tells_is_seen(database: str) -> None:
+    for name, function in (("take", "pg_advisory_lock"), ("leave", "pg_advisory_unlock")):
+        run(database, f"CREATE FUNCTION {name}_seat() RETURNS void LANGUAGE sql AS 'SELECT {function}(42)'")
+    try:
+        call = (take_a_seat, {"using": database})
+        result = stepped(call, call, order=[0, 0, 1], database=database)
+    finally:
+        run(database, "DROP FUNCTION take_seat(), leave_seat()")
+    assert result.outcomes == [None, None]
+    (waited,) = [each for each in result.steps if each.waited_for]
+    assert (waited.call, waited.operation.text, waited.waited_for) == (1, "SELECT take_seat()", frozenset({0}))

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
+from os import urandom
 from random import Random, SystemRandom
 from typing import Any
 
@@ -35,6 +36,7 @@ def draw(pk: int, who: str, using: str) -> dict[str, Any]:
         "made now": Random().random(),
         "system": SystemRandom().random(),
         "urandom": os.urandom(8),
+        "urandom by its own name": urandom(8),
         "getrandom": os.getrandom(8),
         "secrets": secrets.token_hex(),
         "django": get_random_string(12),
