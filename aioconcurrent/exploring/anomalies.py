@@ -106,7 +106,7 @@ def name_anomaly(steps: Sequence[Step], violation: Violation) -> Anomaly:
     if deadlock is not None:
         return deadlock
     done = accesses(steps)
-    found = find(done, violation.differences)
+    found = find(done, violation.differences, is_error=violation.kind == "unhandled conflict")
     if violation.kind == "unhandled conflict":
         return _conflict(steps, violation, found)
     if found is None:

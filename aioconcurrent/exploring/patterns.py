@@ -153,13 +153,18 @@ class _Scene:
     differences: Sequence[Difference]
 
 
-def find(accesses: Sequence[Access], differences: Sequence[Difference]) -> Finding | None:
-    """Return the pattern that explains the differences best; of equals the more specific one, then the nearest read."""
+def find(accesses: Sequence[Access], differences: Sequence[Difference], *, is_error: bool = False) -> Finding | None:
+    """Return the pattern that explains the differences best; of equals the more specific one, then the nearest read.
+
+    Args:
+        is_error: Whether it is an error that is to be explained; a write that failed explains nothing else.
+    """
     scene = _Scene(list(_stale(accesses)), accesses, differences)
     found = [
         (_fit(finding, differences), -number, _nearness(finding, differences), finding.read.step, -index, finding)
         for number, pattern in enumerate(_PATTERNS)
         for index, finding in enumerate(pattern(scene))
+        if is_error or not finding.write.failed
     ]
     return max(found, key=lambda each: each[:-1], default=(None,))[-1]
 
@@ -566,6 +571,8 @@ def _read_twice(scene: _Scene) -> Iterator[Finding]:
         for again in each.later:
             if again.writes or again.failed or again.in_vain or again.seen <= change.visible:
                 continue
+            if any(a.failed and a.table == read.table and a.step < again.step for a in each.later):
+                continue  # it looks again because an INSERT was refused, as get_or_create() does
             before = _overtaken(each)
             if (again.text, again.where) == (read.text, read.where) and again.table == read.table:
                 if again.rows == read.rows:
@@ -761,9 +768,9 @@ _PATTERNS: tuple[Callable[[_Scene], Iterator[Finding]], ...] = (
     _read_twice,
     _lock_too_late,
     _decided,
+    _between_writes,
     _not_committed,
     _neither_saw,
-    _between_writes,
     _writes_in_turn,
 )
 

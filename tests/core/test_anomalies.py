@@ -406,3 +406,25 @@ def test_a_lock_that_was_waited_for_is_of_the_rows_that_were_chosen_before(vendo
     assert named(steps, row({"name": "z"}, ABSENT)).name == name
     both = t.sql(1, lock, rows=[*seen["rows"], {"id": 8, "name": "y"}], **waited(0, until=3))
     assert named([*steps[:2], both, *steps[3:]], row({"name": "z"}, ABSENT)).name == "no serial order"
+
+
+def test_an_insert_that_was_refused_and_caught_is_no_double_insert() -> None:
+    """What was read instead of it is what tells the race: get_or_create() met a row of which one half was written."""
+    t = Tracer()
+    look = 'SELECT "slot"."id", "slot"."name", "slot"."free" FROM "slot" WHERE "slot"."name" = %s LIMIT 21'
+    refused = t.sql(1, COPY, ("x", True), error="IntegrityError: UNIQUE constraint failed: slot.name")
+    steps = [t.sql(0, look, "x"), t.sql(1, look, "x"), t.sql(0, COPY, ("x", True), rows=[{"id": 7}]), refused]
+    steps += [t.sql(1, look, "x", rows=[{"id": 7, "name": "x", "free": True}])]
+    steps += [t.sql(0, TAKE, ("x", False, 7), rowcount=1)]
+    returned = Difference("outcome", True, False, call=1)
+    anomaly = named(steps, returned)
+    assert anomaly.name == "intermediate read"
+    assert "B read free=True in slot id=7, as A had written it first, before A's update to False" in anomaly.explanation
+    assert "get_or_create" not in anomaly.hint
+    assert anomaly.cycle == (Precedence(2, 4, "seen"), Precedence(4, 5, "read"))
+    waiting = Tracer(atomic=True)
+    held = [waiting.sql(0, COPY, ("x", True), rows=[{"id": 7}]), steps[1], waiting.end(0), *steps[3:]]
+    assert named([steps[0], *held], returned).name == "intermediate read"
+    assert named(steps[:4], row({"name": "x"}, ABSENT), kind="unhandled conflict", calls=(1,)).explanation.startswith(
+        "B found no slot with name='x' before A inserted it, and tried to insert one as well"
+    )
