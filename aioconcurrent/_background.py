@@ -5,6 +5,8 @@ Application code imports this, so it imports nothing.
 
 from __future__ import annotations
 
+UNFOLLOWED = "enqueued and not followed: "  # how sentences begin that tell of work that nobody explores
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

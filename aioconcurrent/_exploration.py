@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _TELLING = frozenset({"counterexample", "exhaustive", "reason", "verdict"})  # whoever asks for one has looked
 
 Verdict = Literal["no race", "race", "inconclusive"]
+Effect = Literal["rows", "error", "answers", "rule"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,8 @@ class Counterexample:
         remedies: What would prevent the race, if `explore` was asked to measure it.
         cycle: Why each of two calls comes before the other, by the indexes of their steps, if that is known.
         serial: The serial orders that were run, each as the numbers of the calls and how they ended.
+        effect: What no serial order gives: "rows"; "error", which a call raises, or that one never ends; or "answers",
+            where some serial order leaves the same rows.  "rule" if `check` decides.
     """
 
     token: str
@@ -119,6 +122,7 @@ class Counterexample:
     remedies: tuple[Remedy, ...] = ()
     cycle: tuple[Precedence, ...] = ()
     serial: tuple[tuple[tuple[int, ...], Run], ...] = ()
+    effect: Effect = "rows"
 
     def __str__(self) -> str:
         return f"{self.story()}\n\n{self.lanes()}"
@@ -279,6 +283,7 @@ class Exploration:
             "counterexample": found
             and {
                 "anomaly": found.anomaly,
+                "effect": found.effect,
                 "explanation": found.explanation,
                 "hint": found.hint,
                 "remedies": [*map(asdict, found.remedies)],

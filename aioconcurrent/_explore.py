@@ -208,6 +208,7 @@ class _Session:
                             progress,
                             partial(_employ, calls, question.options, question.moment),
                             partial(_name, calls),
+                            queues=question.options.queues,
                         )
                         if problem:
                             explorer.note(f"one worker made all runs: {problem}")

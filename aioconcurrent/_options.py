@@ -41,6 +41,7 @@ EDITORS = {  # and the addresses by which they open a file
     "pycharm": "pycharm://open?file={file}&line={line}",
 }
 AUTO = "auto"
+QUEUES = ("django_q_ormq", "procrastinate_jobs", "*_dbtaskresult", "background_task")
 START_METHODS = ("fork", "spawn", "inline")
 _UNSET: Any = ...
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
@@ -219,6 +220,7 @@ class Options:
     workers: int | str = field(default=1, metadata=_row(_WORKERS))
     real_time: bool = field(default=False, metadata=_row(_SWITCH))
     deliveries: int = field(default=1, metadata=_row(_COUNT))
+    queues: Sequence[str] = field(default=QUEUES, metadata=_row(_PATTERNS))
     allow_threads: Sequence[str] = field(default=(), metadata=_row(_PATTERNS))
     start_timeout: float = field(default=120.0, metadata=_row(_SECONDS))
     step_timeout: float | None = field(default=None, metadata=_row(_SECONDS))
@@ -290,6 +292,9 @@ class options:  # noqa: N801 - used like a function
             each call, and everything random is seeded, so that two runs of one order end alike.
         deliveries: How often each task that an explored call enqueues is delivered.  A queue that
             acknowledges late, such as Celery with `acks_late`, delivers a task twice if a worker dies.
+        queues: Patterns of the names of tables from which workers of a queue take work.  What
+            calls put there is not explored, and notes say so.  Those of django-q2, procrastinate,
+            django-tasks and django-background-tasks are known.
         allow_threads: Patterns, such as "heartbeat*", of the names or modules of threads
             that may be running when processes are forked.  Allow only threads that a fork
             can do without: the fork does not have the thread, but keeps the locks that it
@@ -322,6 +327,7 @@ class options:  # noqa: N801 - used like a function
         workers: int | str = _UNSET,
         real_time: bool = _UNSET,
         deliveries: int = _UNSET,
+        queues: Sequence[str] = _UNSET,
         allow_threads: Sequence[str] = _UNSET,
         start_timeout: float = _UNSET,
         step_timeout: float = _UNSET,

@@ -34,6 +34,7 @@ __all__ = [
     "RemoteError",
     "RowsLeftWarning",
     "StateError",
+    "TaskResultError",
     "TemplateWarning",
     "TerminatedProcessError",
     "TokenError",
@@ -193,6 +194,26 @@ class NetworkError(AioconcurrentError):
             f"A call was about to connect to {self.address}: {why}, and nothing was sent. Mock what "
             "it asks there (patches of the test hold in its calls, and options(prepare=...) can add others), "
             "or open the address with options(allow_network=[...]), which takes names, addresses and networks."
+        )
+
+
+class TaskResultError(AioconcurrentError):
+    """An explored call waits for the result of a task that it has enqueued, which would never come.
+
+    Attributes:
+        task: The name of the task, or its id where the name is not known.
+    """
+
+    def __init__(self, task: str) -> None:
+        super().__init__(task)
+        self.task = task
+
+    def __str__(self) -> str:
+        return (
+            f"An explored call waits for the result of {self.task}, and would wait for ever: what a call enqueues is "
+            "explored as a call of its own, which sends no result back. Explore the code that comes before the wait, "
+            "or let the task's function be called in place of the task: options(prepare=...) takes a function that "
+            "each process runs before its call, the place for such a mock."
         )
 
 

@@ -33,7 +33,11 @@ def test_the_defaults() -> None:
 
 def test_the_table_of_the_readme_has_every_option_with_its_variable_and_its_default() -> None:
     rows = re.findall(r"^\| `(\w+)` \| `(AIOCONCURRENT_\w+)` \| (.+?) \|", README.read_text(), re.MULTILINE)
-    told = {"start_method": "`fork` on Linux, else `spawn`", "step_timeout": "10, or `timeout` if less"}
+    told = {
+        "start_method": "`fork` on Linux, else `spawn`",
+        "step_timeout": "10, or `timeout` if less",
+        "queues": "known ones",
+    }
     named: dict[object, str] = {None: "none", (): "none", False: "off"}
     assert {name: (variable, default) for name, variable, default in rows} == {
         name: (environment_variable(name), told.get(name) or named.get(default) or f"{default:g}")

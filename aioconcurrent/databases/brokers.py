@@ -8,29 +8,35 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from importlib.abc import MetaPathFinder
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from .. import _background
+from .._background import UNFOLLOWED
 from ..engine.wrapper import import_target
+from ..exceptions import TaskResultError
 from .background import packed, told
 from .gate import gate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+_CELERY = "celery.app.base"  # what nobody enqueues a task without
+_names: dict[str, str] = {}  # of the tasks that this process has enqueued, by their ids
 
 
 def rehearse() -> None:
     """Find out which of them could be imported, once for all forks of this process."""
-    for module in ("celery", "django.tasks"):
-        _has(module)
+    _has("django.tasks")
 
 
 def install() -> None:
-    """Take the place of the brokers that this process has."""
-    if _has("celery"):
-        _take_place_of_celery()
+    """Take the place of the brokers that this process has, or comes to have."""
+    _once_imported(_CELERY, _take_place_of_celery)
     if _has("django.tasks"):
         _take_place_of_backends()
 
@@ -43,17 +49,20 @@ def notice(hear: Callable[[str], None]) -> None:
         return False
 
     _background.watch(take)
-    if _has("celery"):
-        from celery.app.base import Celery
-        from celery.app.task import Task
-
-        Celery.send_task = _heard(Celery.send_task, hear)
-        Task.apply_async = _heard(Task.apply_async, hear)
+    _once_imported(_CELERY, functools.partial(_listen_to_celery, hear))
     if _has("django.tasks"):
         from django.tasks.base import Task as DjangoTask
 
         kind: Any = DjangoTask
         kind.enqueue, kind.aenqueue = _heard(kind.enqueue, hear), _heard(kind.aenqueue, hear)
+
+
+def _listen_to_celery(hear: Callable[[str], None]) -> None:
+    from celery.app.base import Celery
+    from celery.app.task import Task
+
+    Celery.send_task = _heard(Celery.send_task, hear)
+    Task.apply_async = _heard(Task.apply_async, hear)
 
 
 def _heard(enqueue: Callable[..., Any], hear: Callable[[str], None]) -> Callable[..., Any]:
@@ -74,29 +83,97 @@ def _can_find(module: str, _: tuple[str, ...]) -> bool:
     return find_spec(module) is not None
 
 
+def _once_imported(name: str, do: Callable[[], None]) -> None:
+    """Do something now, or as soon as a module is there that nobody has needed so far."""
+    if name in sys.modules:
+        do()
+    else:
+        sys.meta_path.insert(0, _Awaited(name, do))
+
+
+class _Awaited(MetaPathFinder):
+    """Finds a module as the others do, and does something when it has run."""
+
+    def __init__(self, name: str, do: Callable[[], None]) -> None:
+        self._name, self._do = name, do
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != self._name or self not in sys.meta_path:
+            return None
+        later = sys.meta_path[sys.meta_path.index(self) + 1 :]
+        found = (finder.find_spec(fullname, path, target) for finder in later)
+        spec = next((each for each in found if each is not None), None)
+        if spec is not None and spec.loader is not None:
+            loader: Any = spec.loader
+            loader.exec_module = functools.partial(self._run, loader.exec_module)
+        return spec
+
+    def _run(self, execute: Callable[[ModuleType], None], module: ModuleType) -> None:
+        execute(module)
+        with suppress(ValueError):
+            sys.meta_path.remove(self)
+        self._do()
+
+
 def _take_place_of_celery() -> None:
-    from celery import _state
+    from celery import _state, canvas
     from celery.app.base import Celery
     from celery.app.task import Task
+    from celery.result import AsyncResult, ResultSet
 
-    send_task, apply_async = Celery.send_task, Task.apply_async
+    send_task, lend = Celery.send_task, Celery.producer_or_acquire
 
     def sending(self: Any, name: str, *args: Any, **kwargs: Any) -> Any:
         if not gate.is_closed():
             return send_task(self, name, *args, **kwargs)
         self.conf.task_always_eager = False
-        self.backend.on_task_call = lambda *_, **__: {}  # which would wait for news of the result
+        _silence(self.backend)
         kwargs = {**kwargs, "producer": _Producer(self), "connection": None}
         return send_task(self, name, *args, **kwargs)
 
+    def lending(self: Any, producer: Any = None) -> Any:
+        """What groups and chords send their tasks with."""
+        return nullcontext(_Producer(self)) if gate.is_closed() else lend(self, producer)
+
+    Celery.send_task, Celery.producer_or_acquire = sending, lending
+    for kind in (Task, canvas.group, canvas._chain, canvas._chord):
+        kind.apply_async = _applying(kind.apply_async)
+    AsyncResult.get = _waiting(AsyncResult.get)
+    ResultSet.join, ResultSet.join_native = _waiting(ResultSet.join), _waiting(ResultSet.join_native)
+    for app in _state._get_active_apps():
+        app.conf.task_always_eager = False
+
+
+def _applying(apply_async: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(apply_async)
     def applying(self: Any, *args: Any, **kwargs: Any) -> Any:
         if gate.is_closed():
             self.app.conf.task_always_eager = False  # a setting of tests; elsewhere a worker makes the task
+            _silence(self.app.backend)
         return apply_async(self, *args, **kwargs)
 
-    Celery.send_task, Task.apply_async = sending, applying
-    for app in _state._get_active_apps():
-        app.conf.task_always_eager = False
+    return applying
+
+
+def _silence(backend: Any) -> None:
+    """Let a store of results know nothing of tasks: it would connect, to hear of them and to count them."""
+    backend.on_task_call = lambda *_, **__: {}
+    backend.add_pending_result = lambda result, *_, **__: result
+    backend.set_chord_size = lambda *_, **__: None
+
+
+def _waiting(wait: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(wait)
+    def waiting(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if gate.is_closed() and not getattr(self, "ignored", False):
+            task = _names.get(self.id, "its tasks")
+            gate.unseen.add(f"{UNFOLLOWED}the result of {task}, which the call waits for")
+            raise TaskResultError(task)
+        return wait(self, *args, **kwargs)
+
+    return waiting
 
 
 class _Producer:
@@ -120,8 +197,11 @@ class _Producer:
             return
         task = self._app.tasks.get(name)
         if task is None:
-            gate.unseen.add(f"{name} is no task of this project, and is not made")
+            gate.unseen.add(f"{UNFOLLOWED}{name} is no task of this project, and is not made")
             return
+        _names[headers["id"]] = name
+        if chord := body[2].get("chord"):
+            gate.unseen.add(f"{UNFOLLOWED}{chord['task']}, the body of a chord, is not made when its tasks are over")
         message = dict(headers), *serialization.dumps(body, serializer or self._app.conf.task_serializer)
         maker = f"{__name__}:{make_celery_task.__name__}"
         work = packed(name, maker, type(task).__module__, *message)
@@ -140,7 +220,7 @@ def make_celery_task(module: str, headers: Mapping[str, Any], content_type: str,
     app = next(app for app in (_state.get_current_app(), *_state._get_active_apps()) if name in app.tasks)
     accepted = serialization.prepare_accept_content(app.conf.accept_content)
     args, kwargs, embedded = serialization.loads(data, content_type, encoding, accept=accepted)
-    request = {**headers, **embedded, "is_eager": False, "delivery_info": {"redelivered": False}}
+    request = {**headers, **embedded, "chord": None, "is_eager": False, "delivery_info": {"redelivered": False}}
     trace = build_tracer(name, app.tasks[name], app=app, eager=True, propagate=True)
     try:
         return trace(headers["id"], args, kwargs, request).retval

@@ -311,7 +311,11 @@ def _answered(violation: Violation) -> str:
     if counted:
         return counted
     unheard_of = [call for call in sorted(calls) if all(here[call] != outcomes[call] for outcomes in serial)]
-    return "; ".join(_beside(call, here[call], serial) for call in unheard_of[:2]) or _together(here, serial, calls)
+    if unheard_of:
+        return "; ".join(_beside(call, here[call], serial) for call in unheard_of[:2])
+    if here in serial:  # as far as answers are shown
+        return "; ".join(filter(None, (_inside(call, violation) for call in sorted(calls)[:2])))
+    return _together(here, serial, calls)
 
 
 def _together(here: Sequence[str], serial: Sequence[Sequence[str]], calls: Collection[int]) -> str:
@@ -358,6 +362,12 @@ def _beside(call: int, here: str, serial: Sequence[Sequence[str]]) -> str:
     verb = usual[0].partition(" ")[0]
     told = " or ".join([usual[0], *(each.removeprefix(f"{verb} ") for each in usual[1:3])])
     return f"{call_name(call)} {here}; one after the other, it {told}"
+
+
+def _inside(call: int, violation: Violation) -> str:
+    """The first part in which an answer differs that looks alike as a whole."""
+    parts = (str(each) for each in violation.differences if each.call == call and not _is_by_chance(each))
+    return next(parts, "")
 
 
 def _ends(difference: Difference, place: str) -> str:

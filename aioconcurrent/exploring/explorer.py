@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
+from .._background import UNFOLLOWED
 from .._exploration import Counterexample, Exploration
 from .._outcomes import Outcomes
 from .._secrets import Secrets, hidden_texts
 from .._text import counted
 from .._trace import LockSite, Run, Step, call_name
+from ..exceptions import TaskResultError, chain_of, error_of
 from .anomalies import name_anomaly
 from .controller import OVERTIME, STEPS, UNENDED
 from .crew import Crew, crewed
 from .evidence import answers
-from .footprint import overlap
+from .footprint import filled, overlap
 from .judge import CountersMatterError, Judge, Seen, TooManyOrdersError
 from .oracle import Oracle
 from .place import Made, Maker, Place, Referee, in_thread
@@ -33,6 +35,7 @@ from .verdict import Account
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
+    from .._exploration import Effect
     from ..databases.schema import Catalogue
     from ..databases.state import Advance
     from ..engine.attendance import Report
@@ -115,6 +118,7 @@ class Explorer:
         progress: Is told how many runs were made, and what to ask for how many are left.
         employ: Gives the pickled `Task` of one call more, which makes what another enqueues.
         name: Is told the text of such a call, by its number, once it is known.
+        queues: Patterns of the names of tables that hold work for others.
     """
 
     calls: tuple[str, ...]
@@ -127,6 +131,7 @@ class Explorer:
     employ: Callable[[], bytes] = bytes
     name: Callable[[int, str], None] = lambda number, text: None
     refused: set[type[BaseException]] = field(default_factory=set)  # what calls have refused by
+    queues: Sequence[str] = ()
     locks: set[LockSite] = field(default_factory=set)  # that calls took, where it is noted, and what has refused rows
 
     def __post_init__(self) -> None:
@@ -497,6 +502,7 @@ class Explorer:
             read=anomaly.read,
             cycle=anomaly.cycle,
             serial=tuple((order, secrets.run(end)) for order, end in self._judge_of(calls).oracle.whole_orders),
+            effect=_effect(found.violation, seen.ending, self._judge_of(calls).oracle),
         )
 
     async def _replay(self, schedule: Schedule) -> Exploration:
@@ -549,6 +555,8 @@ class Explorer:
         seen = await self._perform(serial, tuple(calls[index] for index in sorted(order)), calls)
         if seen is None or seen.is_endless:
             problem = UNENDED if seen is not None else self._account.problems[-1]
+            if problem.startswith(OVERTIME):
+                raise _SpentError(self._seconds)
             raise _StopError(f"the calls cannot be made one after another: {problem}")
         return seen
 
@@ -584,6 +592,7 @@ class Explorer:
 
         Raises:
             _AgainError: What it shows changes how runs are made.
+            _StopError: A call waits for what nobody sends.
         """
         attempt, databases = made.attempt, self.databases
         if attempt.is_void:
@@ -599,13 +608,20 @@ class Explorer:
         steps = [(step.call, step.operation) for step in attempt.steps]
         account.met = account.met or overlap(steps, databases.catalogue)
         self.locks |= attempt.locks | constraints_met(attempt.steps)
+        for step in attempt.steps:
+            attempt.unseen.update(filled(step.operation, databases.catalogue, self.queues))
         account.unseen |= attempt.unseen
+        account.notes |= dict.fromkeys(sorted(told for told in attempt.unseen if told.startswith(UNFOLLOWED)))
         account.unseen |= databases.moments.unseen_between(steps, databases.catalogue)
         for step in attempt.steps:
             account.unseen |= databases.moments.unseen(step.operation, databases.catalogue)
         learnt = self._tell_all(lambda each: each.moments.learn((step for _, step in steps), databases.catalogue))
         if made.has_moved or learnt or self._tell_all(lambda each: each.blur(attempt.steps, before=attempt.prelude)):
             raise _AgainError
+        for outcome in made.seen.ending.outcomes if made.seen is not None else ():
+            for error in chain_of(error_of(outcome)):
+                if isinstance(error, TaskResultError):
+                    raise _StopError(str(error))
         return made.seen
 
     def _name(self, tasks: Mapping[int, str]) -> None:
@@ -624,7 +640,11 @@ class Explorer:
         if self._account.made >= self.limits.max_schedules:
             raise _SpentError(f"the budget of {self.limits.max_schedules} schedules")
         if anyio.current_time() >= self._maker.deadline:
-            raise _SpentError(f"the budget of {self.limits.max_seconds:g} s")
+            raise _SpentError(self._seconds)
+
+    @property
+    def _seconds(self) -> str:
+        return f"the budget of {self.limits.max_seconds:g} s"
 
     async def _so_far(self, budget: str) -> Exploration:
         """The verdict when the budget is spent and nothing went wrong."""
@@ -645,6 +665,15 @@ class Explorer:
         widened = [f"rows of {table} change without any statement that says so" for table in self.databases.widened]
         self._account.unseen |= {*self.databases.unseen, *widened}
         return self._account.nothing_wrong(search, [judge.oracle for judge in self._judges.values()], budget)
+
+
+def _effect(violation: Violation, ending: Run, oracle: Oracle) -> Effect:
+    """What it is that no serial order gives."""
+    if violation.kind == "broken rule":
+        return "rule"
+    if violation.kind != "no serial order":
+        return "error"
+    return "answers" if oracle.knows_rows(ending) else "rows"
 
 
 def constraints_met(steps: Iterable[Step]) -> set[LockSite]:

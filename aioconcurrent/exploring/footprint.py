@@ -5,11 +5,13 @@ that is not understood, a name that the catalogue does not know and a table with
 touch everything.  Rows are told apart by their keys, see `rows.py`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import lru_cache
 
+from .._background import UNFOLLOWED
 from .._trace import CACHE_READS, Operation, Step
 from ..databases.schema import NOTHING, Catalogue, Changes, Key, reached
 from ..sql.statements import (
@@ -157,6 +159,20 @@ def overlap(operations: Iterable[tuple[int, Operation]], catalogue: Catalogue) -
         for other, theirs in used.items()
         if one != other and mine and theirs
     )
+
+
+def filled(operation: Operation, catalogue: Catalogue, queues: Collection[str]) -> Iterator[str]:
+    """The queues in tables into which a step puts work.
+
+    Args:
+        queues: Patterns of the names of such tables.
+    """
+    if operation.kind not in ("sql", "many") or operation.text.lstrip()[:6].upper() in ("UPDATE", "DELETE"):
+        return  # as who takes work out of it does
+    for table in footprint(operation, catalogue).writes:
+        name = table.rpartition(".")[2]
+        if any(fnmatchcase(name, pattern.lower()) for pattern in queues):
+            yield f"{UNFOLLOWED}what is put into {name}, from which workers of a queue take it"
 
 
 # Fewer than the texts that sqlglot's results are kept for: this part is quick.

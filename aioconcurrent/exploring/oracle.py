@@ -220,6 +220,13 @@ class Oracle:
         """Tell whether what was raised is a refusal, or what some serial order that was learnt raises, too."""
         return not self._unusual(ending)
 
+    def knows_rows(self, ending: Run) -> bool:
+        """Tell whether a serial order that was learnt leaves the same rows, whatever its calls come to."""
+        compared = {frozenset(self._kept(ending)), frozenset(self._calls)}
+        known = [(order, end) for order, ends in self._serial.items() if frozenset(order) in compared for end in ends]
+        schemes = (self._exact, False), (self._scheme, False), (self._scheme, True)
+        return any(_View(scheme, (), known, is_loose).explaining(ending) for scheme, is_loose in schemes)
+
     def conflict(self, ending: Run, nearest: Order | None, found: tuple[Difference, ...] = ()) -> Violation | None:
         """Say what was raised and should not have been."""
         unusual = self._unusual(ending)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from .. import _pickling
 from .._calls import MODULES, READY
-from ..http import request
+from ..http import Response, request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -55,6 +55,8 @@ class Sent:
         user: Whom a client of Django REST framework forces to be authenticated.
         token: With what.
         is_forced: Whether it does so.
+        headers: Of ASGI.
+        keeps_body: Whether the body of the answer counts, too, and not its status alone.
     """
 
     environ: Mapping[str, Any] = field(repr=False)
@@ -66,18 +68,21 @@ class Sent:
     token: Any = field(default=None, repr=False)
     is_forced: bool = False
     headers: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
+    keeps_body: bool = False
 
 
-def of_request(client: Any, environ: Mapping[str, Any], body: bytes) -> Action:
+def of_request(client: Any, environ: Mapping[str, Any], body: bytes, *, keeps_body: bool = False) -> Action:
     """The request that a client of Django's, or of Django REST framework, is about to send."""
     method, path = str(environ.get("REQUEST_METHOD", "GET")), str(environ.get("PATH_INFO", "/"))
-    return Action(f"{method} {_route(path)}", f"{method} {path}", send, (method, path, _sent(client, environ, body)))
+    sent = replace(_sent(client, environ, body), keeps_body=keeps_body)
+    return Action(f"{method} {_route(path)}", f"{method} {path}", send, (method, path, sent))
 
 
-def of_async_request(client: Any, scope: Mapping[str, Any], body: bytes) -> Action:
+def of_async_request(client: Any, scope: Mapping[str, Any], body: bytes, *, keeps_body: bool = False) -> Action:
     """The same of Django's asynchronous client."""
     method, path = str(scope.get("method", "GET")), str(scope.get("path", "/"))
-    return Action(f"{method} {_route(path)}", f"{method} {path}", asend, (method, path, _sent(client, scope, body)))
+    sent = replace(_sent(client, scope, body), keeps_body=keeps_body)
+    return Action(f"{method} {_route(path)}", f"{method} {path}", asend, (method, path, sent))
 
 
 def _sent(client: Any, environ: Mapping[str, Any], body: bytes) -> Sent:
@@ -116,18 +121,18 @@ def _route(path: str) -> str:
         return path
 
 
-def send(method: str, path: str, sent: Sent) -> int:
-    """Send a request again, in the process of a call; return the status of the answer."""
+def send(method: str, path: str, sent: Sent) -> int | Response:
+    """Send a request again, in the process of a call; return what counts of the answer."""
     from django.test import Client
     from django.test.client import FakePayload
 
     client = _ready.pop() if _ready else _client(sent)
     response = Client.request(client, **{**sent.environ, "wsgi.input": FakePayload(sent.body)})
-    response.getvalue()  # of a view that writes while its answer is read
-    return int(response.status_code)
+    body = response.getvalue()  # also because a view may write while its answer is read
+    return _counting(response, body) if sent.keeps_body else int(response.status_code)
 
 
-async def asend(method: str, path: str, sent: Sent) -> int:
+async def asend(method: str, path: str, sent: Sent) -> int | Response:
     """Do what `send` does, with Django's asynchronous client."""
     from django.test import AsyncClient
     from django.test.client import FakePayload
@@ -136,9 +141,13 @@ async def asend(method: str, path: str, sent: Sent) -> int:
     client.defaults.update(sent.defaults)
     client.cookies.load(sent.cookies)
     response = await client.request(**sent.environ, headers=list(sent.headers), _body_file=FakePayload(sent.body))
-    if not response.streaming:
-        response.getvalue()
-    return int(response.status_code)
+    body = b"" if response.streaming else response.getvalue()
+    return _counting(response, body) if sent.keeps_body else int(response.status_code)
+
+
+def _counting(response: Any, body: bytes) -> Response:
+    """What is compared of an answer if its body counts; headers and cookies say little that a user would see."""
+    return Response(int(response.status_code), body, {}, {}, response.charset)
 
 
 def _client(sent: Sent) -> Any:

@@ -53,15 +53,14 @@ def _catch_requests(hunter: Hunter) -> None:
     @functools.wraps(request)
     def caught(self: Any, **environ: Any) -> Any:
         body = _read(environ, "wsgi.input", FakePayload)
-        make = partial(actions.of_request, self, environ, body)
+        make = partial(actions.of_request, self, environ, body, keeps_body=hunter.options.bodies)
         return hunter.meet(make, partial(request, self, **environ))
 
     @functools.wraps(arequest)
     async def acaught(self: Any, **scope: Any) -> Any:
         body = _read(scope, "_body_file", FakePayload)
-        return await hunter.ameet(
-            partial(actions.of_async_request, self, scope, body), partial(arequest, self, **scope)
-        )
+        make = partial(actions.of_async_request, self, scope, body, keeps_body=hunter.options.bodies)
+        return await hunter.ameet(make, partial(arequest, self, **scope))
 
     Client.request, AsyncClient.request = caught, acaught  # type: ignore[method-assign]
 

@@ -7,25 +7,27 @@ import re
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from .._calls import METHODS
 from .records import shape_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from .._exploration import Counterexample
+    from .._trace import Run, Step
 
-DATA, ERROR, ANSWER = "data", "error", "answer"
-_RANKS = (DATA, ERROR, ANSWER)
-_ERRORS = frozenset({"unhandled conflict", "deadlock", "endless loop"})
-_READINGS = frozenset(  # if only one call has written
-    {"intermediate read", "non-repeatable read", "phantom", "read skew", "stale read"}
-)
+DATA, WRITE, ERROR, ANSWER = "data", "write", "error", "answer"
+_RANKS = (DATA, WRITE, ERROR, ANSWER)
+_READINGS = frozenset({"intermediate read", "non-repeatable read", "phantom", "read skew", "stale read"})
 _CHANGES = re.compile(r"\s*\(?\s*(?:INSERT|UPDATE|DELETE|REPLACE|MERGE)\b", re.IGNORECASE)
 _TOLD = {
-    DATA: "data written from an outdated read",
+    DATA: "rows that no serial order leaves",
+    WRITE: "a write from an outdated read, and answers that no serial order gives",
     ERROR: "an error (500) that no serial order gives",
     ANSWER: "an answer that no serial order gives",
 }
+_SERVER_ERROR = 500
+_LOCKED = "database is locked"
 _LINE = re.compile(r":\d+ in ")
 
 
@@ -37,7 +39,7 @@ class Finding:
         actions: What meets, as "POST /shop/1/buy/".
         names: The same without values.
         anomaly: Its name.
-        kind: `DATA`, `ERROR` or `ANSWER`: what a user would see.
+        kind: `DATA`, `WRITE`, `ERROR` or `ANSWER`: what a user would see.
         explanation: What happened, with the values.
         hint: What may help.
         test: The id of the test in which it was found.
@@ -46,6 +48,7 @@ class Finding:
         story: The lanes, as text.
         page: The file of its page, in the folder of the report.
         tests: All the tests in which it was found.
+        others: What else meets with the same cause, for people.
         schedules: Runs until it was found.
         is_known: Whether the baseline has it.
         ready: The text of a test that reproduces it, or why there is none.
@@ -63,6 +66,7 @@ class Finding:
     story: str = ""
     page: str = ""
     tests: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
     schedules: int = 0
     is_known: bool = False
     ready: str = ""
@@ -92,20 +96,47 @@ class Finding:
 def cause_of(found: Counterexample, names: Iterable[str]) -> str:
     """The same for one race that is found twice, in other tests or after other lines of the code have moved."""
     parts = [found.anomaly]
+    if any(_found_locked(step) for step in found.steps) and found.effect == "error":
+        return _digest([*parts, _LOCKED])
     for step in sorted(found.marked):
         traced = found.steps[step]
         parts += [shape_of(traced.operation.text), _LINE.sub(" in ", traced.source or "").partition(":")[0]]
     if not found.marked:
         parts += sorted(names)
+    return _digest(parts)
+
+
+def _found_locked(step: Step) -> bool:
+    """Whether SQLite refused to wait: that has one cause, the mode of transactions, whatever the statement."""
+    return step.operation.vendor == "sqlite" and step.error is not None and _LOCKED in step.error
+
+
+def _digest(parts: Iterable[str]) -> str:
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=6).hexdigest()
 
 
 def kind_of(found: Counterexample) -> str:
     """What a user would see of a race."""
-    if found.anomaly in _ERRORS:
+    usual = {_failure(call, outcome) for _, end in found.serial for call, outcome in _answers(found.calls, end)}
+    failures = {_failure(call, outcome) for call, outcome in _answers(found.calls, found.run)} - usual
+    if found.effect == "error" or failures - {None}:
         return ERROR
+    if found.effect == "rows":
+        return DATA
     writers = {step.call for step in found.steps if step.rowcount and _changes(step.operation.text)}
-    return ANSWER if found.anomaly in _READINGS and len(writers) < 2 else DATA
+    return WRITE if found.anomaly not in _READINGS and len(writers) > 1 else ANSWER
+
+
+def _answers(calls: Sequence[str], run: Run) -> Iterator[tuple[str, Any]]:
+    return zip(calls, run.outcomes, strict=False)
+
+
+def _failure(call: str, outcome: Any) -> int | None:
+    """The status of an answer by which a server says that it has failed."""
+    if call.partition(" ")[0].lower() not in METHODS:
+        return None
+    status = getattr(outcome, "status_code", outcome)
+    return status if isinstance(status, int) and status >= _SERVER_ERROR else None
 
 
 def _changes(sql: str) -> bool:
@@ -125,7 +156,11 @@ class Findings:
         if known is None:
             self.by_cause[found.cause] = replace(found, tests=tests)
             return True
-        self.by_cause[found.cause] = replace(known, tests=tuple(dict.fromkeys((*known.tests, *tests))))
+        others = dict.fromkeys((*known.others, found.who, *found.others))
+        others.pop(known.who, None)
+        self.by_cause[found.cause] = replace(
+            known, tests=tuple(dict.fromkeys((*known.tests, *tests))), others=tuple(others)
+        )
         return False
 
     def ranked(self) -> list[Finding]:

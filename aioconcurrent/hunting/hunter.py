@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import sync_to_async
 
 from .. import _clock as time
+from .._background import UNFOLLOWED
+from .._options import current_options
 from .._text import text_of
 from ..databases.schema import Catalogue
+from ..exploring.footprint import filled
 from .committing import committing
 from .exploring import explored, uncompared
 from .findings import Finding, Findings, cause_of, kind_of
@@ -23,7 +26,7 @@ from .records import Pair, Record, Unhunted, pairs, touches
 from .writing import ready_test, without_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from .._exploration import Exploration
     from .._trace import Operation
@@ -72,6 +75,7 @@ class Hunter:
         findings: The races so far.
         unhunted: Why pairs were not explored.
         counts: Figures so far.
+        unfollowed: Work that nobody explores, a sentence each, and what enqueues it.
         plan: The pairs that are to be explored, by the id of their test.
         tell: Shows a line of progress.
     """
@@ -81,6 +85,7 @@ class Hunter:
         self.findings = Findings()
         self.unhunted = Unhunted()
         self.counts = Counts()
+        self.unfollowed: dict[str, dict[str, None]] = {}
         self.plan: dict[str, list[Pair]] = {}
         self.tell: Callable[[str], None] = lambda _: None
         self._records: list[Record] = []
@@ -92,7 +97,7 @@ class Hunter:
         self._is_inside = False
         self._catalogue_of_all = Catalogue(frozenset())
         self._deadline = float("inf")
-        self._told = 0
+        self._told = self._total = 0
 
     # --- the first run
 
@@ -164,14 +169,23 @@ class Hunter:
 
     def _record(self, action: Action, steps: Sequence[Operation]) -> None:
         assert self._test is not None
+        steps = tuple(steps)  # without what is asked of the database from here on
         ignored = {*_UNCOUNTED, *(name.replace(".", "_").lower() for name in self.options.ignore)}
         try:
-            touched = touches(steps, self._catalogue(steps), ignored)
+            catalogue, queues = self._catalogue(steps), current_options().queues
+            touched = touches(steps, catalogue, ignored)
+            unfollowed = {told for step in steps for told in filled(step, catalogue, queues)}
         except Exception as error:  # of a statement that nobody can read, or a connection that is gone
             self.unhunted.add(_told(error))
             return
+        for told in unfollowed:
+            self.miss(told, [action.name])
         enqueues = any(step.kind == "enqueue" for step in steps)
         self._here.append(Record(self._test, self._numbered(action), action.name, touched, enqueues))
+
+    def miss(self, told: str, names: Iterable[str]) -> None:
+        """Take note of work that nobody explores, and of what enqueues it."""
+        self.unfollowed.setdefault(told, {}).update(dict.fromkeys(names))
 
     def _numbered(self, action: Action) -> int:
         """Which of its name an action is: what fixtures of a wider scope do comes in one of the two runs alone."""
@@ -200,10 +214,11 @@ class Hunter:
             by_test.setdefault(record.test, []).append(record)
         candidates = []
         for records in by_test.values():
-            found = list(pairs(records))
-            writing = sum(record.writes for record in records)
-            self.unhunted.add("it only reads", len(records) - writing)
-            self.unhunted.add(NO_OVERLAP, writing * (writing + 1) // 2 - sum(not pair.is_alone for pair in found))
+            found = list(pairs(records, with_readers=self.options.bodies))
+            hunted = len(records) if self.options.bodies else sum(record.writes for record in records)
+            self.unhunted.add("it only reads", len(records) - hunted)
+            possible = hunted * (hunted + 1) // 2
+            self.unhunted.add(NO_OVERLAP, possible - sum(not pair.is_alone for pair in found))
             candidates += found
         wanted = [pair for pair in candidates if self.options.is_wanted(pair.first.name, pair.second.name)]
         self.unhunted.add(SKIPPED, len(candidates) - len(wanted))
@@ -241,7 +256,7 @@ class Hunter:
     @contextmanager
     def again(self) -> Iterator[None]:
         """Explore, in a block, what tests that run again come to."""
-        begun = time.monotonic()
+        begun, self._total = time.monotonic(), len(self.planned)
         self._deadline = begun + self.options.seconds
         self._is_again = committing.is_on = True
         try:
@@ -311,10 +326,16 @@ class Hunter:
         self.counts.exhaustive += found.exhaustive
         self.counts.schedules += found.schedules_run
         example = found.counterexample
-        if found.verdict == "inconclusive":
-            self.unhunted.add(f"inconclusive: {found.reason.partition(';')[0].partition(':')[0]}")
+        for note in found.notes:
+            if note.startswith(UNFOLLOWED):
+                self.miss(note, pair.names)
         if example is None:
-            self._progress(pair, f"{found.verdict} ({found.schedules_run})")
+            told = f"{found.verdict} ({found.schedules_run})"
+            if found.verdict == "inconclusive":
+                reason = " ".join(found.reason.split())
+                self.unhunted.add(f"inconclusive: {reason}")
+                told += f": {reason}"
+            self._progress(pair, told)
             return
         texts = dict(zip(found.calls, (action.text for action in actions), strict=False))  # tasks have their own
         found = replace(found, calls=tuple(texts.get(call, call) for call in found.calls))
@@ -364,7 +385,7 @@ class Hunter:
     def _progress(self, pair: Pair, what: str) -> None:
         self._told += 1
         races = len(self.findings.by_cause)
-        self.tell(f"[{self._told}] {pair}: {what}; {races} race{'' if races == 1 else 's'} so far")
+        self.tell(f"[{self._told}/{self._total}] {pair}: {what}; {races} race{'' if races == 1 else 's'} so far")
 
 
 def _told(error: Exception) -> str:

@@ -23,6 +23,7 @@ class HuntOptions:
         skip: Patterns of the names of actions that are left alone.
         target: Patterns of functions and methods, as "shop.services:*".
         ignore: Models and fields that are not compared, as `explore` takes them.
+        bodies: Whether the bodies of answers are compared, and requests that only read are hunted.
         list: Whether to say what would be hunted, and no more.
         baseline: The file of known races.
         accept: Whether to write all races that are found into it.
@@ -40,6 +41,7 @@ class HuntOptions:
     skip: tuple[str, ...] = ()
     target: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    bodies: bool = False
     list: bool = False
     baseline: str = "hunt.toml"
     accept: bool = False
@@ -101,6 +103,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--target", action="append", metavar="MODULE:NAME", help='functions and methods, as "shop.services:*"'
     )
     what.add_argument("--ignore", action="append", metavar="MODEL", help="models and fields that are not compared")
+    what.add_argument(
+        "--bodies",
+        action="store_true",
+        default=None,
+        help="compare the bodies of answers, too, also of requests that only read",
+    )
     what.add_argument("--list", action="store_true", default=None, help="say what would be hunted, and stop")
     told = parser.add_argument_group("what is told")
     told.add_argument("--stories", action="store_true", default=None, help="tell each race in full")

@@ -25,6 +25,8 @@ _STATEMENTS = frozenset({"sql", "many", "fetch", "callproc"})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _LISTS = re.compile(r"\((?:%s|\?|NULL)(?:,\s*(?:%s|\?|NULL))+\)")
 _SPACES = re.compile(r"\s+")
+_ANSWERS = re.compile(r"; one after the other, A .*", re.DOTALL)  # as `evidence.answers` begins
+_VALUES = re.compile(r"aioc1:\S*\w|'[^']*'|\"[^\"]*\"|\b[0-9a-f]{8,}\b|\d+(?:\.\d+)?")
 
 # How dangerous a pair is, the most first.
 OVERWRITES = 3  # it writes what it has read, and the other one writes that as well
@@ -125,14 +127,23 @@ class Pair:
 
 @dataclass
 class Unhunted:
-    """Why pairs were not explored, and how many each reason holds for."""
+    """Why pairs were not explored, and how many each reason holds for.
+
+    Reasons that differ in values alone are one, told in the words of the first, less what its calls answered.
+    """
 
     counts: dict[str, int] = field(default_factory=dict)
+    _told: dict[str, str] = field(default_factory=dict, repr=False)
 
     def add(self, reason: str, count: int = 1) -> None:
         """Count one more."""
         if count:
-            self.counts[reason] = self.counts.get(reason, 0) + count
+            shape = _VALUES.sub("...", _ANSWERS.sub("", reason))
+            told = self._told.setdefault(shape, reason)
+            before = self.counts.pop(told, 0)
+            if told != reason:
+                told = self._told[shape] = _ANSWERS.sub("", told)
+            self.counts[told] = before + count
 
 
 def touches(operations: Iterable[Operation], catalogue: Catalogue, ignored: Collection[str]) -> tuple[Touch, ...]:
@@ -165,14 +176,18 @@ def _named(table: str) -> str:
     return table.rpartition(".")[2]
 
 
-def pairs(records: Sequence[Record]) -> Iterator[Pair]:
-    """The pairs of one test's actions that can end as no serial order does; an action and its tasks are one, too."""
+def pairs(records: Sequence[Record], *, with_readers: bool = False) -> Iterator[Pair]:
+    """The pairs of one test's actions that can end as no serial order does; an action and its tasks are one, too.
+
+    Args:
+        with_readers: Also pairs of which one only reads.
+    """
     for record in records:
         if record.enqueues:
             yield Pair(record, record, RELIES, is_alone=True)
-    writing = [record for record in records if record.writes]
-    for index, second in enumerate(writing):
-        for first in writing[: index + 1]:
+    hunted = [record for record in records if record.writes or with_readers]
+    for index, second in enumerate(hunted):
+        for first in hunted[: index + 1]:
             danger = _danger(first.touches, second.touches)
             if danger:
                 yield Pair(first, second, danger)

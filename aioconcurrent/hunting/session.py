@@ -51,6 +51,8 @@ def merged(hunter: Hunter, others: list[dict[str, Any]]) -> None:
             hunter.findings.add(Finding.of_dict(values))
         for reason, count in other["unhunted"].items():
             hunter.unhunted.add(reason, count)
+        for told, names in other["unfollowed"].items():
+            hunter.miss(told, names)
         counts, theirs = hunter.counts, other["counts"]
         counts.verdicts.update(theirs.pop("verdicts"))
         counts.seconds = max(counts.seconds, theirs.pop("seconds"))
@@ -63,6 +65,7 @@ def for_merging(hunter: Hunter) -> dict[str, Any]:
     return {
         "races": [each.as_dict() for each in hunter.findings.by_cause.values()],
         "unhunted": hunter.unhunted.counts,
+        "unfollowed": {told: list(names) for told, names in hunter.unfollowed.items()},
         "counts": {**vars(hunter.counts), "verdicts": dict(hunter.counts.verdicts)},
         "plan": telling.plan(hunter) if hunter.options.list else [],
     }

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from .options import HuntOptions
 
 
+_NAMES = 3  # of actions, beside what they enqueue
+
+
 def table(found: Iterable[Finding]) -> list[str]:
     """A few lines a race, with a number by which `--story` knows it."""
     lines = []
@@ -26,6 +29,7 @@ def table(found: Iterable[Finding]) -> list[str]:
         lines += [
             f"{number:>3}  {each.anomaly}: {each.who}{known}",
             f"     {each.seen}: {each.explanation}",
+            *([f"     also: {', '.join(each.others)}"] if each.others else []),
             f"     {each.test}{_more(each)}  {each.token}",
         ]
     return [printable(line) for line in lines]
@@ -51,6 +55,8 @@ def summary(hunter: Hunter) -> list[str]:
         lines.append("not explored:")
         ordered = sorted(hunter.unhunted.counts.items(), key=lambda each: -each[1])
         lines += [f"  {count:>5}  {reason}" for reason, count in ordered]
+    for work, names in sorted(hunter.unfollowed.items()):
+        lines.append(f"{work} ({', '.join([*names][:_NAMES])}{', ...' if len(names) > _NAMES else ''})")
     return [printable(line) for line in lines]
 
 
@@ -93,6 +99,7 @@ def write_report(hunter: Hunter, found: list[Finding]) -> Path:
     content = {
         "races": [each.as_dict() for each in found],
         "not_explored": hunter.unhunted.counts,
+        "not_followed": {told: list(names) for told, names in hunter.unfollowed.items()},
         "pairs": hunter.counts.pairs,
         "actions": hunter.counts.actions,
         "tests": hunter.counts.tests,

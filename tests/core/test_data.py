@@ -52,9 +52,9 @@ def test_the_verdict_is_told_with_all_that_goes_with_it() -> None:
 
 def test_the_counterexample_has_its_story_and_its_token() -> None:
     found = read(EXPLORATION)["counterexample"]
-    names = "anomaly", "explanation", "hint", "token", "preemptions", "remedies"
+    names = "anomaly", "effect", "explanation", "hint", "token", "preemptions", "remedies"
     assert [found[name] for name in names] == [
-        "lost update", "A read 100.", "Lock it.", "aioc1:0.1", 1,
+        "lost update", "rows", "A read 100.", "Lock it.", "aioc1:0.1", 1,
         [{"name": "SERIALIZABLE", "prevents": True, "repeats": True}],
     ]  # fmt: skip
     assert found["tables"] == {"account": [{"balance": "20.00"}]}

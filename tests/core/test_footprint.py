@@ -8,7 +8,7 @@ import pytest
 
 from aioconcurrent._trace import Operation
 from aioconcurrent.databases.schema import Catalogue
-from aioconcurrent.exploring.footprint import EVERYTHING, Footprint, footprint, overlap
+from aioconcurrent.exploring.footprint import EVERYTHING, Footprint, filled, footprint, overlap
 from aioconcurrent.sql import accesses, statements
 from aioconcurrent.sql.statements import Control
 
@@ -264,3 +264,19 @@ def test_calls_overlap_where_one_changes_what_the_other_touches(one: str, other:
     texts = [(0, one), (1, other)]
     operations = [(call, Operation("sql", text, (), vendor="mysql", database="db")) for call, text in texts]
     assert overlap(operations, CATALOGUE) is expected
+
+
+@pytest.mark.parametrize(
+    ("sql", "is_told"),
+    [
+        ("INSERT INTO a (x) VALUES (%s)", True),
+        ("INSERT INTO b (x) VALUES (%s)", False),
+        ("SELECT * FROM a FOR UPDATE SKIP LOCKED", False),
+        ("UPDATE a SET x = 1", False),
+        ("DELETE FROM a", False),
+    ],
+)
+def test_work_that_is_put_into_a_table_is_told_where_that_table_is_known_as_a_queue(sql: str, is_told: bool) -> None:
+    found = [*filled(Operation("sql", sql, (), vendor="postgresql", database="db"), CATALOGUE, ["A", "*_job"])]
+    told = "enqueued and not followed: what is put into a, from which workers of a queue take it"
+    assert found == [told] * is_told

@@ -76,6 +76,12 @@ def test_an_ending_that_no_serial_order_gives_is_a_race_and_says_in_which_value(
     assert violation.differences[0].unique
 
 
+def test_rows_that_some_serial_order_leaves_are_known_whatever_the_answers() -> None:
+    oracle = withdrawals()
+    assert oracle.knows_rows(account(-60, True, True))
+    assert not oracle.knows_rows(account(20, None, None))
+
+
 def test_a_returned_value_counts_as_much_as_a_row() -> None:
     violation = withdrawals().judge(account(-60, None, 20))
     assert violation is not None

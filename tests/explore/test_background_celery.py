@@ -49,7 +49,46 @@ def test_a_chain_is_made_task_by_task(database: str) -> None:
 def test_a_task_of_somebody_else_is_not_made_and_that_is_said(database: str) -> None:
     found = explore((tasks.place, {"using": database, "how": "elsewhere"}))
     assert len(found.calls) == 1
-    assert "billing.bill is no task of this project, and is not made" in found.reason
+    told = "enqueued and not followed: billing.bill is no task of this project, and is not made"
+    assert told in found.reason
+    assert told in found.notes
+
+
+@IN_MEMORY
+def test_the_body_of_a_chord_is_not_made_and_that_is_said(database: str) -> None:
+    found = explore((tasks.place, {"using": database, "how": "chord"}))
+    assert found.counterexample, found
+    assert [call.partition("(")[0] for call in found.calls] == ["place", "send_receipt"]
+    [note] = [note for note in found.notes if note.startswith("enqueued and not followed")]
+    assert "celery_tasks.count, the body of a chord, is not made" in note
+    assert not [note for note in found.notes if "ConnectionError" in note]
+
+
+@IN_MEMORY
+@pytest.mark.parametrize("how", ["waited for", "all waited for"])
+def test_a_call_that_waits_for_the_result_of_a_task_is_told_so_at_once(database: str, how: str) -> None:
+    found = explore((tasks.place, {"using": database, "how": how}))
+    assert (found.verdict, found.schedules_run) == ("inconclusive", 1)
+    assert found.reason.startswith("An explored call waits for the result of ")
+    assert [note for note in found.notes if note.startswith("enqueued and not followed: the result of ")]
+
+
+def test_celery_is_not_imported_for_projects_that_do_not_use_it_and_is_met_where_they_do_so_later() -> None:
+    program = """
+import sys
+from aioconcurrent.databases import brokers
+heard = []
+brokers.install()
+brokers.notice(heard.append)
+assert not [name for name in sys.modules if name.partition(".")[0] == "celery"]
+from celery import Celery
+app = Celery("shop", broker="memory://", task_always_eager=True)
+def add(): pass
+app.task(name="add")(add).delay()
+assert [told.partition(" of ")[0] for told in heard] == ["<@task: add"], heard
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 @IN_MEMORY

@@ -11,6 +11,8 @@ from django.db import IntegrityError
 from django.db.models import F
 
 import aioconcurrent
+from aioconcurrent.exploring.controller import Attempt, Stage
+from aioconcurrent.exploring.schedule import Serial
 from aioconcurrent.sync import InconclusiveError, Outcomes, RaceFound, explore
 from tests.faults.races import at_once
 from tests.project.databases import ThreadOfQueries, on
@@ -149,6 +151,22 @@ def test_a_budget_that_is_spent_leaves_the_question_open(database: str) -> None:
     assert (found.verdict, found.schedules_run) == ("inconclusive", 3)
     assert "the budget of 3 schedules is spent" in found.reason
     assert found.reason.endswith("one after the other, A returns 101, B returns 103")
+
+
+@pytest.mark.parametrize("database", on("file"))
+def test_time_that_is_over_in_a_serial_order_is_a_budget_that_is_spent(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts(database)
+    perform = Stage.perform
+
+    async def in_no_time(self: Stage, chooser: object, calls: object, deadline: float, limit: int) -> Attempt:
+        return await perform(self, chooser, calls, 0 if isinstance(chooser, Serial) else deadline, limit)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Stage, "perform", in_no_time)
+    found = explore(*additions(database))
+    assert found.verdict == "inconclusive"
+    assert found.reason.startswith("the budget of 600 s is spent; no schedule so far goes wrong")
 
 
 @pytest.mark.parametrize("database", on("file"))

@@ -9,9 +9,9 @@ import pytest
 from aioconcurrent._trace import Operation
 from aioconcurrent.databases.schema import Catalogue
 from aioconcurrent.exploring.footprint import footprint
-from aioconcurrent.sync import explore
+from aioconcurrent.sync import explore, options
 from tests.project.databases import on
-from tests.project.shop import unseen
+from tests.project.shop import orders, unseen
 from tests.project.shop.models import Account, Counter
 
 SOME = on("file", "postgresql", "mysql")
@@ -56,3 +56,15 @@ def test_what_a_catalogue_cannot_see_of_a_name_goes_with_the_statements_that_nam
     assert of("UPDATE b SET x = 1") == {"b is odd"}
     assert of("SELECT f(b.x) FROM b") == {"b is odd", "f is odd"}
     assert Catalogue.merged([Catalogue(frozenset()), catalogue]).unseen == catalogue.unseen
+
+
+@pytest.mark.parametrize("database", on("default"))
+def test_work_that_is_left_in_a_table_is_told_and_no_race_is_not_said_of_it(database: str) -> None:
+    call = (orders.place, {"using": database, "on_commit": True})
+    found = explore(call)
+    assert (found.exhaustive, found.notes) == (True, ())
+    with options(queues=["shop_coup*"]):
+        found = explore(call)
+    told = "enqueued and not followed: what is put into shop_coupon, from which workers of a queue take it"
+    assert (found.verdict, found.exhaustive, found.notes) == ("no race", False, (told,))
+    assert told in found.reason

@@ -26,7 +26,7 @@ RACES = {
     ("double insert", "POST /codes/<str:code>/redeem/ twice"),
     ("double insert", "POST /invoices/ twice"),
 }
-_FIRST = re.compile(r"^ *\d+  ([a-z ]+): (.*)$", re.MULTILINE)
+_FIRST = re.compile(r"^ {0,2}\d+  ([a-z -]+): (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def test_every_test_that_ran_again_found_the_rows_that_it_needs(hunted: Hunted) 
 
 def test_machines_can_read_what_was_found(hunted: Hunted) -> None:
     found = {(race["anomaly"], race["kind"]) for race in hunted.report["races"]}
-    assert found == {("lost update", "data"), ("double insert", "data")}
+    assert found == {("lost update", "write"), ("double insert", "data")}
     suite = ET.parse(hunted.folder / "junit.xml").getroot()
     assert suite.get("failures") == "3"
 
@@ -147,6 +147,34 @@ def test_options_that_there_are_not_are_named_before_any_test_runs(tmp_path: Pat
     found = run(copied(tmp_path), *PYTEST, "with_pytest.py", "--aioconcurrent-hunt", "--aioconcurrent-hunt-args=--all")
     assert "--aioconcurrent-hunt-args: unknown: --all" in found.printed
     assert found.status == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((), set()),
+        (
+            ("--bodies",),
+            {
+                ("non-repeatable read", "POST /accounts/<int:account_id>/deposit/ twice"),
+                (
+                    "non-repeatable read",
+                    "GET /accounts/<int:account_id>/twice/ + POST /accounts/<int:account_id>/deposit/",
+                ),
+            },
+        ),
+    ],
+)
+def test_answers_that_differ_in_their_bodies_are_told_where_that_is_asked_for(
+    tmp_path: Path, options: tuple[str, ...], told: set[tuple[str, str]]
+) -> None:
+    found = run(copied(tmp_path), *HUNT, "--pair-seconds", "300", *options, *PYTEST, "bodies_with_pytest.py")
+    assert found.told == told, found.printed
+    assert {race["kind"] for race in found.report["races"]} <= {"answer"}
+    assert all("'110'" in race["explanation"] or "'120120'" in race["explanation"] for race in found.report["races"])
+    assert not [reason for reason in found.report["not_explored"] if "nothing overlapped" in reason]
+    also = [other for race in found.report["races"] for other in race["others"]]
+    assert also == (["POST /accounts/<int:account_id>/adeposit/ twice"] if options else [])
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery import Celery, chain
+from celery import Celery, chain, chord, group
 from celery.contrib.django.task import DjangoTask
 from django.db import transaction
 
@@ -56,6 +56,12 @@ def place(using: str, how: str) -> object:
                 send_receipt.delay_on_commit(order.pk, using)
             case "name":
                 app.send_task(send_receipt.name, (order.pk, using))
+            case "waited for":
+                return send_receipt.delay(order.pk, using).get(timeout=60)
+            case "all waited for":
+                return group(send_receipt.s(order.pk, using)).delay().get()
+            case "chord":
+                chord([send_receipt.s(order.pk, using)], count.s(using)).delay()
             case "elsewhere":
                 app.send_task("billing.bill", (order.pk,))
             case "object":

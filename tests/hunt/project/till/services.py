@@ -22,6 +22,11 @@ def withdraw_safely(account_id, amount):
     return bool(rich.update(balance=F("balance") - amount))
 
 
+def deposit(account_id, amount):
+    Account.objects.filter(pk=account_id).update(balance=F("balance") + amount)
+    return Account.objects.get(pk=account_id).balance
+
+
 def redeem(code):
     if Redeemed.objects.filter(code=code).exists():
         return False

@@ -1,3 +1,4 @@
+from asgiref.sync import sync_to_async
 from django.core import mail
 from django.db import transaction
 from django.http import HttpResponse
@@ -11,6 +12,14 @@ def withdraw(request, account_id):
 
 def withdraw_safely(request, account_id):
     return _answer(services.withdraw_safely(account_id, int(request.POST["amount"])))
+
+
+def deposit(request, account_id):
+    return HttpResponse(services.deposit(account_id, int(request.POST["amount"])))
+
+
+async def adeposit(request, account_id):
+    return HttpResponse(await sync_to_async(services.deposit)(account_id, int(request.POST["amount"])))
 
 
 def redeem(request, code):
@@ -37,6 +46,10 @@ def write_invoice(request):
 def write_invoice_in_series(request, series_id):
     services.write_invoice_in_series(series_id)
     return _answer(True)
+
+
+def show_twice(request, account_id):
+    return HttpResponse([services.Account.objects.get(pk=account_id).balance for _ in range(2)])
 
 
 def show(request, account_id):
