@@ -181,6 +181,7 @@ async def explore(
     max_schedules: int | None = None,
     max_seconds: float | None = None,
     preemptions: int | None = None,
+    strategy: str | None = None,
     remedies: bool = False,
 ) -> AwaitedExploration:
     """Step the calls from SQL statement to SQL statement, through every order that can matter, until one goes wrong.
@@ -202,6 +203,7 @@ async def explore(
         max_seconds: The maximum time for all runs, by default 60 s.
         preemptions: Leave out orders in which calls are stopped more often than this although they
             could go on; by default none is left out.
+        strategy: "search", the default, or "sample": when the serial orders were run, draw orders at random.
         remedies: If there is a race, also explore the calls in one transaction each, with the read locked and at
             other isolation levels.  The results are in `counterexample.remedies`.
 
@@ -228,6 +230,7 @@ async def explore(
             max_schedules=max_schedules,
             max_seconds=max_seconds,
             preemptions=preemptions,
+            strategy=strategy,
             remedies=remedies,
         )
     )

@@ -99,7 +99,8 @@ class Counterexample:
         hint: What may fix it.
         calls: The text of each call, such as "withdraw(account_id=1, amount=80)".
         run: Everything the verdict is based on: outcomes, rows, steps.
-        preemptions: How often a call was stopped that could have gone on; no order with fewer goes wrong.
+        preemptions: How often a call was stopped that could have gone on; no order with fewer goes wrong, unless
+            orders were drawn at random.
         marked: The indexes of the steps that the explanation is about.
         read: The index of the step whose read became stale, if a lock there can be tried.
         remedies: What would prevent the race, if `explore` was asked to measure it.

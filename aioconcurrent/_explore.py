@@ -31,6 +31,7 @@ from ._measures import (
     without,
 )
 from ._mistakes import raise_mistakes
+from ._options import SAMPLE
 from ._orders import orders_of_test
 from ._outcomes import Outcomes
 from ._own_loop import on_errand
@@ -203,7 +204,7 @@ class _Session:
                             _classes(calls),
                             places,
                             _referee(question, calls, self.in_caller, self.loan, self.doubles),
-                            Limits(question.options.max_schedules, question.options.max_seconds, question.preemptions),
+                            _limits(question),
                             end_sessions,
                             progress,
                             partial(_employ, calls, question.options, question.moment),
@@ -282,6 +283,12 @@ class _Session:
         if len(needless) > 1:
             locks.append(await explored_without(*needless))
         return Locks([*locks, *constraints(whole.locks)])
+
+
+def _limits(question: Question) -> Limits:
+    options = question.options
+    is_sampling = options.strategy == SAMPLE
+    return Limits(options.max_schedules, options.max_seconds, question.preemptions, is_sampling, options.seed)
 
 
 async def _found(explorer: Explorer, question: Question) -> Exploration:

@@ -43,6 +43,8 @@ EDITORS = {  # and the addresses by which they open a file
 AUTO = "auto"
 QUEUES = ("django_q_ormq", "procrastinate_jobs", "*_dbtaskresult", "background_task")
 START_METHODS = ("fork", "spawn", "inline")
+SAMPLE = "sample"
+STRATEGIES = ("search", SAMPLE)
 _UNSET: Any = ...
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
@@ -84,10 +86,14 @@ def _check_seconds(name: str, value: object, where: str) -> None:
         raise ValueError(f"{where}: {name} must be more than 0 seconds and finite, not {value!r}.")
 
 
-def _check_count(name: str, value: object, where: str) -> None:
+def _check_number(name: str, value: object, where: str) -> int:
     if type(value) is not int:
         raise TypeError(f"{where}: {name} must be a whole number, not {value!r}.")
-    if value < 1:
+    return value
+
+
+def _check_count(name: str, value: object, where: str) -> None:
+    if _check_number(name, value, where) < 1:
         raise ValueError(f"{where}: {name} must be at least 1, not {value!r}.")
 
 
@@ -103,6 +109,11 @@ def _check_start_method(name: str, value: object, where: str) -> None:
         raise ValueError(f"{where}: {name} must be one of {', '.join(START_METHODS)}, not {value!r}.")
     if value == "fork" and not hasattr(os, "fork"):
         raise ValueError(f"{where}: {name} 'fork' does not exist on this system; use 'spawn'.")
+
+
+def _check_strategy(name: str, value: object, where: str) -> None:
+    if value not in STRATEGIES:
+        raise ValueError(f"{where}: {name} must be one of {', '.join(STRATEGIES)}, not {value!r}.")
 
 
 def _check_prepare(name: str, value: object, where: str) -> None:
@@ -156,12 +167,14 @@ class _Kind(NamedTuple):
         read: Makes a value of the text of an environment variable, whose name it gets first.
     """
 
-    check: Callable[[str, object, str], None]
+    check: Callable[[str, object, str], object]
     read: Callable[[str, str], Any] = lambda _, text: text
 
 
 _SECONDS = _Kind(_check_seconds, _read_number)
 _COUNT = _Kind(_check_count, _read_count)
+_NUMBER = _Kind(_check_number, _read_count)
+_STRATEGY = _Kind(_check_strategy)
 _WORKERS = _Kind(_check_workers, _read_workers)
 _SWITCH = _Kind(_check_flag, _read_flag)
 _METHOD = _Kind(_check_start_method)
@@ -217,6 +230,8 @@ class Options:
     max_seconds: float = field(
         default=60.0, metadata=_row(_SECONDS, Flag("SECONDS", float, "how long an exploration may take (default: 60)"))
     )
+    strategy: str = field(default="search", metadata=_row(_STRATEGY))
+    seed: int = field(default=0, metadata=_row(_NUMBER))
     workers: int | str = field(default=1, metadata=_row(_WORKERS))
     real_time: bool = field(default=False, metadata=_row(_SWITCH))
     deliveries: int = field(default=1, metadata=_row(_COUNT))
@@ -284,6 +299,10 @@ class options:  # noqa: N801 - used like a function
             `CallReport.steps`; each takes about 0.03 ms longer.  Not with "inline".
         max_schedules: How many runs of the calls an exploration may make.
         max_seconds: How long an exploration may take.
+        strategy: Which orders an exploration runs when it has run the serial ones: "search" (those
+            with one preemption, then those with two, and so on), or "sample" (orders drawn at random,
+            until chance gives no new ones; then as "search").
+        seed: Which orders are drawn at random; the same number gives the same orders.
         workers: How many runs of an exploration are made at the same time, each on its own copy
             of the test databases; "auto" for one per core that this process may use.  The
             verdict is the same.
@@ -324,6 +343,8 @@ class options:  # noqa: N801 - used like a function
         record: bool = _UNSET,
         max_schedules: int = _UNSET,
         max_seconds: float = _UNSET,
+        strategy: str = _UNSET,
+        seed: int = _UNSET,
         workers: int | str = _UNSET,
         real_time: bool = _UNSET,
         deliveries: int = _UNSET,

@@ -76,6 +76,7 @@ def question(
     max_schedules: int | None = None,
     max_seconds: float | None = None,
     preemptions: int | None = None,
+    strategy: str | None = None,
     remedies: bool = False,
     token: str | None = None,
 ) -> Question:
@@ -87,7 +88,7 @@ def question(
             `ignore` names no model or field.
         TokenError: `token` is none.
     """
-    given = {"max_schedules": max_schedules, "max_seconds": max_seconds}
+    given = {"max_schedules": max_schedules, "max_seconds": max_seconds, "strategy": strategy}
     with options(**{name: value for name, value in given.items() if value is not None}):  # type: ignore[arg-type]
         chosen = current_options()
     if chosen.start_method == "inline":

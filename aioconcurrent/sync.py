@@ -79,6 +79,7 @@ def explore(
     max_schedules: int | None = None,
     max_seconds: float | None = None,
     preemptions: int | None = None,
+    strategy: str | None = None,
     remedies: bool = False,
 ) -> Exploration:
     """Block while `aioconcurrent.explore` runs; arguments, result and errors are the same.
@@ -95,6 +96,7 @@ def explore(
         max_schedules=max_schedules,
         max_seconds=max_seconds,
         preemptions=preemptions,
+        strategy=strategy,
         remedies=remedies,
     )
     return _explore(asked)

@@ -37,13 +37,18 @@ def test_the_table_of_the_readme_has_every_option_with_its_variable_and_its_defa
         "start_method": "`fork` on Linux, else `spawn`",
         "step_timeout": "10, or `timeout` if less",
         "queues": "known ones",
+        "seed": "0",
     }
     named: dict[object, str] = {None: "none", (): "none", False: "off"}
     assert {name: (variable, default) for name, variable, default in rows} == {
-        name: (environment_variable(name), told.get(name) or named.get(default) or f"{default:g}")
+        name: (environment_variable(name), told.get(name) or named.get(default) or _written(default))
         for name, default in ((each.name, each.default) for each in fields(Options))
         if name != "replay"
     }
+
+
+def _written(default: object) -> str:
+    return f"`{default}`" if isinstance(default, str) else f"{default:g}"
 
 
 def test_options_come_before_the_environment_and_that_before_the_setting() -> None:

@@ -54,6 +54,8 @@ _REFUSED = re.compile(
 )
 _PAIR = 2  # calls, which have two serial orders
 _ENOUGH = 1  # preemptions: all races that were found in real projects had one
+_SPENT = 2 / 3  # of the budget, after which the rest may be for orders drawn at random
+_MARGIN = 2  # how many times as many orders have to be left as can be run, since neither number is exact
 _WIDE = "tables changed in some run without any statement of the calls that says so"
 _PROBLEMS = 3  # runs that may be given up before nothing more is tried
 _SHARED = "one worker made all runs: the calls use what copies of the test database would share, such as a cache"
@@ -71,11 +73,15 @@ class Limits:
         max_schedules: Runs that may be made.
         max_seconds: For all of it.
         preemptions: Orders with more are left out; None for no limit.
+        is_sampling: Orders are drawn at random as soon as the serial ones were run, unless preemptions are limited.
+        seed: Of those that are drawn.
     """
 
     max_schedules: int
     max_seconds: float
     preemptions: int | None
+    is_sampling: bool = False
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +141,8 @@ class Explorer:
     locks: set[LockSite] = field(default_factory=set)  # that calls took, where it is noted, and what has refused rows
 
     def __post_init__(self) -> None:
-        deadline = anyio.current_time() + self.limits.max_seconds
-        self._maker = Maker(self.referee, self.end_sessions, deadline)
+        self._begun = anyio.current_time()
+        self._maker = Maker(self.referee, self.end_sessions, self._begun + self.limits.max_seconds)
         self._all = tuple(range(len(self.calls)))
         self._hidden = hidden_texts()
         calls = tuple(map(Secrets((), self._hidden).text, self.calls))
@@ -158,6 +164,8 @@ class Explorer:
         """What is left of the orders with as many preemptions as those that are run, for people."""
         if self._search is None:
             return ""
+        if self._search.is_drawing:
+            return "drawn at random"
         return f"{self._search.left()}+ left with {counted(self._search.preemptions, 'preemption')}"
 
     def _tell_all(self, learn: Callable[[ExploredDatabases], bool]) -> bool:
@@ -176,6 +184,7 @@ class Explorer:
         self._asked: set[object] = set()  # which orders of which of many calls were run alone
         self._account.uncompared = False
         self._search: Search | None = None
+        self._may_draw = self.limits.preemptions is None  # whether it is still to be decided
         self._is_open = False  # whether the last run goes wrong
         self._held: Seen | None = None  # a run that is judged when the serial orders are known
 
@@ -305,12 +314,13 @@ class Explorer:
             max_preemptions=self.limits.preemptions,
             one_waiter=self.databases.one_waiter,
             enqueuers=self.stage.enqueuers,
+            seed=self.limits.seed,
         )
         # The caller's rule looks at the caller's own rows.
         places = self.places if self.referee.rule is None else self.places[:1]
         async with crewed(search, range(len(places)), self._make_ahead, self._home) as crew:
             self._crew = crew
-            while (run := search.next_run()) is not None:
+            while (run := self._next_run(search)) is not None:
                 counterexample = await self._try(run, search, crew)
                 if counterexample is not None:
                     return self._account.race(counterexample)
@@ -319,6 +329,32 @@ class Explorer:
             return self._account.race(counterexample)
         await self._doubt()
         return self._conclude(search)
+
+    def _next_run(self, search: Search) -> Walk | None:
+        """The next run of the search; orders are drawn if that is asked for, or if the budget will not suffice."""
+        search.take_in()
+        if self._may_draw and search.preemptions and self._is_to_draw(search):
+            search.begin_drawing()
+        return search.next_run()
+
+    def _is_to_draw(self, search: Search) -> bool:
+        """Decide it once, when the serial orders were run, or when two thirds of the budget are spent."""
+        if not self.limits.is_sampling and self._left_of_budget() > 1 - _SPENT:
+            return False
+        self._may_draw = False  # when chance gives nothing new, the search goes through what is left
+        is_enough = search.completed >= _ENOUGH
+        return self.limits.is_sampling or (not is_enough and search.left() > _MARGIN * self._affordable())
+
+    def _left_of_budget(self) -> float:
+        """The share of the budget that is left."""
+        schedules = 1 - self._account.made / self.limits.max_schedules
+        return min(schedules, (self._maker.deadline - anyio.current_time()) / self.limits.max_seconds)
+
+    def _affordable(self) -> float:
+        """How many runs can still be made, at the pace so far."""
+        now, made = anyio.current_time(), self._account.made
+        pace = made / max(now - self._begun, 0.001)
+        return min(self.limits.max_schedules - made, pace * (self._maker.deadline - now))
 
     async def _try(self, run: Walk, search: Search, crew: Crew[int, Made]) -> Counterexample | None:
         """Make one run of the search; return what it proves, if it goes wrong and does so again."""
@@ -651,9 +687,7 @@ class Explorer:
         search = self._search
         problems = [problem for problem in self._account.problems if not problem.startswith(OVERTIME)]
         if search is None or search.completed < _ENOUGH or problems or self._is_open:
-            return self._account.inconclusive(
-                "; ".join([f"{budget} is spent; no schedule so far goes wrong", *self._account.problems[:1]])
-            )
+            return self._account.spent(search, budget)
         if await in_thread(self.databases.widen):
             return self._account.inconclusive(_WIDE)
         self._account.problems.clear()

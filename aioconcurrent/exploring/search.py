@@ -16,10 +16,14 @@ by swapping steps whose order does not matter, and the program is exhausted afte
 there are such classes.  Bounding preemptions is sound here, unlike together with sleep sets,
 because a state is left out only if the same state was reached with as few (Musuvathi and Qadeer,
 MSR-TR-2007-12).
+
+Where a budget will not suffice for that, orders can be drawn at random instead.  What their runs show is learned like
+everything else, so that the walk can go on afterwards and asks for none of them again.
 """
 
-from collections import ChainMap, deque
+from collections import ChainMap, Counter, deque
 from collections.abc import Generator, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Set as AbstractSet
 from copy import copy
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -29,10 +33,11 @@ from types import MappingProxyType
 from ..databases.schema import Catalogue
 from .dependence import Effect, contend, dependent
 from .rows import meet
-from .schedule import is_serial
+from .sampling import Draw, Lots, chance
+from .schedule import is_serial, preemptions
 from .standings import Standing
 from .unfolding import Event, State, Unfolding
-from .walk import Divergence, Rules, Walk, eligible, spins
+from .walk import Divergence, Rules, Walk, draw, eligible, spins
 
 Plan = tuple[int, ...]  # calls, those that only begin among them
 
@@ -40,6 +45,7 @@ FEW = 3  # calls whose serial orders are all run first
 
 
 WAKINGS = 6  # times that an order is tried in which calls are not woken as they came to wait
+_STALE = 100  # draws one after another that give no order that was not run, after which no more are made
 
 
 class Omission(Enum):
@@ -210,6 +216,7 @@ class _Pass:
         self._is_torn = False  # something was left out on the way
         self._asked: tuple[_Node, int | None] | None = None  # for what a run is under way
         self._claimed: set[object] | None = None  # what the runs under way will tell, where the walk only looks ahead
+        self._is_early = False  # it uses what runs have shown whose turn has not come
         self.preemptions = 0
         self.completed = -1
         self.completed_runs = 0
@@ -235,15 +242,16 @@ class _Pass:
         """Yield what the walk will ask for whatever the run that it waits for shows, as far as that can be told.
 
         Args:
-            level_only: Only what has as few preemptions as is walked through now.
+            level_only: Only what has as few preemptions as is walked through now, as the runs tell whose turn has come.
         """
         other = copy(self)
+        other._is_early = not level_only
         other._seen = ChainMap({}, self._seen)
         other._stack, other._now = list(self._stack), deque(self._now)
         other._preempting, other._straying = list(self._preempting), list(self._straying)
         other._private = set(self._private)
         other._known = replace(self._known, omissions=set(self._known.omissions), guess=None)
-        other._claimed = self._claims(*self._asked) if self._asked is not None else set()
+        other._claimed = other._claims(*self._asked) if self._asked is not None else set()
         return other._level() if level_only else other.plans()
 
     def _visit(self, edge: _Edge | None) -> Iterator[Plan]:
@@ -298,7 +306,7 @@ class _Pass:
         standings = self._unfolding.standings(node.state)
         candidates = eligible(standings, self._rules)
         if not candidates:
-            if node.state not in known.ended and not (self._is_ahead and node.state in known.foreseen):
+            if node.state not in known.ended and not (self._is_early and node.state in known.foreseen):
                 yield from self._ask(node)
                 self._is_torn = self._is_torn or known.was_cut
             elif known.guess is not None and node.state == known.guess.state:
@@ -339,7 +347,7 @@ class _Pass:
 
     def _event(self, edge: _Edge) -> Generator[Plan, None, Event | None]:
         """What a step does; None if not even a run of it tells, because it did not get there."""
-        event = self._unfolding.predict(edge.node.state, edge.worker, early=self._is_ahead)
+        event = self._unfolding.predict(edge.node.state, edge.worker, early=self._is_early)
         if event is None:
             yield from self._ask(edge.node, edge.worker)
             event = self._unfolding.predict(edge.node.state, edge.worker)
@@ -370,13 +378,11 @@ class _Pass:
         if any(self._unfolding.contested(*private) for private in self._private):
             raise _OutdatedError
 
-    @property
-    def _is_ahead(self) -> bool:
-        return self._claimed is not None
-
     def _claims(self, node: _Node, worker: int | None) -> set[object]:
         """What a run that is made for this will tell, so that nobody has to make another for it."""
-        return {node.state} if worker is None else set(self._unfolding.open_questions(node.state, worker))
+        if worker is None:
+            return {node.state}
+        return set(self._unfolding.open_questions(node.state, worker, early=self._is_early))
 
 
 class Search:
@@ -390,6 +396,8 @@ class Search:
 
     A run that is left before `choose` has returned None counts as cut.
 
+    `begin_drawing` has orders drawn at random from then on, until they give nothing new.
+
     With several copies of the database, `ahead` gives runs to make meanwhile, each as soon as there is a place for it;
     `foresee` is told when one has been made.
     `next_run` gives them again when their turn comes, so that whatever is done with runs in that order comes to
@@ -397,9 +405,13 @@ class Search:
 
     Attributes:
         runs: How many have had their turn.
+        taken: How many of them it has learned from.
         ahead_runs: How many were given out before their turn.
         completed: All orders with up to so many preemptions have been run.
         completed_runs: How many runs that took.
+        is_drawing: Orders are drawn.
+        draws: How many were drawn, those among them that had been run before, with what is known of private steps.
+        drawn_runs: How many runs of drawn orders were made.
 
     Args:
         classes: Of each call a number, the same for those that are the same function with the same arguments.
@@ -408,6 +420,7 @@ class Search:
         one_waiter: Let only one call wait for a lock where that comes to the same; where waiters are not always
             woken in the order in which they came, an order with two may have to be tried again.
         enqueuers: Of each call that is a task, the call that enqueues it.
+        seed: Of the orders that are drawn.
     """
 
     def __init__(
@@ -418,6 +431,7 @@ class Search:
         max_preemptions: int | None = None,
         one_waiter: bool = False,
         enqueuers: Mapping[int, int] = MappingProxyType({}),
+        seed: int = 0,
     ) -> None:
         self._rules = Rules(tuple(classes), catalogue, one_waiter, enqueuers)
         self._max_preemptions = max_preemptions
@@ -425,12 +439,16 @@ class Search:
         self._plans = self._all_plans()
         self._pass: _Pass | None = None
         self._run: Walk | None = None
-        self._early: dict[Plan, Walk] = {}  # runs whose turn has not come
+        self._early: dict[Plan | Draw, Walk] = {}  # runs whose turn has not come
         self._finished = False
         self._is_guessing = False
         self._forgotten = 0
         self.ahead_runs = 0
         self.divergences: list[Divergence] = []
+        self.is_drawing = False
+        self.taken = self.draws = self.drawn_runs = 0
+        self._draw = Draw(seed, 0, frozenset())  # the next one
+        self._drawn = Counter[int]()  # the most steps with a priority that each call has had
 
     @property
     def runs(self) -> int:
@@ -447,6 +465,12 @@ class Search:
     @property
     def completed_runs(self) -> int:
         return self._pass.completed_runs if self._pass is not None else 0
+
+    @property
+    def runs_since(self) -> int:
+        """How many runs were made since, without those that were drawn, and with the guess, which was made before."""
+        is_ahead = self.completed == 0 and self._known.guess is not None
+        return self.taken - self.completed_runs - self.drawn_runs + is_ahead
 
     @property
     def exhaustive(self) -> bool:
@@ -467,12 +491,12 @@ class Search:
     def next_run(self) -> Walk | None:
         """Say which run's turn it is; None when there is nothing left to do."""
         self.take_in()
-        plan = next(self._plans, None)
-        if plan is None:
+        order = (self._next_draw() if self.is_drawing else None) or next(self._plans, None)
+        if order is None:
             self._finished = True
             return None
         self._known.runs += 1
-        run = self._run = self._early.pop(plan, None) or Walk(plan, self._rules)
+        run = self._run = self._early.pop(order, None) or self._walk(order)
         run.number, run.guessed = self.runs, self._is_guessing
         run.preemptions = self._pass.preemptions if self._pass is not None else int(run.guessed)
         return run
@@ -481,8 +505,8 @@ class Search:
         """Give up to so many runs whose turn will come, most likely, whatever the runs under way show."""
         if self._pass is None or most <= 0:
             return []
-        plans = list(islice((plan for plan in self._pass.ahead() if plan not in self._early), most))
-        found = {plan: Walk(plan, self._rules) for plan in plans}
+        orders = self._draws_ahead() if self.is_drawing else self._pass.ahead()
+        found = {each: self._walk(each) for each in islice((each for each in orders if each not in self._early), most)}
         self._early |= found
         self.ahead_runs += len(found)
         return list(found.values())
@@ -507,17 +531,20 @@ class Search:
         run, self._run = self._run, None
         if run is None:
             return
-        known = self._known
+        known, self.taken = self._known, self.taken + 1
         if known.unfolding is None and run.first:
             known.unfolding = Unfolding(run.first)
         if known.unfolding is not None:
             run.tell(known.unfolding)
-        known.was_cut = run.cut
-        known.was_disordered = run.is_disordered
         known.habits.learn(run)
         self.divergences += run.divergences
         if run.divergences:
             known.omissions.add(Omission.DIVERGED)
+        if run.lots is not None:
+            self._take_in_drawn(run, run.lots)
+            return
+        known.was_cut = run.cut
+        known.was_disordered = run.is_disordered
         if run.is_disordered:
             return
         if run.cut:
@@ -526,6 +553,75 @@ class Search:
             if run.guessed:
                 known.guess = run
             (known.cut if run.cut else known.ended).add(run.state)
+
+    def begin_drawing(self) -> None:
+        """Draw orders at random from now on; the walk through all of them has to have begun."""
+        self.is_drawing = True
+        self._look_at_private_steps()
+
+    @property
+    def chance(self) -> float:
+        """How likely what was drawn has met a race of depth 2, at least, if no call waits for another."""
+        return chance(self._drawn, self.draws)
+
+    def _take_in_drawn(self, run: Walk, lots: Lots) -> None:
+        """What else is learned from a run whose order was drawn: the walk does not wait for it, and misses nothing."""
+        self.drawn_runs += 1
+        run.preemptions = preemptions(run.steps)
+        if run.state is not None and not run.cut and not run.is_disordered:
+            self._known.ended.add(run.state)
+            self._count(lots)
+        self._look_at_private_steps()
+
+    def _look_at_private_steps(self) -> None:
+        assert self._known.unfolding is not None
+        private = self._known.unfolding.private()
+        if self._draw.private - private:  # some have proved not to be: they have had no priority so far
+            self.draws = 0
+            self._drawn.clear()
+        self._draw = replace(self._draw, private=private)
+
+    def _next_draw(self) -> Draw | None:
+        """Draw an order that was not run; None if chance gives only those that were."""
+        for _ in range(_STALE):
+            drawn, self._draw = self._draw, replace(self._draw, number=self._draw.number + 1)
+            lots = self._known_lots(drawn, self._known.ended)
+            if lots is None:
+                return drawn
+            self._count(lots)
+        self.is_drawing = False
+        return None
+
+    def _count(self, lots: Lots) -> None:
+        self.draws += 1
+        self._drawn |= lots.drawn
+
+    def _draws_ahead(self) -> Iterator[Draw]:
+        """The next orders to be drawn, but those that are known as soon as the runs under way have had their turn."""
+        ended, drawn = self._known.ended | self._known.foreseen, self._draw
+        for _ in range(_STALE):
+            if self._known_lots(drawn, ended, early=True) is None:
+                yield drawn
+            drawn = replace(drawn, number=drawn.number + 1)
+
+    def _known_lots(self, drawn: Draw, ended: AbstractSet[State], *, early: bool = False) -> Lots | None:
+        """The lots of an order if it is known where it ends, or what was drawn."""
+        unfolding, lots, taken = self._known.unfolding, Lots(drawn), list[int]()
+        assert unfolding is not None
+        state = unfolding.start
+        while True:
+            standings = unfolding.standings(state)
+            candidates = eligible(standings, self._rules)
+            if not candidates:
+                return lots if state in ended else None
+            taken.append(draw(lots, candidates, standings, taken))
+            event = unfolding.predict(state, taken[-1], early=early)
+            if event is None:
+                return None
+            state = unfolding.successor(state, event)
+
+    def _walk(self, order: Plan | Draw) -> Walk:
+        return Walk((), self._rules, order) if isinstance(order, Draw) else Walk(order, self._rules)
 
     def _all_plans(self) -> Iterator[Plan]:
         """Yield plans of runs; when the walk goes on, the run has taken place."""

@@ -17,6 +17,8 @@ from .dependence import LOCAL, NO_RESULT, Act, Effect, Ledger, Result, Status, c
 from .footprint import footprint, rows
 from .rows import Number, Row, Thing
 
+Request = tuple[str, str]
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -48,7 +50,7 @@ class Standing:
     ledgers: Mapping[tuple[str, int], Ledger] = field(default_factory=dict)
     seen: frozenset[Operation] = frozenset()  # asked for since it last touched anything but by reading
     idle: int = 0  # steps since it last did that or asked for something new
-    known: frozenset[tuple[str, str]] = frozenset()  # requests that it has made
+    known: frozenset[Request] = frozenset()  # requests that it has made
     again: int = 0  # steps since it last made another, whatever came of it
     rows: Mapping[str, frozenset[Row]] = field(default_factory=dict)  # all that the operation can touch of some tables
 
@@ -76,7 +78,7 @@ class Standing:
 _THREAD_NAMES = re.compile(r"\bs\d+_x\d+\b|\b_django_curs_\w+")
 
 
-def request(operation: Operation | None) -> tuple[str, str]:
+def request(operation: Operation | None) -> Request:
     """What was asked for, less what differs from run to run: parameters and names with thread numbers in them."""
     if operation is None:
         return ("end", "")

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from .dependence import Effect, dependent
-from .standings import Standing, request
+from .standings import Request, Standing, request
 
 State = tuple[int, ...]  # the number of the last event that moved each call
 _Way = tuple[int, frozenset[int]]  # the number of an effect, and whom the step moved
@@ -63,6 +63,7 @@ class Unfolding:
         self._dependents: list[set[int]] = []  # of each effect
         self._actors: list[set[int]] = []  # of each effect, whose steps had it
         self._latest: dict[tuple[int, int, int], int] = {}
+        self._asked: defaultdict[tuple[int, Request], set[int]] = defaultdict(set)  # what requests of calls came to
 
     @property
     def start(self) -> State:
@@ -93,6 +94,7 @@ class Unfolding:
         lore.after.setdefault((worker, past, way), event)
         if not early:
             self._actors[event.effect].add(worker)
+            self._asked[worker, request(self.standing(state, worker).operation)].add(event.effect)
         return event
 
     def predict(self, state: State, worker: int, *, early: bool = False) -> Event | None:
@@ -104,10 +106,10 @@ class Unfolding:
                     return event
         return None
 
-    def open_questions(self, state: State, worker: int) -> Iterator[object]:
+    def open_questions(self, state: State, worker: int, *, early: bool = True) -> Iterator[object]:
         """What a run has to tell before the next step of `worker` is known; the same for steps that are one event."""
         where = worker, state[worker]
-        ways = {**self._lore.ways[where], **self._early_lore.ways[where]}
+        ways = {**self._lore.ways[where], **(self._early_lore.ways[where] if early else {})}
         if not ways:
             yield worker, state[worker]
         for way in ways:
@@ -116,6 +118,14 @@ class Unfolding:
     def contested(self, worker: int, effect: int) -> bool:
         """Tell whether any other call was ever seen to do something that depends on this effect."""
         return any(self._actors[other] - {worker} for other in self._dependents[effect])
+
+    def private(self) -> frozenset[tuple[int, Request]]:
+        """What each call asks for that only ever came to what is not contested."""
+        return frozenset(
+            asked
+            for asked, effects in self._asked.items()
+            if not any(self.contested(asked[0], effect) for effect in effects)
+        )
 
     def _new(self, state: State, worker: int, way: _Way, past: State, moved: Mapping[int, Standing]) -> Event:
         number, (effect, _) = len(self._events), way

@@ -68,6 +68,13 @@ class Account:
         reason = "; ".join(filter(None, [reason, self.answers]))
         return Exploration("inconclusive", reason, False, self.made, self.calls, None, tuple(self.notes))
 
+    def spent(self, search: Search | None, budget: str) -> Exploration:
+        """The verdict when the budget ends before all orders with one preemption were run."""
+        parts = [f"{budget} is spent; no schedule so far goes wrong", *self.problems[:1]]
+        if search is not None and search.preemptions and not self.problems:
+            parts[0] += f": {_covered(search)}"
+        return self.inconclusive("; ".join(parts))
+
     def kept_alone(self) -> Exploration:
         """The verdict when one order was run alone, and does not go wrong."""
         reason = "the rule is kept" if self.has_rule else "this order ends as a serial one does"
@@ -103,6 +110,8 @@ class Account:
                 f"no order with up to {counted(bound, 'preemption')} goes wrong ({search.completed_runs} orders); "
                 f"{budget} ended among those with {bound + 1}"
             )
+            if search.drawn_runs:
+                reason += f"; {counted(search.drawn_runs, 'order')} drawn at random did not go wrong either"
         if unseen:
             reason += f", but not everything could be seen: {'; '.join(unseen)}"
         exhaustive = search.exhaustive and not unseen
@@ -125,3 +134,18 @@ class Account:
     def too_many(self) -> str:
         """Say that an ending would have had to be compared with more serial orders than can be run."""
         return f"an ending could not be compared with all serial orders: {len(self.calls)} calls have too many"
+
+
+def _covered(search: Search) -> str:
+    """Which orders were run, of about how many, and what those that were drawn would have met."""
+    bound, parts = search.completed, list[str]()
+    if bound >= 0:
+        parts.append(f"all with up to {counted(bound, 'preemption')}" if bound else "all with no preemption")
+    within = f"up to {search.preemptions}" if bound < 0 else f"{bound + 1}"
+    parts.append(f"{search.runs_since} of {search.runs_since + search.left()} or more with {within}")
+    if not search.drawn_runs:
+        return f"of the orders, {' and '.join(parts)} were run"
+    return (
+        f"of the orders, {', '.join(parts)} and {search.drawn_runs} drawn at random were run; a race of depth 2 would "
+        f"have been met with a probability of {search.chance:.0%} or more"
+    )

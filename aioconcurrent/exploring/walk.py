@@ -11,16 +11,15 @@ from .._trace import LATER, Step, call_name
 from ..databases.schema import Catalogue
 from .dependence import Effect, Status, contend
 from .rows import Number, meet, numbers_of
+from .sampling import Draw, Lots
 from .schedule import take, unforced
-from .standings import Decision, Standing, observe, request
+from .standings import Decision, Request, Standing, observe, request
 from .unfolding import State, Unfolding
 
 # A call that only read, and only what it had read before, for this many steps waits for somebody else.
 PATIENCE = 50
 # One that only repeats requests, whatever comes of them, goes round for as long as nobody else does anything.
 ROUNDS = 200
-
-Request = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +121,11 @@ def keep_on(candidates: Sequence[int], last: int | None, standings: Mapping[int,
     return unforced(candidates, last)
 
 
+def draw(lots: Lots, candidates: Sequence[int], standings: Mapping[int, Standing], taken: Sequence[int]) -> int:
+    """Who goes next where the order is drawn: of those that do not spin, if there are any."""
+    return lots.pick([call for call in candidates if not spins(standings[call])] or candidates, standings, taken)
+
+
 @dataclass(frozen=True, slots=True)
 class Move:
     """One choice, and what came of it.
@@ -140,8 +144,8 @@ class Move:
 class Walk:
     """One run, from the first decision to the end: it follows a plan, and then whoever ran last goes on.
 
-    What it does depends on its plan and on the program alone, so that it can be made at any time; what it has shown
-    is told to the search when that wants to know.
+    Or its order is drawn at random.  What it does depends on its plan, or the draw, and on the program alone, so that
+    it can be made at any time; what it has shown is told to the search when that wants to know.
 
     Attributes:
         number: Counted from 1; 0 as long as its turn has not come.
@@ -152,12 +156,14 @@ class Walk:
         divergences: Where the program did other things than in an earlier run, once the search has taken it in.
         first: How the calls stood before any choice; empty as long as the run has not begun.
         moves: Of each choice whose step has ended, what came of it.
+        lots: What draws its order, if that is drawn.
         guessed: It was chosen out of turn, because what the calls touched before lets expect that it goes wrong.
         state: Where it ended, once the search has taken it in.
     """
 
-    def __init__(self, plan: Sequence[int], rules: Rules) -> None:
+    def __init__(self, plan: Sequence[int], rules: Rules, draw: Draw | None = None) -> None:
         self.plan = tuple(plan)
+        self.lots = Lots(draw) if draw is not None else None
         self.number = 0
         self.preemptions = 0
         self.guessed = False
@@ -234,6 +240,8 @@ class Walk:
             if self._left[number] in candidates:
                 return self._left[number]
             self._left = ()  # the program has changed under it; the divergence is on record
+        if self.lots is not None:
+            return draw(self.lots, candidates, self._standings, self._taken)
         return keep_on(candidates, last, self._standings)
 
     def _observe(self, worker: int, decision: Decision) -> None:

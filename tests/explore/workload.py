@@ -462,9 +462,12 @@ def explore(
     longest: int = 10**9,
     classes: Sequence[int] | None = None,
     crowd: Crowd | None = None,
+    drawing_from: int | None = None,
     **options: Any,
 ) -> Found:
     """Run a search to its end, or so many runs of it; a run of more than the longest is cut.
+
+    After so many runs, as soon as one had a preemption, orders are drawn at random.
 
     It begins anew where it turns out that statements have to be stepped otherwise.
     """
@@ -477,7 +480,15 @@ def explore(
     while True:
         search = Search(classes or range(len(scenario.programs)), scenario.catalogue, **options)
         found = Found(search, [], [], split)
-        learnt = False
+        learnt, has_drawn = False, drawing_from is None
+
+        def next_run(search: Search = search) -> Walk | None:
+            nonlocal has_drawn
+            search.take_in()
+            if not has_drawn and search.preemptions and search.runs >= (drawing_from or 0):
+                has_drawn = True
+                search.begin_drawing()
+            return search.next_run()
 
         def perform(run: Walk, search: Search = search) -> Outcome:
             simulation = Simulation(scenario, engine, search.runs, split)
@@ -485,7 +496,7 @@ def explore(
                 simulation.step(worker)
             return simulation.end()
 
-        while not learnt and len(found.outcomes) < limit and (run := search.next_run()) is not None:
+        while not learnt and len(found.outcomes) < limit and (run := next_run()) is not None:
             found.log.append(run)
             found.outcomes.append(crowd.outcome(run, search, perform))
             learnt = moments.learn((step.operation for step in run.steps), scenario.catalogue)
