@@ -73,7 +73,7 @@ def test_rolling_back_to_a_savepoint_lets_go_of_rows(place: Place) -> None:
     found = twice(kinds.add_after_rollback, place.alias, pk=1)
     assert_race(found, "lost update")
     assert found.counterexample
-    assert "update to 101 and wrote 101 over it" in found.counterexample.explanation
+    assert "update to 101 was committed and wrote 101 over it" in found.counterexample.explanation
 
 
 @pytest.mark.parametrize("place", at("file"), indirect=True)
