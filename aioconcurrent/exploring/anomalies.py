@@ -251,12 +251,12 @@ def _hint(found: Finding, differences: Sequence[Difference]) -> str:
         case "write cycle", _:
             return (
                 "Make the writes of each call in one atomic(), and before the first of them lock a row that all who do "
-                f"this lock, with {_lock(found)}."
+                f"this lock, with {_lock_first(found)}."
             )
         case "stale snapshot", _:
             return (
                 "The statement chose what it reads before it had to wait: lock first with "
-                f"{_lock(found)}, a row that all who do this lock, then read in a statement of its own."
+                f"{_lock_first(found)}, a row that all who do this lock, then read in a statement of its own."
             )
     return (
         "Do not fill the cache with what was dropped meanwhile: fill it inside atomic() while the row "
@@ -274,6 +274,16 @@ def _lock(found: Finding) -> str:
     if _vendor(found) == "sqlite":
         return 'atomic() and OPTIONS={"transaction_mode": "IMMEDIATE"} (SQLite ignores select_for_update())'
     return "select_for_update() inside atomic()"
+
+
+def _lock_first(found: Finding) -> str:
+    """How a row that stands for others is locked, so that they are seen as they are once it is."""
+    if _vendor(found) != "postgresql" or found.read.isolation != "repeatable read":
+        return _lock(found)
+    return (
+        f"{_lock(found)} at isolation level READ COMMITTED (at REPEATABLE READ whoever has waited for a lock still "
+        "sees other rows as they were before)"
+    )
 
 
 def _instance_of_lock(found: Finding) -> str:
@@ -403,7 +413,7 @@ def _double_insert(found: Finding) -> str:
     if found.manner == "number of a row":
         return (
             f"Declare a UniqueConstraint on {columns} and try again with the next number on IntegrityError; or lock a "
-            f"row that all who take a number lock, with {_lock(found)}."
+            f"row that all who take a number lock, with {_lock_first(found)}."
         )
     empty = [column for column in found.columns if None in found.read.where.get(column, ())]
     if not empty:
@@ -426,8 +436,8 @@ def _phantom(found: Finding) -> str:
     parent = next(parents, "")
     which = f"the row that they belong to ({parent})" if parent else "a row that stands for them all"
     return (
-        f"Rows that are not there yet cannot be locked: lock {which} with {_lock(found)}, before looking; or declare a "
-        f"constraint that says what must hold{_serializable(found)}."
+        f"Rows that are not there yet cannot be locked: lock {which} with {_lock_first(found)}, before looking; or "
+        f"declare a constraint that says what must hold{_serializable(found)}."
     )
 
 

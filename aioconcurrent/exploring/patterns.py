@@ -439,16 +439,16 @@ def _double_insert(scene: _Scene) -> Iterator[Finding]:
             numbered = [] if looked else [c for c in numbers if _follows(ours[c], read)]
             if not looked and not numbered:
                 continue
-            who, other = call_name(read.call), call_name(change.call)
+            who = call_name(read.call)
             tried = "tried to insert" if write.failed else "inserted"
             if looked:
                 told = ", ".join(f"{c}={show(ours[c])}" for c in looked)
-                story = f"{who} found no {read.table} with {told} before {other} inserted it, and {tried} one as well"
+                before = f"{_as_of(each)} before {_insert_told(each, 'it')}"
+                story = f"{who} found no {read.table} with {told}{before}, and {tried} one as well"
             else:
                 saw, what = _rows_told(read, change, numbered), show({c: ours[c] for c in numbered})
-                story = (
-                    f"{who} read {saw} from {read.table} before {other} inserted {what}, and {tried} the same as well"
-                )
+                before = f"{_as_of(each)} before {_insert_told(each, what)}"
+                story = f"{who} read {saw} from {read.table}{before}, and {tried} the same as well"
             manner: Manner = "" if looked else "number of a row"
             yield each.found("double insert", story, write, looked or numbered, manner=manner)
 
@@ -568,6 +568,8 @@ def _read_twice(scene: _Scene) -> Iterator[Finding]:
     """One read gave two results, or two reads saw one transaction of another call by halves."""
     for each in scene.stale:
         read, change = each.read, each.change
+        if read.failed:
+            continue  # it has seen nothing
         for again in each.later:
             if again.writes or again.failed or again.in_vain or again.seen <= change.visible:
                 continue
@@ -803,9 +805,22 @@ def _verb(access: Access) -> str:
 def _overtaken(each: Stale, columns: Sequence[str] = ()) -> str:
     """The reading and the change after it, as "A read balance=100 in account id=1 before B's update to 20"."""
     how = "inserted" if each.read.verb == "insert" else "read"
-    before = f"{call_name(each.read.call)} {how} {_read_told(each, columns)} before {_change_told(each, columns)}"
+    seen = f"{call_name(each.read.call)} {how} {_read_told(each, columns)}{_as_of(each)}"
+    before = f"{seen} before {_change_told(each, columns)}"
     is_open = each.read.verb == "select" and each.change.verb == "update" and each.change.done < each.read.seen
     return f"{before} was committed" if is_open else before
+
+
+def _as_of(each: Stale) -> str:
+    """Of a read that came after the change, from a snapshot that came before it: which step had chosen that."""
+    return f" (as of step {int(each.read.seen) + 1})" if each.change.visible < each.read.step else ""
+
+
+def _insert_told(each: Stale, what: str) -> str:
+    """What the other inserted, as "A inserted it", or as not committed yet if it was so when the reader looked."""
+    who = call_name(each.change.call)
+    is_open = each.change.done < each.read.seen < each.change.visible
+    return f"{who}'s insert of {what} was committed" if is_open else f"{who} inserted {what}"
 
 
 def _read_told(stale: Stale, columns: Sequence[str] = ()) -> str:
@@ -847,11 +862,11 @@ def _change_told(stale: Stale, columns: Sequence[str] = ()) -> str:
         case "set":
             return f"{who} set it to {show(values.get(change.table))}" if values else f"{who} dropped it"
         case "delete":
-            return f"{who} deleted {'it' if stale.is_of_row else _place_told(change) or f'rows of {change.table}'}"
+            what = "it" if stale.is_of_row else _place_told(change) or f"rows of {change.table}"
+            is_open = change.done < stale.read.seen < change.visible
+            return f"{who}'s deletion of {what} was committed" if is_open else f"{who} deleted {what}"
         case "insert":
-            if change.done < stale.read.seen < change.visible:
-                return f"{who}'s insert of a row of {change.table} ({_columns_told(values)}) was committed"
-            return f"{who} inserted a row of {change.table} ({_columns_told(values)})"
+            return _insert_told(stale, f"a row of {change.table} ({_columns_told(values)})")
     columns = columns or stale.columns
     if len(columns) == 1 and columns[0] in row:
         return f"{who}'s update to {_values_told(change, columns, row)}"

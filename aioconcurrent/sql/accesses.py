@@ -22,6 +22,7 @@ Row = Mapping[str, object]
 NEVER = math.inf
 _WITHOUT_SNAPSHOT = {Control.BEGIN, Control.BEGIN_LOCKED, Control.SAVEPOINT, Control.RELEASE, Control.SETTING}
 _LOCKING = re.compile(r"\bFOR (?:NO KEY )?UPDATE\b", re.IGNORECASE)
+_CURRENT = re.compile(r"\bFOR\s+(?:UPDATE|SHARE)\b|\bLOCK\s+IN\s+SHARE\s+MODE\b", re.IGNORECASE)
 _ASKING = re.compile(r"SELECT (?:1|%s) AS .?a.? ", re.IGNORECASE)
 
 
@@ -41,6 +42,7 @@ class Access:
         text: The statement.
         in_vain: Whether it would have changed rows, and there were none.
         vendor: Of the database.
+        isolation: The level of its transaction, where it is known.
     """
 
     step: int
@@ -57,6 +59,7 @@ class Access:
     failed: bool = False
     in_vain: bool = False
     vendor: str = ""
+    isolation: str = ""
 
     @property
     def writes(self) -> bool:
@@ -130,6 +133,7 @@ def _of_step(steps: Sequence[Step], index: int) -> Iterator[Access]:
                 failed,
                 in_vain,
                 step.operation.vendor,
+                step.operation.isolation or "",
             )
 
 
@@ -137,7 +141,7 @@ def _seen(steps: Sequence[Step], index: int, done: float) -> float:
     """When the snapshot was taken from which a step reads."""
     operation = steps[index].operation
     keeps = operation.vendor == "sqlite" or operation.isolation in ("repeatable read", "serializable")
-    if not (keeps and operation.in_transaction) or "FOR UPDATE" in operation.text:
+    if not (keeps and operation.in_transaction) or _is_current(operation):
         return done
     first = done
     for earlier in range(index - 1, -1, -1):
@@ -145,9 +149,18 @@ def _seen(steps: Sequence[Step], index: int, done: float) -> float:
         if step.call == steps[index].call:
             if step.operation.kind != "sql" or not step.operation.in_transaction:
                 break
-            if control_of(step.operation) not in _WITHOUT_SNAPSHOT:
+            if control_of(step.operation) not in _WITHOUT_SNAPSHOT and not _is_current(step.operation):
                 first = earlier
     return first
+
+
+def _is_current(operation: Operation) -> bool:
+    """Whether InnoDB shows a statement what is committed, and no snapshot: it does so to all but plain reads."""
+    if operation.vendor != "mysql":
+        return False
+    touched = parts(operation.vendor, operation.text, operation.parameters is not None)
+    is_read = bool(touched) and all(part.verb == "select" for part in touched)
+    return not is_read or _CURRENT.search(operation.text) is not None
 
 
 def _visible(steps: Sequence[Step], index: int, done: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -427,4 +428,78 @@ def test_an_insert_that_was_refused_and_caught_is_no_double_insert() -> None:
     assert named([steps[0], *held], returned).name == "intermediate read"
     assert named(steps[:4], row({"name": "x"}, ABSENT), kind="unhandled conflict", calls=(1,)).explanation.startswith(
         "B found no slot with name='x' before A inserted it, and tried to insert one as well"
+    )
+
+
+PARENT = 'SELECT "show"."id" FROM "show" WHERE "show"."id" = %s FOR UPDATE'
+SOLD = 'SELECT COUNT(*) AS "__count" FROM "ticket" WHERE "ticket"."show_id" = %s'
+SELL = 'INSERT INTO "ticket" ("show_id", "buyer") VALUES (%s, %s)'
+
+
+def selling_behind_a_lock(t: Tracer, found: int) -> list[Step]:
+    """Each locks the row that the tickets belong to, and then counts them."""
+    lock = {"rows": [{"id": 1}]}
+    steps = [t.sql(0, PARENT, (1,), **lock), t.sql(0, SOLD, (1,), rows=[{"__count": 0}]), t.sql(0, SELL, (1, "a"))]
+    steps += [t.sql(1, PARENT, (1,), **lock, **waited(0, until=4)), t.end(0)]
+    return [*steps, t.sql(1, SOLD, (1,), rows=[{"__count": found}]), t.sql(1, SELL, (1, "b")), t.end(1)]
+
+
+def test_a_snapshot_that_is_older_than_the_lock_is_told_by_the_step_that_chose_it() -> None:
+    t = Tracer(atomic=True, isolation="repeatable read")
+    anomaly = named(selling_behind_a_lock(t, 0), row({"show_id": 1}, ABSENT, "ticket"))
+    assert anomaly.name == "phantom"
+    assert "B read count=0 (as of step 4) before A's insert of a row of ticket" in anomaly.explanation
+    assert "before B inserted" in anomaly.explanation
+    assert "A read count=0 before" in anomaly.explanation
+    assert "at isolation level READ COMMITTED (at REPEATABLE READ whoever" in anomaly.hint
+
+
+@pytest.mark.parametrize(("vendor", "isolation"), [("postgresql", "read committed"), ("mysql", "repeatable read")])
+def test_a_lock_is_enough_where_it_comes_before_the_snapshot(vendor: str, isolation: str) -> None:
+    t = Tracer(vendor, atomic=True, isolation=isolation)
+    assert named(selling_behind_a_lock(t, 1), row({"show_id": 1}, ABSENT, "ticket")).name == "no serial order"
+    look = [t.sql(call, SOLD, (1,), rows=[{"__count": 0}]) for call in (0, 1)]
+    steps = [*look, t.sql(0, SELL, (1, "a")), t.sql(1, SELL, (1, "b")), t.end(0), t.end(1)]
+    hint = named(steps, row({"show_id": 1}, ABSENT, "ticket")).hint
+    assert "lock the row that they belong to (show_id=1) with select_for_update() inside atomic(), before" in hint
+
+
+@pytest.mark.parametrize("lock", ["FOR UPDATE", "LOCK IN SHARE MODE", "FOR SHARE"])
+def test_a_locking_read_of_innodb_sees_what_is_committed(lock: str) -> None:
+    t = Tracer("mysql", atomic=True, isolation="repeatable read")
+    plain = t.sql(1, 'SELECT "show"."id" FROM "show"', rows=[{"id": 1}])
+    steps = [plain, t.save(0, 20), t.end(0), t.sql(1, f"SELECT balance FROM account {lock}", rows=[{"balance": 20}])]
+    seen = [each.seen for each in accesses(steps) if each.call == 1]
+    assert seen == [0, 3]
+    assert [each.seen for each in accesses([*steps[:3], t.read(1, 100)]) if each.call == 1] == [0, 0]
+
+
+@pytest.mark.parametrize("look", [LOOK, 'SELECT MAX("slot"."name") AS "top" FROM "slot"'])
+def test_what_was_inserted_and_not_committed_is_told_as_such(look: str) -> None:
+    t = Tracer(atomic=True)
+    add = 'INSERT INTO "slot" ("name") VALUES (%s)'
+    given, made = (("x",), ("x",)) if look == LOOK else ((), ("x1",))
+    steps = [t.sql(0, look, given), t.sql(0, add, made), t.sql(1, look, given), t.end(0), t.sql(1, add, made), t.end(1)]
+    anomaly = named(steps, row({"name": "x"}, ABSENT))
+    assert anomaly.name == "double insert"
+    assert re.search(r"before A's insert of (it|name='x1') was committed, and inserted", anomaly.explanation)
+
+
+def test_what_was_deleted_and_not_committed_is_told_as_such() -> None:
+    t = Tracer(atomic=True)
+    gone = t.sql(0, 'DELETE FROM "account" WHERE "account"."id" = %s', (1,), rowcount=1)
+    steps = [t.read(0, 100), gone, t.read(1, 100), t.end(0), t.sql(1, ADD, ("x",)), t.end(1)]
+    anomaly = named(steps, row({"name": "x"}, ABSENT))
+    assert "B read account id=1 before A's deletion of it was committed, and went on" in anomaly.explanation
+
+
+def test_an_insert_that_was_refused_has_read_nothing() -> None:
+    """get_or_create() inside a transaction at REPEATABLE READ never sees the row that has refused its own."""
+    t = Tracer(atomic=True, isolation="repeatable read")
+    look = 'SELECT "slot"."id", "slot"."name" FROM "slot" WHERE "slot"."name" = %s LIMIT 21 FOR UPDATE'
+    refused = t.sql(1, ADD, "x", error="IntegrityError: duplicate key", **waited(0, until=4))
+    steps = [t.sql(0, look, "x"), t.sql(0, ADD, "x", rows=[{"id": 7}]), t.sql(1, look, "x"), refused, t.end(0)]
+    anomaly = named([*steps, t.sql(1, look, "x"), t.end(1, "rollback")], kind="unhandled conflict")
+    assert anomaly.explanation.startswith(
+        "B found no slot with name='x' before A's insert of it was committed, and tried to insert one as well; "
     )
