@@ -48,6 +48,11 @@ _ORDERED = (
     "Lock the rows in the same order everywhere, e.g. list(queryset.order_by('pk').select_for_update()) first, "
     "or repeat the whole transaction when it fails."
 )
+_OF_GAP = (
+    "On InnoDB several can lock a row that is not there, and then none of them can insert it: lock a row first that is "
+    "there and that all who do this lock, or make the row itself before, in a transaction of its own; or repeat the "
+    "whole transaction when it fails."
+)
 _REFUSAL = "If the error is a correct refusal, name it in refusals=(...)."
 _CONFLICTS = (  # what the errors of databases say, and what helps; the first that fits is taken
     (
@@ -141,7 +146,16 @@ def _deadlock(steps: Sequence[Step]) -> Anomaly | None:
     ]
     story = " while ".join(waits) or f"two calls waited for each other in step {victim + 1}"
     explanation = f"{story}; the database ended the circle with an error in {call_name(steps[victim].call)}."
-    return Anomaly("deadlock", explanation, _ORDERED, tuple(sorted({*cycle, victim})))
+    advice = _OF_GAP if _has_locked_gap(steps, victim) else _ORDERED
+    return Anomaly("deadlock", explanation, advice, tuple(sorted({*cycle, victim})))
+
+
+def _has_locked_gap(steps: Sequence[Step], victim: int) -> bool:
+    """Tell whether the INSERT that failed is into a table in which its call had locked what was not there."""
+    done = [access for access in accesses(steps) if access.call == steps[victim].call and access.vendor == "mysql"]
+    tables = {access.table for access in done if access.step == victim and access.verb == "insert"}
+    before = [access for access in done if access.step < victim and access.table in tables]
+    return any(access.in_vain or (access.locks and not access.rows) for access in before)
 
 
 def _cycle(steps: Sequence[Step], call: int) -> list[int]:

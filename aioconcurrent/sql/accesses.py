@@ -23,6 +23,7 @@ NEVER = math.inf
 _WITHOUT_SNAPSHOT = {Control.BEGIN, Control.BEGIN_LOCKED, Control.SAVEPOINT, Control.RELEASE, Control.SETTING}
 _LOCKING = re.compile(r"\bFOR (?:NO KEY )?UPDATE\b", re.IGNORECASE)
 _CURRENT = re.compile(r"\bFOR\s+(?:UPDATE|SHARE)\b|\bLOCK\s+IN\s+SHARE\s+MODE\b", re.IGNORECASE)
+_UNSEEING = re.compile(r"\s*(?:LOCK|SHOW|NOTIFY|LISTEN|UNLISTEN)\b", re.IGNORECASE)  # as measured on PostgreSQL
 _ASKING = re.compile(r"SELECT (?:1|%s) AS .?a.? ", re.IGNORECASE)
 
 
@@ -141,7 +142,7 @@ def _seen(steps: Sequence[Step], index: int, done: float) -> float:
     """When the snapshot was taken from which a step reads."""
     operation = steps[index].operation
     keeps = operation.vendor == "sqlite" or operation.isolation in ("repeatable read", "serializable")
-    if not (keeps and operation.in_transaction) or _is_current(operation):
+    if not (keeps and operation.in_transaction) or _passes_by(operation):
         return done
     first = done
     for earlier in range(index - 1, -1, -1):
@@ -149,15 +150,15 @@ def _seen(steps: Sequence[Step], index: int, done: float) -> float:
         if step.call == steps[index].call:
             if step.operation.kind != "sql" or not step.operation.in_transaction:
                 break
-            if control_of(step.operation) not in _WITHOUT_SNAPSHOT and not _is_current(step.operation):
+            if control_of(step.operation) not in _WITHOUT_SNAPSHOT and not _passes_by(step.operation):
                 first = earlier
     return first
 
 
-def _is_current(operation: Operation) -> bool:
-    """Whether InnoDB shows a statement what is committed, and no snapshot: it does so to all but plain reads."""
+def _passes_by(operation: Operation) -> bool:
+    """Whether a statement neither takes nor sees a snapshot: InnoDB shows one to plain reads alone."""
     if operation.vendor != "mysql":
-        return False
+        return operation.vendor == "postgresql" and _UNSEEING.match(operation.text) is not None
     touched = parts(operation.vendor, operation.text, operation.parameters is not None)
     is_read = bool(touched) and all(part.verb == "select" for part in touched)
     return not is_read or _CURRENT.search(operation.text) is not None

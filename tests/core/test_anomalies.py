@@ -503,3 +503,32 @@ def test_an_insert_that_was_refused_has_read_nothing() -> None:
     assert anomaly.explanation.startswith(
         "B found no slot with name='x' before A's insert of it was committed, and tried to insert one as well; "
     )
+
+
+def test_locking_a_table_takes_no_snapshot() -> None:
+    t = Tracer(atomic=True, isolation="repeatable read")
+    lock = t.sql(1, 'LOCK TABLE "account" IN SHARE ROW EXCLUSIVE MODE')
+    steps = [lock, t.save(0, 20), t.end(0), t.read(1, 20), t.read(1, 20)]
+    assert [each.seen for each in accesses(steps) if each.call == 1] == [3, 3]
+
+
+@pytest.mark.parametrize(("vendor", "is_of_gap"), [("mysql", True), ("postgresql", False)])
+@pytest.mark.parametrize("found", [(), ({"id": 7, "name": "x"},)])
+def test_a_deadlock_of_inserts_where_nothing_was_to_lock_is_not_one_of_order(
+    vendor: str, is_of_gap: bool, found: tuple[Any, ...]
+) -> None:
+    t = Tracer(vendor, atomic=True, isolation="repeatable read")
+    look = 'SELECT "slot"."id", "slot"."name" FROM "slot" WHERE "slot"."name" = %s LIMIT 21 FOR UPDATE'
+    steps = [t.sql(call, look, "x", rows=found) for call in (0, 1)]
+    steps += [t.sql(1, ADD, "x", **waited(0, until=3)), t.sql(0, ADD, "x", error="OperationalError: Deadlock found")]
+    hint = named([*steps, t.end(0, "rollback"), t.end(1)], kind="unhandled conflict").hint
+    assert ("lock a row first that is there" in hint) == (is_of_gap and not found)
+    assert ("in the same order" in hint) != (is_of_gap and not found)
+
+
+def test_a_deadlock_after_an_update_of_nothing_is_of_the_gap() -> None:
+    t = Tracer("mysql", atomic=True, isolation="repeatable read")
+    steps = [t.sql(call, 'UPDATE "slot" SET "free" = 1 WHERE "name" = %s', "x", rowcount=0) for call in (0, 1)]
+    steps += [t.sql(1, ADD, "x", **waited(0, until=3)), t.sql(0, ADD, "x", error="OperationalError: Deadlock found")]
+    hint = named([*steps, t.end(0, "rollback"), t.end(1)], kind="unhandled conflict").hint
+    assert "lock a row first that is there" in hint
