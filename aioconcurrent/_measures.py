@@ -180,7 +180,7 @@ def came_of(sites: Collection[LockSite], found: Exploration, whole: Exploration)
     if found.counterexample is not None:
         return Lock(name, True, found.counterexample.anomaly, found.counterexample)
     if found.verdict == "inconclusive" or new_errors:
-        return Lock(name, None, "; ".join(new_errors) or found.reason)
+        return Lock(name, None, " ".join(("; ".join(new_errors) or found.reason).split()))
     if found.preemptions is not None:
         return Lock(name, False, f"as far as orders with up to {found.preemptions} preemptions tell")
     return Lock(name, False)

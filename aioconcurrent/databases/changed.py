@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from .._trace import LockSite
 
 _FOR_UPDATE = re.compile(
-    r"\s+FOR\s+(?:UPDATE|NO\s+KEY\s+UPDATE|SHARE|KEY\s+SHARE)(?:\s+OF\s+[^()']+?)?(?:\s+NOWAIT|\s+SKIP\s+LOCKED)?\s*\Z",
+    r"\s+FOR\s+(?:UPDATE|NO\s+KEY\s+UPDATE|SHARE|KEY\s+SHARE)(?:\s+OF\s+[^()']+?)?(?:\s+NOWAIT|\s+SKIP\s+LOCKED)?(?=\s*(?:[);]|--|/\*|\Z))",
     re.IGNORECASE,
-)
+)  # at the end of a query, be that a part of another
 
 
 @dataclass(frozen=True)
@@ -144,10 +144,15 @@ def _without(locks: Collection[LockSite]) -> Iterator[None]:
 
 
 def _unlocked(locks: Collection[LockSite], sql: Any) -> Any:
-    match = _FOR_UPDATE.search(sql) if isinstance(sql, str) else None
-    if match is None:
+    if not isinstance(sql, str) or not any(not _is_quoted(match) for match in _FOR_UPDATE.finditer(sql)):
         return sql
-    return sql[: match.start()] if _is_among(locks, "FOR UPDATE", application_line()) else sql
+    if not _is_among(locks, "FOR UPDATE", application_line()):
+        return sql
+    return _FOR_UPDATE.sub(lambda match: match[0] if _is_quoted(match) else "", sql)
+
+
+def _is_quoted(match: re.Match[str]) -> bool:
+    return match.string.count("'", 0, match.start()) % 2 == 1
 
 
 def _is_among(locks: Collection[LockSite], kind: Any, source: str | None) -> bool:

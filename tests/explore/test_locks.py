@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any, cast
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connections, transaction
 from django.db.models import F
 
 import aioconcurrent
+from aioconcurrent._exploration import Exploration
+from aioconcurrent._measures import came_of
+from aioconcurrent._trace import LockSite
+from aioconcurrent.databases.changed import _unlocked
 from aioconcurrent.sync import explore, replay
 from tests.project.databases import ThreadOfQueries, on, thorough
 from tests.project.shop.models import Account, Voucher
@@ -78,6 +83,54 @@ def test_one_lock_is_needed_and_what_stands_below_it_is_not(database: str) -> No
     assert json.loads(locks.to_json())["locks"][1] == {"name": first.name, "needed": True, "without": "lost update"}
     assert len(locks) == 3
     assert Account.objects.using(database).get().balance == 100
+
+
+WRITTEN = {
+    "with a semicolon": "SELECT balance FROM shop_account WHERE id = 11 FOR UPDATE;",
+    "in a part": "WITH own AS (SELECT * FROM shop_account WHERE id = 11 FOR NO KEY UPDATE) SELECT balance FROM own",
+}
+
+
+def add_one(using: str, text: str) -> None:
+    with transaction.atomic(using):
+        with connections[using].cursor() as cursor:
+            cursor.execute(text)
+            [balance] = cursor.fetchone()
+        Account.objects.using(using).filter(pk=11).update(balance=balance + 1)
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+@pytest.mark.parametrize("database", on("postgresql"))
+def test_a_lock_in_a_text_of_the_application_s_own_is_found_wherever_it_stands(database: str, written: str) -> None:
+    Account.objects.using(database).create(pk=11, balance=100)
+    _, lock = explore(*[(add_one, {"using": database, "text": WRITTEN[written]})] * 2).locks()
+    assert re.fullmatch(r"FOR UPDATE at test_locks\.py:\d+: needed, without it: lost update", str(lock))
+
+
+@pytest.mark.parametrize(
+    ("text", "without"),
+    [
+        ("SELECT 'x FOR UPDATE; y' FROM t FOR UPDATE", "SELECT 'x FOR UPDATE; y' FROM t"),
+        ('SELECT 1 FROM t FOR UPDATE OF "t" SKIP LOCKED;', "SELECT 1 FROM t;"),
+        ("(SELECT 1 FROM t FOR UPDATE) -- one", "(SELECT 1 FROM t) -- one"),
+        ("SELECT 1 FROM t FOR UPDATE -- one", "SELECT 1 FROM t -- one"),
+        ("SELECT 1 FROM t WHERE a = '; FOR UPDATE'", "SELECT 1 FROM t WHERE a = '; FOR UPDATE'"),
+        ("SELECT 1 FROM (SELECT 2 FROM t FOR SHARE) s FOR UPDATE", "SELECT 1 FROM (SELECT 2 FROM t) s"),
+    ],
+)
+def test_a_lock_is_taken_out_of_a_text_and_nothing_else(text: str, without: str) -> None:
+    class All:
+        def __contains__(self, _: object) -> bool:
+            return True
+
+    assert _unlocked(cast("Any", All()), text) == without
+    assert _unlocked((), text) == text
+
+
+def test_why_a_lock_is_left_open_stands_on_one_line() -> None:
+    nothing = Exploration("inconclusive", "it raises\n  DETAIL: so", exhaustive=False, schedules_run=1, calls=())
+    lock = came_of([LockSite("atomic", "")], nothing, nothing)
+    assert str(lock) == "atomic: left open: it raises DETAIL: so"
 
 
 @pytest.mark.parametrize("database", on("default"))
