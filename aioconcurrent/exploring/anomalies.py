@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from .._trace import Precedence, Step, call_name, call_names
+from .._trace import Operation, Precedence, Step, call_name, call_names
 from ..sql.accesses import Access, accesses
 from ..sql.statements import Computed
 from .evidence import Difference, Violation, result
@@ -52,6 +52,10 @@ _OF_GAP = (
     "On InnoDB several can lock a row that is not there, and then none of them can insert it: lock a row first that is "
     "there and that all who do this lock, or make the row itself before, in a transaction of its own; or repeat the "
     "whole transaction when it fails."
+)
+_NEVER_SEEN = (
+    "Call get_or_create() outside of atomic(), or repeat the whole transaction, from before atomic(), when it fails "
+    "so: at REPEATABLE READ it never sees the row that the other call made."
 )
 _REFUSAL = "If the error is a correct refusal, name it in refusals=(...)."
 _CONFLICTS = (  # what the errors of databases say, and what helps; the first that fits is taken
@@ -177,7 +181,15 @@ def _conflict(steps: Sequence[Step], violation: Violation, found: Finding | None
     text = violation.detail + "".join(steps[index].error or "" for index in failed)
     inserts = any(re.match(r"\W*(INSERT|REPLACE|WITH)\b", steps[i].operation.text, re.IGNORECASE) for i in failed)
     hint = _conflict_hint(text, found, inserts=inserts or not failed)
+    if hint.startswith("Use get_or_create()") and any(_keeps_snapshot(steps[index].operation) for index in failed):
+        hint = f"{_NEVER_SEEN} {_REFUSAL}"
     return Anomaly("unhandled conflict", story, hint, marked)
+
+
+def _keeps_snapshot(operation: Operation) -> bool:
+    """Tell whether what comes after a statement of PostgreSQL sees no more than what came before it."""
+    in_block = operation.in_transaction and not operation.split
+    return in_block and operation.vendor == "postgresql" and operation.isolation == "repeatable read"
 
 
 def _conflict_hint(text: str, found: Finding | None, *, inserts: bool) -> str:

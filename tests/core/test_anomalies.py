@@ -505,6 +505,18 @@ def test_an_insert_that_was_refused_has_read_nothing() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("isolation", "hint"), [("repeatable read", "Call get_or_c"), ("read committed", "Use get_or_c")]
+)
+def test_what_a_snapshot_never_shows_is_not_to_be_read_in_it(isolation: str, hint: str) -> None:
+    t = Tracer(atomic=True, isolation=isolation)
+    said = "IntegrityError: duplicate key value violates unique constraint"
+    steps = [t.sql(0, LOOK, "x"), t.sql(1, LOOK, "x"), t.sql(0, ADD, "x", rows=[{"id": 7}])]
+    steps += [t.sql(1, ADD, "x", error=said, **waited(0, until=4)), t.end(0), t.end(1, "rollback")]
+    anomaly = named(steps, kind="unhandled conflict", detail=f"B raised {said}", calls=(1,))
+    assert anomaly.hint.startswith(hint)
+
+
 def test_locking_a_table_takes_no_snapshot() -> None:
     t = Tracer(atomic=True, isolation="repeatable read")
     lock = t.sql(1, 'LOCK TABLE "account" IN SHARE ROW EXCLUSIVE MODE')
