@@ -53,11 +53,15 @@ _OF_GAP = (
     "there and that all who do this lock, or make the row itself before, in a transaction of its own; or repeat the "
     "whole transaction when it fails."
 )
+_REFUSAL = "If the error is a correct refusal, name it in refusals=(...)."
+_EXISTS = (
+    "Use get_or_create(), or catch the IntegrityError around an atomic() block of its own and read the row that the "
+    f"other call made. {_REFUSAL}"
+)
 _NEVER_SEEN = (
     "Call get_or_create() outside of atomic(), or repeat the whole transaction, from before atomic(), when it fails "
-    "so: at REPEATABLE READ it never sees the row that the other call made."
+    f"so: at REPEATABLE READ it never sees the row that the other call made. {_REFUSAL}"
 )
-_REFUSAL = "If the error is a correct refusal, name it in refusals=(...)."
 _CONFLICTS = (  # what the errors of databases say, and what helps; the first that fits is taken
     (
         r"could not serialize|SerializationFailure|Record has changed since last read",
@@ -96,13 +100,7 @@ _CONFLICTS = (  # what the errors of databases say, and what helps; the first th
         r"exclusion constraint",
         f"Catch the IntegrityError around an atomic() block of its own and say that it is taken. {_REFUSAL}",
     ),
-    (
-        r"IntegrityError|UniqueViolation|UNIQUE constraint|Duplicate entry",
-        (
-            "Use get_or_create(), or catch the IntegrityError around an atomic() block of its own and read the row "
-            f"that the other call made. {_REFUSAL}"
-        ),
-    ),
+    (r"IntegrityError|UniqueViolation|UNIQUE constraint|Duplicate entry", _EXISTS),
 )
 _TAKEN = f"Catch the IntegrityError around an atomic() block of its own and say that the value is taken. {_REFUSAL}"
 
@@ -179,10 +177,7 @@ def _conflict(steps: Sequence[Step], violation: Violation, found: Finding | None
     failed = [index for index, step in enumerate(steps) if step.error and step.call in violation.calls]
     marked = tuple(sorted({*failed[-1:], *(found.steps if found else ())}))
     text = violation.detail + "".join(steps[index].error or "" for index in failed)
-    inserts = any(re.match(r"\W*(INSERT|REPLACE|WITH)\b", steps[i].operation.text, re.IGNORECASE) for i in failed)
-    hint = _conflict_hint(text, found, inserts=inserts or not failed)
-    if hint.startswith("Use get_or_create()") and any(_keeps_snapshot(steps[index].operation) for index in failed):
-        hint = f"{_NEVER_SEEN} {_REFUSAL}"
+    hint = _conflict_hint(text, found, [steps[index].operation for index in failed])
     return Anomaly("unhandled conflict", story, hint, marked)
 
 
@@ -192,15 +187,23 @@ def _keeps_snapshot(operation: Operation) -> bool:
     return in_block and operation.vendor == "postgresql" and operation.isolation == "repeatable read"
 
 
-def _conflict_hint(text: str, found: Finding | None, *, inserts: bool) -> str:
+def _conflict_hint(text: str, found: Finding | None, failed: Sequence[Operation]) -> str:
     for said, advice in _CONFLICTS:
         if re.search(said, text, re.IGNORECASE):
-            return advice if inserts or not advice.startswith("Use get_or_create()") else _TAKEN
+            return _of_what_exists(failed) if advice is _EXISTS else advice
     if found is not None and found.manner == "not committed":
         return _hint(found, ())
     advice = "Handle the error where it is raised. If it is a correct refusal, name it in refusals=(...)."
     is_guarded = found is None or found.manner == "used up" or found.write.in_vain  # the write has looked again
     return advice if found is None or is_guarded else f"{_hint(found, ())} {advice}"
+
+
+def _of_what_exists(failed: Sequence[Operation]) -> str:
+    """What helps where a unique value was there already, by the operations that failed."""
+    inserts = any(re.match(r"\W*(INSERT|REPLACE|WITH)\b", each.text, re.IGNORECASE) for each in failed)
+    if failed and not inserts:
+        return _TAKEN
+    return _NEVER_SEEN if any(map(_keeps_snapshot, failed)) else _EXISTS
 
 
 def _unnamed(violation: Violation, done: Sequence[Access]) -> Anomaly:

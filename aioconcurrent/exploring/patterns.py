@@ -102,6 +102,11 @@ class Stale:
         return f"{self.change.table} id={show(self.row['id'])}" if "id" in self.row else _place_told(self.change)
 
     @property
+    def is_open(self) -> bool:
+        """Whether the change had been made when the read looked, and was not committed yet."""
+        return self.change.done < self.read.seen < self.change.visible
+
+    @property
     def writes(self) -> tuple[Access, ...]:
         """What the reader changed after reading."""
         return tuple(access for access in self.later if access.writes)
@@ -536,32 +541,42 @@ def _is_in(row: Row, rows: Sequence[Row]) -> bool:
     return any(all(alike(each[c], value) for c, value in row.items() if c in each) for each in rows)
 
 
-def _write_skew(scene: _Scene) -> Iterator[Finding]:
-    """Each of two calls read what the other then changed, and each wrote another row."""
+def _crossed(scene: _Scene) -> Iterator[tuple[Stale, Stale]]:
+    """Pairs of outdated reads of the database in which each of two calls read what the other then changed."""
     for one in scene.stale:
         for other in scene.stale:
             calls = (one.read.call, one.change.call)
-            if calls != (other.change.call, other.read.call) or calls[0] > calls[1]:
-                continue
-            if one.change not in other.writes or other.change not in one.writes:
-                continue
-            inserts = [change.verb == "insert" for change in (one.change, other.change)]
-            # Of two changes of one row the second has overtaken, and not missed, the first.
-            may_be_one_row = not any(inserts) and one.change.meets(other.change)
-            if "get" in (one.read.verb, other.read.verb) or may_be_one_row:
-                continue
-            unseen = all(inserts) or not (one.read.rows and other.read.rows)  # a row that is not there cannot be locked
-            yield Finding(
-                "phantom" if unseen else "write skew",
-                f"{_overtaken(one)}, and {_overtaken(other)}: each decided on what then changed",
-                (one.read.table, other.read.table),
-                (*one.columns, *other.columns),
-                (one.read.step, other.read.step, one.change.step, other.change.step),
-                calls,
-                one.read,
-                one.change,
-                other.change,
-            )
+            is_cached = "get" in (one.read.verb, other.read.verb)
+            if calls == (other.change.call, other.read.call) and calls[0] < calls[1] and not is_cached:
+                yield one, other
+
+
+def _found_of_both(name: str, one: Stale, other: Stale, what: str) -> Finding:
+    """What was found in a crossed pair, told from both sides; `what` they come to together."""
+    return Finding(
+        name,
+        f"{_overtaken(one)}, and {_overtaken(other)}: {what}",
+        (one.read.table, other.read.table),
+        (*one.columns, *other.columns),
+        (one.read.step, other.read.step, one.change.step, other.change.step),
+        (one.read.call, one.change.call),
+        one.read,
+        one.change,
+        other.change,
+    )
+
+
+def _write_skew(scene: _Scene) -> Iterator[Finding]:
+    """Each of two calls read what the other then changed, and each wrote another row."""
+    for one, other in _crossed(scene):
+        if one.change not in other.writes or other.change not in one.writes:
+            continue
+        inserts = [change.verb == "insert" for change in (one.change, other.change)]
+        # Of two changes of one row the second has overtaken, and not missed, the first.
+        if not any(inserts) and one.change.meets(other.change):
+            continue
+        unseen = all(inserts) or not (one.read.rows and other.read.rows)  # a row that is not there cannot be locked
+        yield _found_of_both("phantom" if unseen else "write skew", one, other, "each decided on what then changed")
 
 
 def _read_twice(scene: _Scene) -> Iterator[Finding]:
@@ -682,26 +697,11 @@ def _not_committed(scene: _Scene) -> Iterator[Finding]:
 
 def _neither_saw(scene: _Scene) -> Iterator[Finding]:
     """Each call looked for what the other writes, and that was not there or not committed yet."""
-    for one in scene.stale:
-        for other in scene.stale:
-            calls = (one.read.call, one.change.call)
-            crossed = calls == (other.change.call, other.read.call) and calls[0] < calls[1]
-            both_insert = one.change.verb == other.change.verb == "insert"
-            if not crossed or "get" in (one.read.verb, other.read.verb):
-                continue
-            if not both_insert and one.change.meets(other.change):
-                continue
-            yield Finding(
-                "phantom" if both_insert else "write skew",
-                f"{_overtaken(one)}, and {_overtaken(other)}: neither saw what the other wrote",
-                (one.read.table, other.read.table),
-                (*one.columns, *other.columns),
-                (one.read.step, other.read.step, one.change.step, other.change.step),
-                calls,
-                one.read,
-                one.change,
-                other.change,
-            )
+    for one, other in _crossed(scene):
+        both_insert = one.change.verb == other.change.verb == "insert"
+        if both_insert or not one.change.meets(other.change):
+            name = "phantom" if both_insert else "write skew"
+            yield _found_of_both(name, one, other, "neither saw what the other wrote")
 
 
 def _between_writes(scene: _Scene) -> Iterator[Finding]:
@@ -807,8 +807,8 @@ def _overtaken(each: Stale, columns: Sequence[str] = ()) -> str:
     how = "inserted" if each.read.verb == "insert" else "read"
     seen = f"{call_name(each.read.call)} {how} {_read_told(each, columns)}{_as_of(each)}"
     before = f"{seen} before {_change_told(each, columns)}"
-    is_open = each.read.verb == "select" and each.change.verb == "update" and each.change.done < each.read.seen
-    return f"{before} was committed" if is_open else before
+    is_told = each.is_open and each.read.verb == "select" and each.change.verb == "update"
+    return f"{before} was committed" if is_told else before
 
 
 def _as_of(each: Stale) -> str:
@@ -819,8 +819,7 @@ def _as_of(each: Stale) -> str:
 def _insert_told(each: Stale, what: str) -> str:
     """What the other inserted, as "A inserted it", or as not committed yet if it was so when the reader looked."""
     who = call_name(each.change.call)
-    is_open = each.change.done < each.read.seen < each.change.visible
-    return f"{who}'s insert of {what} was committed" if is_open else f"{who} inserted {what}"
+    return f"{who}'s insert of {what} was committed" if each.is_open else f"{who} inserted {what}"
 
 
 def _read_told(stale: Stale, columns: Sequence[str] = ()) -> str:
@@ -863,8 +862,7 @@ def _change_told(stale: Stale, columns: Sequence[str] = ()) -> str:
             return f"{who} set it to {show(values.get(change.table))}" if values else f"{who} dropped it"
         case "delete":
             what = "it" if stale.is_of_row else _place_told(change) or f"rows of {change.table}"
-            is_open = change.done < stale.read.seen < change.visible
-            return f"{who}'s deletion of {what} was committed" if is_open else f"{who} deleted {what}"
+            return f"{who}'s deletion of {what} was committed" if stale.is_open else f"{who} deleted {what}"
         case "insert":
             return _insert_told(stale, f"a row of {change.table} ({_columns_told(values)})")
     columns = columns or stale.columns

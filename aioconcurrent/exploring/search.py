@@ -406,7 +406,6 @@ class Search:
     Attributes:
         runs: How many have had their turn.
         taken: How many of them it has learned from.
-        ahead_runs: How many were given out before their turn.
         completed: All orders with up to so many preemptions have been run.
         completed_runs: How many runs that took.
         is_drawing: Orders are drawn.
@@ -443,7 +442,6 @@ class Search:
         self._finished = False
         self._is_guessing = False
         self._forgotten = 0
-        self.ahead_runs = 0
         self.divergences: list[Divergence] = []
         self.is_drawing = False
         self.taken = self.draws = self.drawn_runs = 0
@@ -508,7 +506,6 @@ class Search:
         orders = self._draws_ahead() if self.is_drawing else self._pass.ahead()
         found = {each: self._walk(each) for each in islice((each for each in orders if each not in self._early), most)}
         self._early |= found
-        self.ahead_runs += len(found)
         return list(found.values())
 
     @property
