@@ -329,7 +329,6 @@ def _rehearse_queries(aliases: Iterable[str]) -> None:
 
     from .databases import brokers, caches, hooks  # noqa: F401 - imported for the gate of a wrapper
 
-    brokers.rehearse()
     for alias in set(aliases) - _rehearsed:
         _rehearsed.add(alias)
         for model in apps.get_models():

@@ -10,8 +10,9 @@ import importlib
 import sys
 from contextlib import nullcontext, suppress
 from importlib.abc import MetaPathFinder
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
+from django import VERSION
 
 from .. import _background
 from .._background import UNFOLLOWED
@@ -26,18 +27,14 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _CELERY = "celery.app.base"  # what nobody enqueues a task without
+_HAS_TASKS = VERSION >= (6, 0)  # of Django's own
 _names: dict[str, str] = {}  # of the tasks that this process has enqueued, by their ids
-
-
-def rehearse() -> None:
-    """Find out which of them could be imported, once for all forks of this process."""
-    _has("django.tasks")
 
 
 def install() -> None:
     """Take the place of the brokers that this process has, or comes to have."""
     _once_imported(_CELERY, _take_place_of_celery)
-    if _has("django.tasks"):
+    if _HAS_TASKS:
         _take_place_of_backends()
 
 
@@ -50,7 +47,7 @@ def notice(hear: Callable[[str], None]) -> None:
 
     _background.watch(take)
     _once_imported(_CELERY, functools.partial(_listen_to_celery, hear))
-    if _has("django.tasks"):
+    if _HAS_TASKS:
         from django.tasks.base import Task as DjangoTask
 
         kind: Any = DjangoTask
@@ -72,15 +69,6 @@ def _heard(enqueue: Callable[..., Any], hear: Callable[[str], None]) -> Callable
         return enqueue(self, *args, **kwargs)
 
     return heard
-
-
-def _has(module: str) -> bool:
-    return module in sys.modules or _can_find(module, tuple(sys.path))
-
-
-@functools.lru_cache
-def _can_find(module: str, _: tuple[str, ...]) -> bool:
-    return find_spec(module) is not None
 
 
 def _once_imported(name: str, do: Callable[[], None]) -> None:
