@@ -11,28 +11,29 @@ if TYPE_CHECKING:
     from ._api import explore as explore
     from ._api import make_concurrent_calls as make_concurrent_calls
     from ._api import replay as replay
-    from ._background import background as background
-    from ._exploration import Counterexample as Counterexample
-    from ._exploration import Exploration as Exploration
-    from ._exploration import InconclusiveError as InconclusiveError
-    from ._exploration import Lock as Lock
-    from ._exploration import Locks as Locks
-    from ._exploration import RaceFound as RaceFound
-    from ._exploration import Remedy as Remedy
-    from ._options import options as options
-    from ._options import override_environment as override_environment
-    from ._outcomes import CallReport as CallReport
-    from ._outcomes import Outcomes as Outcomes
-    from ._step import step as step
-    from ._trace import RecordedStep as RecordedStep
+    from .base.points import background as background
+    from .base.points import step as step
+    from .base.trace import RecordedStep as RecordedStep
     from .exceptions import *  # noqa: F403 - its public names are those of the package
+    from .results.exploration import Counterexample as Counterexample
+    from .results.exploration import Exploration as Exploration
+    from .results.exploration import InconclusiveError as InconclusiveError
+    from .results.exploration import Lock as Lock
+    from .results.exploration import Locks as Locks
+    from .results.exploration import RaceFound as RaceFound
+    from .results.exploration import Remedy as Remedy
+    from .results.outcomes import CallReport as CallReport
+    from .results.outcomes import Outcomes as Outcomes
+    from .running.options import options as options
+    from .running.options import override_environment as override_environment
 else:
     from importlib import import_module
 
     _NAMES = {  # by the module that they are imported from when they are first used; all others are in `exceptions`
         "_api": ("call_concurrently", "explore", "make_concurrent_calls", "replay"),
-        "_background": ("background",),
-        "_exploration": (
+        "base.points": ("background", "step"),
+        "base.trace": ("RecordedStep",),
+        "results.exploration": (
             "Counterexample",
             "Exploration",
             "InconclusiveError",
@@ -41,10 +42,8 @@ else:
             "RaceFound",
             "Remedy",
         ),
-        "_options": ("options", "override_environment"),
-        "_outcomes": ("CallReport", "Outcomes"),
-        "_step": ("step",),
-        "_trace": ("RecordedStep",),
+        "results.outcomes": ("CallReport", "Outcomes"),
+        "running.options": ("options", "override_environment"),
     }
     _HOMES = {name: home for home, names in _NAMES.items() for name in names}
 

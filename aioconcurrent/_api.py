@@ -17,24 +17,24 @@ import inspect
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, overload
 
-from ._calls import Target, parsed, repeated
-from ._loops import current_backend, outside_loop
-from ._options import current_options
-from ._project import uses_django
-from ._question import ADVICE, question
-from ._text import naming_unknown
-from ._unread import Unread, hand_over
+from .base.calls import Target, parsed, repeated
+from .base.loops import current_backend, outside_loop
+from .base.text import naming_unknown
+from .results.unread import Unread, hand_over
+from .running.options import current_options
+from .running.project import uses_django
+from .running.question import ADVICE, question
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    from ._calls import Call
-    from ._exploration import AwaitedExploration, Exploration, Locks
-    from ._options import Options
-    from ._outcomes import Outcomes
-    from ._question import Ignored, Question, Refusals
-    from ._race import InCaller
+    from .base.calls import Call
     from .databases.handoff import View
+    from .results.exploration import AwaitedExploration, Exploration, Locks
+    from .results.outcomes import Outcomes
+    from .running.options import Options
+    from .running.question import Ignored, Question, Refusals
+    from .running.race import InCaller
 
 __tracebackhide__ = True  # pytest shows the test, not this
 P = ParamSpec("P")
@@ -275,8 +275,8 @@ async def replay(
 
 
 async def _explore(asked: Question) -> AwaitedExploration:
-    from ._exploration import AwaitedExploration
-    from ._own_loop import run_awaited
+    from .results.exploration import AwaitedExploration
+    from .running.own_loop import run_awaited
 
     found = await run_awaited(run_exploration, asked, await _look(), in_caller=_in_database_thread)
     awaited = AwaitedExploration.of(found)
@@ -284,7 +284,7 @@ async def _explore(asked: Question) -> AwaitedExploration:
 
 
 async def _locks(asked: Question) -> Locks:
-    from ._own_loop import run_awaited
+    from .running.own_loop import run_awaited
 
     return await run_awaited(run_locks, asked, await _look(), in_caller=_in_database_thread)
 
@@ -292,33 +292,33 @@ async def _locks(asked: Question) -> Locks:
 async def _make(calls: Sequence[Call]) -> Outcomes[Any]:
     options = current_options()
     if options.start_method == "inline":
-        from ._inline import run_inline
+        from .running.inline import run_inline
 
         return hand_over(await _in_database_thread(run_inline, calls, options, current_backend() or "asyncio"))
-    from ._own_loop import run_awaited
+    from .running.own_loop import run_awaited
 
     return hand_over(await run_awaited(run_race, calls, options, await _look(), in_caller=_in_database_thread))
 
 
 async def run_exploration(question: Question, views: Sequence[View], in_caller: InCaller) -> Exploration:
-    """As `_explore.run_exploration`."""
-    from . import _explore
+    """As `explore.run_exploration`."""
+    from .running import explore
 
-    return await _explore.run_exploration(question, views, in_caller)
+    return await explore.run_exploration(question, views, in_caller)
 
 
 async def run_locks(question: Question, views: Sequence[View], in_caller: InCaller) -> Locks:
-    """As `_explore.run_locks`."""
-    from . import _explore
+    """As `explore.run_locks`."""
+    from .running import explore
 
-    return await _explore.run_locks(question, views, in_caller)
+    return await explore.run_locks(question, views, in_caller)
 
 
 async def run_race(calls: Sequence[Call], options: Options, views: Sequence[View], in_caller: InCaller) -> Outcomes:
-    """As `_race.run_race`."""
-    from . import _race
+    """As `race.run_race`."""
+    from .running import race
 
-    return await _race.run_race(calls, options, views, in_caller)
+    return await race.run_race(calls, options, views, in_caller)
 
 
 async def _look() -> list[View]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ._calls import METHODS, MODULES, READY
+from .base.calls import METHODS, MODULES, READY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import _orders, _unread
-from ._options import set_for_run
 from ._pytest import hunt
 from ._pytest.options import add_options, apply_options, check_replayed, read_options, report_folder
 from ._pytest.orders import keep_orders, kept_orders
@@ -20,6 +18,8 @@ from ._pytest.pages import PagesPlugin
 from ._pytest.rounds import MARK, RoundsPlugin
 from ._pytest.sections import add_sections, annotate, shorten_summary
 from ._pytest.unread import UnreadPlugin
+from .results import orders, unread
+from .running.options import set_for_run
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -62,8 +62,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    _unread.keep_last()
-    _orders.let_keep(kept_orders(item))
+    unread.keep_last()
+    orders.let_keep(kept_orders(item))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -76,8 +76,8 @@ def pytest_runtest_makereport(
     if call.when == "call":
         keep_orders(item, failed=report.failed)
     if call.when == "teardown":
-        _unread.forget()
-        _orders.let_keep(None)
+        unread.forget()
+        orders.let_keep(None)
     return report
 
 
@@ -94,7 +94,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 def pytest_unconfigure() -> None:
     """End what the races of this run have left for the next race."""
-    _unread.forget()
+    unread.forget()
     set_for_run({}, {})
     if keeper := sys.modules.get("aioconcurrent.engine.fork"):
         keeper.close_template()

@@ -7,35 +7,37 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from . import __all__ as __all__  # type: ignore[attr-defined]
-from . import _api, _calls, _question
+from . import _api
 from ._api import run_exploration, run_locks, run_race
-from ._background import background as background
-from ._exploration import Counterexample as Counterexample
-from ._exploration import Exploration as Exploration
-from ._exploration import InconclusiveError as InconclusiveError
-from ._exploration import Lock as Lock
-from ._exploration import Locks as Locks
-from ._exploration import RaceFound as RaceFound
-from ._exploration import Remedy as Remedy
-from ._loops import current_backend
-from ._options import current_options
-from ._options import options as options
-from ._options import override_environment as override_environment
-from ._outcomes import CallReport as CallReport
-from ._outcomes import Outcomes as Outcomes
-from ._project import uses_django
-from ._step import step as step
-from ._text import naming_unknown
-from ._trace import RecordedStep as RecordedStep
-from ._unread import hand_over
+from .base import calls as _calls
+from .base.loops import current_backend
+from .base.points import background as background
+from .base.points import step as step
+from .base.text import naming_unknown
+from .base.trace import RecordedStep as RecordedStep
 from .exceptions import *  # noqa: F403 - its public names are those of the package
+from .results.exploration import Counterexample as Counterexample
+from .results.exploration import Exploration as Exploration
+from .results.exploration import InconclusiveError as InconclusiveError
+from .results.exploration import Lock as Lock
+from .results.exploration import Locks as Locks
+from .results.exploration import RaceFound as RaceFound
+from .results.exploration import Remedy as Remedy
+from .results.outcomes import CallReport as CallReport
+from .results.outcomes import Outcomes as Outcomes
+from .results.unread import hand_over
+from .running import question as _question
+from .running.options import current_options
+from .running.options import options as options
+from .running.options import override_environment as override_environment
+from .running.project import uses_django
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from ._calls import Call, Target
-    from ._question import Ignored, Question, Refusals
+    from .base.calls import Call, Target
     from .databases.handoff import View
+    from .running.question import Ignored, Question, Refusals
 
 __tracebackhide__ = True  # pytest shows the test, not this
 P = ParamSpec("P")
@@ -123,7 +125,7 @@ def replay(
 def _explore(asked: Question) -> Exploration:
     if inspect.iscoroutinefunction(asked.check):
         raise TypeError("check must be a plain function here; `await aioconcurrent.explore(...)` takes coroutines.")
-    from ._own_loop import run_blocking
+    from .running.own_loop import run_blocking
 
     found = run_blocking(run_exploration, asked, _look())
     return hand_over(found if asked.schedule else found.asked_by(partial(_locks, asked)))
@@ -131,7 +133,7 @@ def _explore(asked: Question) -> Exploration:
 
 def _locks(asked: Question) -> Locks:
     _refuse_loop("explore")
-    from ._own_loop import run_blocking
+    from .running.own_loop import run_blocking
 
     return run_blocking(run_locks, asked, _look())
 
@@ -146,10 +148,10 @@ def _make(calls: Sequence[Call], name: str) -> Outcomes[Any]:
     _refuse_loop(name)
     options = current_options()
     if options.start_method == "inline":
-        from ._inline import run_inline
+        from .running.inline import run_inline
 
         return hand_over(run_inline(calls, options))
-    from ._own_loop import run_blocking
+    from .running.own_loop import run_blocking
 
     return hand_over(run_blocking(run_race, calls, options, _look()))
 

@@ -9,7 +9,7 @@ from django.db import connection
 
 import aioconcurrent
 from aioconcurrent import WrappedError, sync
-from aioconcurrent._loops import current_backend
+from aioconcurrent.base.loops import current_backend
 from aioconcurrent.sync import call_concurrently, make_concurrent_calls, options
 from tests.project.echoes import echo, echo_async, fail, leave
 from tests.project.shop.models import Counter

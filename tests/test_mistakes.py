@@ -13,7 +13,7 @@ import pytest
 from django.test import Client
 
 import aioconcurrent
-from aioconcurrent._question import question
+from aioconcurrent.running.question import question
 from aioconcurrent.sync import WrappedError, call_concurrently, explore, make_concurrent_calls, options, replay
 from tests.project.echoes import echo, setting
 

@@ -11,8 +11,8 @@ from unittest import mock
 import pytest
 
 from aioconcurrent import NetworkError
-from aioconcurrent._project import _places_of
 from aioconcurrent.engine.network import Reach, _Guard
+from aioconcurrent.running.project import _places_of
 from aioconcurrent.sync import call_concurrently, explore, options, override_environment
 from tests.project import network
 from tests.project.network import PUBLIC
@@ -107,7 +107,7 @@ def _allows(access: Reach, host: str, own: list[tuple[str, int | None]] | None =
 
 
 def test_the_option_is_checked_and_can_come_from_the_environment() -> None:
-    from aioconcurrent._options import current_options
+    from aioconcurrent.running.options import current_options
 
     with override_environment(AIOCONCURRENT_ALLOW_NETWORK="pay.example.org, 10.0.0.0/8"):
         assert current_options().allow_network == ["pay.example.org", "10.0.0.0/8"]

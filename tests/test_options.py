@@ -14,7 +14,7 @@ from django.test import TransactionTestCase, override_settings
 
 import aioconcurrent
 from aioconcurrent import TerminatedProcessError
-from aioconcurrent._options import Options, current_options, editor_address, environment_variable
+from aioconcurrent.running.options import Options, current_options, editor_address, environment_variable
 from aioconcurrent.sync import call_concurrently, options, override_environment
 from tests.project import prepared
 from tests.project.echoes import echo

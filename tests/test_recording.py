@@ -9,7 +9,7 @@ import pytest
 from django.db import connection, transaction
 
 from aioconcurrent import RecordedStep
-from aioconcurrent._trace import interleaved
+from aioconcurrent.base.trace import interleaved
 from aioconcurrent.sync import call_concurrently, make_concurrent_calls, options, override_environment
 from tests.faults.processes import wait_until
 from tests.project import cached, plain

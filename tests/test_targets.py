@@ -18,8 +18,8 @@ from django.core.cache import cache
 from django.db import connection, connections
 
 from aioconcurrent import UnpicklableError, sync
-from aioconcurrent._calls import parsed
-from aioconcurrent._loops import current_backend
+from aioconcurrent.base.calls import parsed
+from aioconcurrent.base.loops import current_backend
 from aioconcurrent.sync import call_concurrently, make_concurrent_calls
 from tests.project import echoes
 from tests.project.scripts import output_of

@@ -46,7 +46,7 @@ def drop() -> None:
 
 
 def test_one_that_is_dropped_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aioconcurrent._unread._watch", None)  # as without our plugin of pytest
+    monkeypatch.setattr("aioconcurrent.results.unread._watch", None)  # as without our plugin of pytest
     with pytest.warns(UnreadResultWarning, match=SAID), pytest.warns(RuntimeWarning, match="was never awaited"):
         drop()
 

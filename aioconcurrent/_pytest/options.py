@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from .._options import FLAGS, Flag, check, set_for_run
+from ..running.options import FLAGS, Flag, check, set_for_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from _pytest.runner import call_and_report  # private, as for every plugin that runs a test again
 
-from .. import _unread
+from ..results import unread
 from .options import check_rounds
 
 if TYPE_CHECKING:
@@ -192,9 +192,9 @@ def _passed_unexpectedly(report: pytest.TestReport) -> bool:
 
 
 def _has_raced() -> bool:
-    result = _unread.last()
+    result = unread.last()
     if result is None:
         return False
-    from .._outcomes import Outcomes
+    from ..results.outcomes import Outcomes
 
     return isinstance(result, Outcomes)

@@ -6,8 +6,8 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .. import _unread
-from .._options import editor_address
+from ..results import unread
+from ..running.options import editor_address
 from .options import named_here, shows_unfolded
 from .orders import replay_command
 from .pages import SECTION
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from .._exploration import Exploration
-    from .._outcomes import Outcomes
     from ..report.page import Story
     from ..report.paper import Paper
+    from ..results.exploration import Exploration
+    from ..results.outcomes import Outcomes
 
 _OUTPUT_SHOWN = 2000  # characters of a call's output, at its end; all of it is in the captured stdout
 
@@ -32,10 +32,10 @@ def add_sections(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.
     Args:
         pages: Where a page about it, and the same as data, is written too, even if the test has expected the race.
     """
-    result = _unread.last()
+    result = unread.last()
     if result is None:
         return
-    from .._outcomes import Outcomes
+    from ..results.outcomes import Outcomes
 
     if isinstance(result, Outcomes):
         if report.failed:
@@ -115,7 +115,7 @@ def _outputs(outcomes: Outcomes[Any]) -> Iterator[tuple[str, str]]:
 def _story(exploration: Exploration, item: pytest.Item) -> Story | None:
     if exploration.counterexample is None:
         return None
-    from .._exploration import story_of_exploration
+    from ..results.exploration import story_of_exploration
 
     return story_of_exploration(exploration, item.nodeid, named_here(item.config, item.nodeid))
 
@@ -123,18 +123,18 @@ def _story(exploration: Exploration, item: pytest.Item) -> Story | None:
 def _story_of_race(outcomes: Outcomes[Any], item: pytest.Item) -> Story | None:
     if not _is_recorded(outcomes):
         return None
-    from .._outcomes import story_of_race
+    from ..results.outcomes import story_of_race
 
     return story_of_race(outcomes, item.nodeid, named_here(item.config, item.nodeid))
 
 
 def _copied(result: object, test: str) -> str:
     """The text of a test with the same race; nothing where none can be written."""
-    from .._exploration import Exploration
-    from .._question import Question
     from ..hunting.writing import copied_test
+    from ..results.exploration import Exploration
+    from ..running.question import Question
 
-    asked = _unread.last_asked()
+    asked = unread.last_asked()
     if not (isinstance(result, Exploration) and result.verdict == "race" and isinstance(asked, Question)):
         return ""
     try:
@@ -144,7 +144,7 @@ def _copied(result: object, test: str) -> str:
 
 
 def _data(result: object, story: Story) -> str:
-    from .._exploration import Exploration
     from ..report.data import as_json, run_data
+    from ..results.exploration import Exploration
 
     return result.to_json() if isinstance(result, Exploration) else as_json(run_data(story.run, story.calls))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .. import _unread
+from ..results import unread
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -21,11 +21,11 @@ class UnreadPlugin:
     """The hooks that watch results."""
 
     def __init__(self) -> None:
-        self._watch = _unread.Watch()
+        self._watch = unread.Watch()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self) -> None:
-        _unread.let_watch(self._watch)
+        unread.let_watch(self._watch)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[object]) -> Generator[None, object, object]:
@@ -51,7 +51,7 @@ class UnreadPlugin:
     def pytest_runtest_teardown(self) -> Generator[None, object, object]:
         __tracebackhide__ = True
         result = yield
-        _unread.let_watch(None)
+        unread.let_watch(None)
         self._warn()
         return result
 
@@ -61,15 +61,15 @@ class UnreadPlugin:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
         if call.excinfo is not None:
-            texts = [unread.text for unread in self._watch.take()]
+            texts = [each.text for each in self._watch.take()]
             if report.failed and texts:
                 report.sections.append(("Not looked at", "\n".join(texts)))
         return report
 
     def pytest_unconfigure(self) -> None:
-        _unread.let_watch(None)
+        unread.let_watch(None)
 
     def _warn(self, *, only_gone: bool = False) -> None:
         __tracebackhide__ = True
-        for unread in self._watch.take(only_gone=only_gone):
-            unread.warn()
+        for each in self._watch.take(only_gone=only_gone):
+            each.warn()

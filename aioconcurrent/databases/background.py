@@ -5,15 +5,15 @@ from __future__ import annotations
 import reprlib
 from typing import TYPE_CHECKING, Any
 
-from .. import _pickling
-from .._calls import Call, check_target, import_name
+from ..base import pickling
+from ..base.calls import Call, check_target, import_name
 from ..engine.wrapper import import_target
 from .gate import gate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._calls import Target
+    from ..base.calls import Target
 
 
 def leave(function: Target, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
@@ -40,7 +40,7 @@ def packed(name: str, maker: str, *args: Any, **kwargs: Any) -> bytes:
         name: Of the task, with its module.
         maker: "module:function" that makes it, of `args` and `kwargs`.
     """
-    return _pickling.dumps((maker, args, kwargs), f"What {name} is enqueued with")
+    return pickling.dumps((maker, args, kwargs), f"What {name} is enqueued with")
 
 
 def make_task() -> Any:
@@ -48,7 +48,7 @@ def make_task() -> Any:
     task = gate.fetch_task()
     if task is None:
         return None
-    maker, args, kwargs = _pickling.loads(task)
+    maker, args, kwargs = pickling.loads(task)
     return import_target(maker)(*args, **kwargs)
 
 

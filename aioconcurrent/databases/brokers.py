@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from django import VERSION
 
-from .. import _background
-from .._background import UNFOLLOWED
+from ..base import points
+from ..base.points import UNFOLLOWED
 from ..engine.wrapper import import_target
 from ..exceptions import TaskResultError
 from .background import packed, told
@@ -45,7 +45,7 @@ def notice(hear: Callable[[str], None]) -> None:
         hear(str(function))
         return False
 
-    _background.watch(take)
+    points.watch_work(take)
     _once_imported(_CELERY, functools.partial(_listen_to_celery, hear))
     if _HAS_TASKS:
         from django.tasks.base import Task as DjangoTask

@@ -22,7 +22,7 @@ from enum import Enum
 from reprlib import Repr
 from typing import TYPE_CHECKING, Any
 
-from .._trace import CACHE_READS, Operation
+from ..base.trace import CACHE_READS, Operation
 from .identity import cache_names
 from .passage import primitive
 from .schema import CACHE
@@ -30,7 +30,7 @@ from .schema import CACHE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from .._trace import Primitive
+    from ..base.trace import Primitive
     from .passage import Passage
 
 _ARGUMENTS: Mapping[str, tuple[str, ...]] = {

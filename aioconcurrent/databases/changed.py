@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .._sources import application_line, line_of, owner_of_file
+from ..base.sources import application_line, line_of, owner_of_file
 from .gate import gate
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import CodeType, FrameType
 
-    from .._trace import LockSite
+    from ..base.trace import LockSite
 
 _FOR_UPDATE = re.compile(
     r"\s+FOR\s+(?:UPDATE|NO\s+KEY\s+UPDATE|SHARE|KEY\s+SHARE)(?:\s+OF\s+[^()']+?)?(?:\s+NOWAIT|\s+SKIP\s+LOCKED)?(?=\s*(?:[);]|--|/\*|\Z))",
@@ -156,7 +156,7 @@ def _is_quoted(match: re.Match[str]) -> bool:
 
 
 def _is_among(locks: Collection[LockSite], kind: Any, source: str | None) -> bool:
-    from .._trace import LockSite
+    from ..base.trace import LockSite
 
     lock = LockSite(kind, source or "")
     gate.locks.add(lock)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._text import text_of
+from ..base.text import text_of
 from .handoff import database_identity, is_in_memory
 from .identity import sqlite_file
 from .memory import temporary_folder
@@ -30,7 +30,7 @@ from .memory import temporary_folder
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from .._trace import Operation
+    from ..base.trace import Operation
     from .handoff import Handoff
 
 Settings = Mapping[str, Any]

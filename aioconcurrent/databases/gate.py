@@ -11,9 +11,9 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .. import _pickling, _step
-from .._sources import application_line
-from .._trace import ROWS_KEPT, START, Operation
+from ..base import pickling, points
+from ..base.sources import application_line
+from ..base.trace import ROWS_KEPT, START, Operation
 from .guard import session_id
 from .passage import Passage, told_columns, told_error, told_rows
 from .sessions import MYSQL_ENDED
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    from .._trace import Kind, LockSite, Primitive
+    from ..base.trace import Kind, LockSite, Primitive
     from .passage import Tell
 
 _QUERY_CANCELED = "57014"  # PostgreSQL; by the controller where it resolves a deadlock
@@ -134,7 +134,7 @@ class Gate(Passage):
     def say(self, message: object) -> str:
         """Send a message to the controller, and wait for its answer."""
         assert self.talk is not None
-        return str(_pickling.loads(self.talk(_pickling.dumps(message))))
+        return str(pickling.loads(self.talk(pickling.dumps(message))))
 
     def is_closed(self) -> bool:
         """Whether operations of this thread have to ask now."""
@@ -289,7 +289,7 @@ class Gate(Passage):
     def fetch_task(self) -> bytes | None:
         """The task that this process is to make."""
         assert self.talk is not None
-        task: bytes | None = _pickling.loads(self.talk(_pickling.dumps(Fetch())))
+        task: bytes | None = pickling.loads(self.talk(pickling.dumps(Fetch())))
         return task
 
     def fetched(self, cursor: Any, rows: Iterable[Any]) -> None:
@@ -306,7 +306,7 @@ class Gate(Passage):
         word, _, number = said.rpartition(" ")
         if not number.isdigit():  # it is no step of the order
             return said
-        _step.number = int(number)
+        points.number = int(number)
         return word
 
     def _report(self, done: Done) -> None:

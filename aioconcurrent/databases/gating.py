@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import _background, _step
+from ..base import points
 from . import background
 from .gate import gate
 from .guard import guard
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 def install(*, with_django: bool = True) -> None:
     """Have every operation of this process come by the gate."""
-    _step.watch(gate.pass_step)
-    _background.watch(background.leave)
+    points.watch_steps(gate.pass_step)
+    points.watch_work(background.leave)
     if with_django:
-        from .._sources import follow_coroutines
+        from ..base.sources import follow_coroutines
         from . import brokers, caches, hooks
 
         hooks.install(gate)

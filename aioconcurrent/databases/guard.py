@@ -12,8 +12,8 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .. import _clock as time
-from .. import _pickling
+from ..base import clock as time
+from ..base import pickling
 from ..exceptions import NoConnectionLeftError, NotATestDatabaseError, UncommittedDataError
 from .handoff import enter_session, enter_tenant, is_in_memory, look, test_names
 from .sessions import end_with_client, is_ended, make_patient, naming_full_servers, tells_of_end
@@ -130,7 +130,7 @@ class Guard:
         def guarded_connect(connection: BaseDatabaseWrapper) -> None:
             refusal = self._refusal(connection)
             if refusal is not None:
-                self.blame(_pickling.dump_error(refusal))
+                self.blame(pickling.dump_error(refusal))
                 raise refusal
             self.opened.append(connection)
             try:
@@ -142,7 +142,7 @@ class Guard:
                 self._was_severed = self._was_severed or tells_of_end(error)
                 raise
             if end_with_client(connection):
-                self.announce(_pickling.dumps((connection.alias, session_id(connection))))
+                self.announce(pickling.dumps((connection.alias, session_id(connection))))
                 self._enter_session(connection)
 
         close = BaseDatabaseWrapper.close
@@ -189,7 +189,7 @@ class Guard:
                     return connect()
             except NoConnectionLeftError as error:
                 if time.monotonic() > deadline:
-                    self.blame(_pickling.dump_error(error))
+                    self.blame(pickling.dump_error(error))
                     raise
                 time.sleep(_PAUSE)
 
@@ -199,7 +199,7 @@ class Guard:
         if alias in self._handoff.uncommitted:
             return UncommittedDataError(alias)
         if alias in self._handoff.forbidden:
-            return _pickling.load_error(self._handoff.forbidden[alias])
+            return pickling.load_error(self._handoff.forbidden[alias])
         if self._handoff.allowed is None or name in self._handoff.allowed or is_in_memory(connection.settings_dict):
             return None
         return NotATestDatabaseError(alias, name)
@@ -249,7 +249,7 @@ def guarding_cursors(blame: Callable[[bytes], None]) -> Iterator[None]:
             name = str(connection.settings_dict["NAME"])
             if name not in allowed and not is_in_memory(connection.settings_dict):
                 refusal = NotATestDatabaseError(connection.alias, name)
-                blame(_pickling.dump_error(refusal))
+                blame(pickling.dump_error(refusal))
                 raise refusal
             return method(connection, *args, **kwargs)
 

@@ -23,7 +23,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from .. import _context_variables, _pickling
+from ..base import context_variables, pickling
 from .sessions import in_autocommit
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Handoff:
 
     def settings(self) -> dict[str, dict[str, Any]]:
         """The connection settings, by alias, as in Django's DATABASES."""
-        return {alias: _pickling.loads(pickled) for alias, pickled in self.pickled.items()}
+        return {alias: pickling.loads(pickled) for alias, pickled in self.pickled.items()}
 
     def changed(self, settings: Mapping[str, Mapping[str, Any]], allowed: frozenset[str] | None) -> Handoff:
         """The same with other connection settings, and other databases that calls may connect to."""
@@ -108,7 +108,7 @@ class View:
         opened: The open driver connections, by alias.
         forbidden: The errors with which the thread's test may not connect, by alias.
         sessions: As in `Handoff`.
-        variables: Context variables and thread locals of the thread, as `_context_variables` has them.
+        variables: Context variables and thread locals of the thread, as `context_variables` has them.
         language: The active one; None where translation is off.
         time_zone: The active one.
     """
@@ -118,7 +118,7 @@ class View:
     opened: Mapping[str, Any]
     forbidden: Mapping[str, Exception] = field(default_factory=dict)
     sessions: Mapping[str, bytes] = field(default_factory=dict)
-    variables: Mapping[_context_variables.Place, bytes] = field(default_factory=dict)
+    variables: Mapping[context_variables.Place, bytes] = field(default_factory=dict)
     language: str | None = None
     time_zone: tzinfo | None = None
 
@@ -136,7 +136,7 @@ def look() -> View:
         opened={connection.alias: connection.connection for connection in live if connection.connection is not None},
         forbidden=forbidden(settings, live),
         sessions=session_states(list(live)),
-        variables=_context_variables.capture(),
+        variables=context_variables.capture(),
         language=translation.get_language(),
         time_zone=timezone.get_current_timezone(),
     )
@@ -161,7 +161,7 @@ def hand_over(views: Iterable[View], lent: Mapping[str, str], *, allow_real_data
         allowed=None if allow_real_databases else test_names(settings) | frozenset(lent.values()),
         in_use=frozenset().union(*(view.opened for view in views)) or frozenset(settings),
         forbidden={
-            alias: _pickling.dump_error(error) for view in reversed(views) for alias, error in view.forbidden.items()
+            alias: pickling.dump_error(error) for view in reversed(views) for alias, error in view.forbidden.items()
         },
         sessions={alias: state for view in reversed(views) for alias, state in view.sessions.items()},
     )
@@ -169,7 +169,7 @@ def hand_over(views: Iterable[View], lent: Mapping[str, str], *, allow_real_data
 
 def _pickled(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, bytes]:
     return {
-        alias: _pickling.dumps(values, f"The connection settings of database {alias!r}")
+        alias: pickling.dumps(values, f"The connection settings of database {alias!r}")
         for alias, values in settings.items()
     }
 
@@ -307,7 +307,7 @@ def session_states(connections: list[Any]) -> dict[str, bytes]:
     for connection in connections:
         state = SessionState(_settings_of(connection), _tenant_of(connection))
         if state != SessionState():
-            found[connection.alias] = _pickling.dumps(state, f"The tenant of database {connection.alias!r}")
+            found[connection.alias] = pickling.dumps(state, f"The tenant of database {connection.alias!r}")
     return found
 
 
@@ -315,7 +315,7 @@ def enter_tenant(connection: Any, pickled: bytes | None) -> None:
     """Let a connection of a call be for the tenant that the test's is for."""
     if not hasattr(connection, "set_tenant"):
         return
-    state: SessionState = _pickling.loads(pickled) if pickled else SessionState()
+    state: SessionState = pickling.loads(pickled) if pickled else SessionState()
     if state.tenant is not None:
         tenant, has_public = state.tenant
         connection.set_tenant(tenant, has_public)
@@ -325,7 +325,7 @@ def enter_tenant(connection: Any, pickled: bytes | None) -> None:
 
 def enter_session(connection: Any, pickled: bytes) -> None:
     """Set in a new session of a call what is set in the test's."""
-    state: SessionState = _pickling.loads(pickled)
+    state: SessionState = pickling.loads(pickled)
     if state.settings:
         calls = ", ".join("set_config(%s, %s, false)" for _ in state.settings)
         with in_autocommit(connection.connection), connection.connection.cursor() as cursor:

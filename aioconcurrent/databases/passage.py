@@ -14,14 +14,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from .._trace import Operation
+from ..base.trace import Operation
 from .handoff import database_identity
 from .isolation import IsolationLevels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .._trace import Kind, Primitive
+    from ..base.trace import Kind, Primitive
 
     Row = tuple[Primitive, ...]
     Tell = Callable[[Any], tuple[int | None, tuple[str, ...], tuple[Row, ...]]]  # rowcount, columns, rows

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from .. import _clock as time
-from .. import _pickling
-from .._loops import outside_loop
+from ..base import clock as time
+from ..base import pickling
+from ..base.loops import outside_loop
 from ..exceptions import ProbeNotPermittedError
 from .handoff import database_identity
 from .sessions import connect_directly, is_ended
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from typing import Self
 
-    from .._trace import Step
+    from ..base.trace import Step
 
 Session = tuple[str, int]  # the `Operation.database`, and what its server calls the connection
 Waits = dict[int, frozenset[int]]
@@ -326,7 +326,7 @@ def _described(session: int, rows: list[Any]) -> str:
     return f"session {session} of {user} ({state}, {opened}); its statement: {text[:_SHOWN]}"
 
 
-_read = lru_cache(maxsize=1024)(_pickling.loads)
+_read = lru_cache(maxsize=1024)(pickling.loads)
 
 
 @dataclass

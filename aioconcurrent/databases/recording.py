@@ -11,17 +11,17 @@ from dataclasses import fields, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from .. import _clock as time
-from .. import _pickling, _step
-from .._sources import application_line
-from .._trace import ROWS_KEPT, Operation, Step
+from ..base import clock as time
+from ..base import pickling, points
+from ..base.sources import application_line
+from ..base.trace import ROWS_KEPT, Operation, Step
 from .guard import session_id
 from .passage import Passage, told_columns, told_error, told_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .._trace import Kind
+    from ..base.trace import Kind
     from .passage import Row, Tell
 
 RECORDED = 1000  # operations of a call
@@ -104,14 +104,14 @@ class Recorder(Passage):
     def _tell(self, *news: object) -> None:
         send = self._send
         if send is not None:
-            send(_pickling.dumps(news))
+            send(pickling.dumps(news))
 
 
 def install(*, with_django: bool) -> None:
     """Get ready to record: `recorder.start` begins."""
-    _step.watch(recorder.pass_step)
+    points.watch_steps(recorder.pass_step)
     if with_django:
-        from .._sources import follow_coroutines
+        from ..base.sources import follow_coroutines
         from . import caches, hooks
 
         hooks.install(recorder)
@@ -124,7 +124,7 @@ def recorded_steps(call: int, news: Iterable[bytes]) -> tuple[tuple[Step, ...], 
     steps: dict[int, Step] = {}
     left_out = 0
     for each in news:
-        what, number, *more = _pickling.loads(each)
+        what, number, *more = pickling.loads(each)
         if what == _BEGAN:
             operation, source, session, started = more
             steps[number] = Step(call, Operation(*operation), source, started=started, session=session)

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from .._options import Options
 from ..exceptions import WrappedError
+from ..running.options import Options
 from ..sync import Exploration, Outcomes, call_concurrently, explore, options
 from .databases import own_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from .._outcomes import CallReport
+    from ..results.outcomes import CallReport
 
 _ROUNDS = 10  # how often luck may save the naive version
 _SHOWN = 20  # calls of a round

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from .. import _pickling
-from .._calls import by_value_modules, import_name
-from .._text import printable
+from ..base import pickling
+from ..base.calls import by_value_modules, import_name
+from ..base.text import printable
 from ..exceptions import PatchError, UnpicklableError
 from . import http, mocks
 from .patches import MISSING, DictPatch, Patch, active_patches, dict_patches, is_reachable, place_of
@@ -114,8 +114,8 @@ class Doubles:
         """Let the doubles of this process know what one call did to their copies."""
         for number, record in pickle.loads(recorded) if recorded else ():
             try:
-                self.witnesses[number].absorb(_pickling.load_from_call(record))
-            except _pickling.UnreadableError as problem:
+                self.witnesses[number].absorb(pickling.load_from_call(record))
+            except pickling.UnreadableError as problem:
                 text = f"What a call did to a double of the test cannot be rebuilt in this process: {problem}"
                 warnings.showwarning(printable(text), RuntimeWarning, __file__, 0)
 
@@ -186,7 +186,7 @@ class _Packing:
                 placed.append((place, patch.name, _Deleted() if patch.value is MISSING else patch.value))
         starters = [_started(other) if isinstance(other, DictPatch) else other for other in others]
         modules = by_value_modules(patch.value for patch in patches)
-        return _pickling.dump_arguments((placed, [each for each in starters if each]), modules, "It", self._reduce)
+        return pickling.dump_arguments((placed, [each for each in starters if each]), modules, "It", self._reduce)
 
     def _reduce(self, obj: Any, by_value: Callable[[Any], Any]) -> Any:
         original = self._originals.get(id(obj))
@@ -210,7 +210,7 @@ class _Packing:
 
 def put_in_place(pickled: bytes) -> None:
     """Put into this process what the test has put into its own."""
-    placed, starters = _pickling.loads(pickled)
+    placed, starters = pickling.loads(pickled)
     for place, name, value in placed:
         target = pickle.loads(place)
         if isinstance(value, _Deleted):
@@ -254,9 +254,9 @@ def _started(patch: DictPatch) -> _Items | None:
 
 def _dump_what_travels(record: list[Any]) -> bytes:
     try:
-        return _pickling.dumps(record)
+        return pickling.dumps(record)
     except UnpicklableError:  # arguments such as a connection or a lock are told by their repr
-        return _pickling.dumps(_portable(record))
+        return pickling.dumps(_portable(record))
 
 
 def _portable(value: Any) -> Any:
@@ -265,7 +265,7 @@ def _portable(value: Any) -> Any:
     if type(value) is dict:
         return {key: _portable(item) for key, item in value.items()}
     try:
-        _pickling.dumps(value)
+        pickling.dumps(value)
     except UnpicklableError:
         return repr(value)
     return value

@@ -8,8 +8,8 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .. import _pickling
-from .._text import printable
+from ..base import pickling
+from ..base.text import printable
 from ..exceptions import UnpicklableError
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ def receive(messages: Iterable[bytes]) -> None:
         from django.core import mail
 
         try:
-            vars(mail).setdefault("outbox", []).append(_pickling.load_from_call(message))
-        except _pickling.UnreadableError as problem:
+            vars(mail).setdefault("outbox", []).append(pickling.load_from_call(message))
+        except pickling.UnreadableError as problem:
             text = f"A message that a call has sent is missing in the outbox of the test: {problem}"
             warnings.showwarning(printable(text), RuntimeWarning, __file__, 0)
 
@@ -52,7 +52,7 @@ def _pickle(message: Any) -> bytes | None:
     for name in {"connection", "_connection"} & vars(message).keys():  # its second name is that of Django 6.1
         vars(message)[name] = None  # a backend, which may hold a lock or a socket
     try:
-        return _pickling.dumps(message, f"The message {message.subject!r}")
+        return pickling.dumps(message, f"The message {message.subject!r}")
     except UnpicklableError as error:
         text = f"{error.what} is missing in the outbox of the test: {error.reason}"
         warnings.showwarning(

@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from .. import _pickling
+from ..base import pickling
 from . import http
 
 if TYPE_CHECKING:
@@ -112,23 +112,23 @@ def active_patches() -> list[Patch]:
 def place_of(target: object) -> bytes | None:
     """A pickle that is this very object in any process, or None if there is none."""
     if isinstance(target, ModuleType):
-        named = sys.modules.get(target.__name__) is target and _pickling.is_importable(target.__name__)
-        return _pickling.dumps(_Module(target.__name__)) if named else None
+        named = sys.modules.get(target.__name__) is target and pickling.is_importable(target.__name__)
+        return pickling.dumps(_Module(target.__name__)) if named else None
     with contextlib.suppress(Exception):  # pickling runs whatever the object says
         pickled = pickle.dumps(target)
         if pickle.loads(pickled) is target:
             return pickled
     for module in list(sys.modules.values()):
         for name, value in list(getattr(module, "__dict__", {}).items()):
-            if value is target and _pickling.is_importable(module.__name__):
-                return _pickling.dumps(_Attribute(module.__name__, name))
+            if value is target and pickling.is_importable(module.__name__):
+                return pickling.dumps(_Attribute(module.__name__, name))
     return None
 
 
 def is_reachable(target: object) -> bool:
     """Whether code that a test has not made itself may come upon this object."""
     kind = target if isinstance(target, type) else type(target)
-    return "<locals>" not in kind.__qualname__ and _pickling.is_importable(kind.__module__)
+    return "<locals>" not in kind.__qualname__ and pickling.is_importable(kind.__module__)
 
 
 class _Module:
@@ -148,7 +148,7 @@ class _Attribute:
         self._place = module, name
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _pickling.get_named, self._place
+        return pickling.get_named, self._place
 
 
 def _of_mock() -> Iterator[Patch]:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from .. import _clock as time
-from .. import _pickling
+from ..base import clock as time
+from ..base import pickling
 from ..exceptions import ProtocolError
 from .debugging import Pauses
 from .protocol import Frame, FrameReader, Kind, Release
@@ -186,14 +186,14 @@ class Attendance:
         if self._is_ready:
             self.report.released, self.report.limit = release.start, timeout
             self._conversation.deadline = anyio.current_time() + release.start - time.monotonic() + timeout
-            await self._wrapper.send(Frame(Kind.START, _pickling.dumps(release)).encode())
+            await self._wrapper.send(Frame(Kind.START, pickling.dumps(release)).encode())
         else:
             self._conversation.cancel()
 
     async def dismiss(self) -> None:
         """Let a wrapper that waits for the release close its connections and end, without making its call."""
         if self._is_ready:
-            await self._wrapper.send(Frame(Kind.START, _pickling.dumps(None)).encode())
+            await self._wrapper.send(Frame(Kind.START, pickling.dumps(None)).encode())
         else:
             self._conversation.cancel()
 
@@ -241,7 +241,7 @@ class Attendance:
     def _hear(self, frame: Frame) -> None:
         match frame.kind:
             case Kind.STARTED:
-                self._wrapper.pid = _pickling.loads(frame.payload)
+                self._wrapper.pid = pickling.loads(frame.payload)
             case Kind.READY:
                 self._is_ready = True
                 self.arrived.set()
@@ -308,8 +308,8 @@ def has_ended(pid: int | None) -> bool:
 
 def _read_result(payload: bytes) -> Result:
     try:
-        result: Result = _pickling.load_from_call(payload)
-    except _pickling.UnreadableError as problem:
+        result: Result = pickling.load_from_call(payload)
+    except pickling.UnreadableError as problem:
         raise ProtocolError(f"a result that is none: {problem}") from None
     return result
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import anyio
 
-from .. import _pickling, _step
+from ..base import pickling, points
 from ..exceptions import NoTerminalError
 from .protocol import Kind
 
@@ -102,7 +102,7 @@ class Debugging:
             source, sink = self._open()
             fcntl.flock(source, fcntl.LOCK_EX)
             self._has_turn = True
-            number = _step.number
+            number = points.number
             where = f" after step {number} of the order" if number else ""
             told = f"{self._call} (process {os.getpid()}) has stopped{where}, and so have all time limits."
             print(f"\n{told}", file=sink)
@@ -121,7 +121,7 @@ class Debugging:
             return
         if self._path is None:
             mistake = NoTerminalError()
-            self._channel.send(Kind.MISTAKE, _pickling.dump_error(mistake))
+            self._channel.send(Kind.MISTAKE, pickling.dump_error(mistake))
             raise mistake
         self.take_turn()
         self._debugger = self._debugger or _make_debugger(self, *self._open())

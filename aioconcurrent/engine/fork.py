@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.lowlevel
 
-from .. import _pickling
+from ..base import pickling
 from ..exceptions import ProcessDiedError, TerminatedProcessError
 from .launch import python_command, serving
 from .lifeline import Lifeline
@@ -128,9 +128,9 @@ async def _try_to_open_race(template: TemplateProcess, context: Context) -> _Con
 
 def _check(answer: Frame) -> None:
     if answer.kind is Kind.BOOT_FAILED:
-        raise BootFailedError(_pickling.load_error(_pickling.loads(answer.payload)))
+        raise BootFailedError(pickling.load_error(pickling.loads(answer.payload)))
     if answer.kind is Kind.UNFIT:
-        raise UnfitError(*_pickling.loads(answer.payload))
+        raise UnfitError(*pickling.loads(answer.payload))
 
 
 class _Conversation:
@@ -148,7 +148,7 @@ class _Conversation:
     async def tell(self, kind: Kind, value: object) -> None:
         async with self._telling:
             with contextlib.suppress(anyio.BrokenResourceError):  # the end of its stream says it too
-                await self._link.send(Frame(kind, _pickling.dumps(value)).encode())
+                await self._link.send(Frame(kind, pickling.dumps(value)).encode())
 
     async def next_frame(self) -> Frame:
         while (frame := self._reader.next_frame()) is None:
@@ -177,7 +177,7 @@ class _Conversation:
                 asked.append(ForkedWrapper(self, self._count, channel, output))
                 self._wrappers[self._count] = asked[-1]
                 self._count += 1
-            message = b"".join(Frame(Kind.FORK, _pickling.dumps(wrapper.index)).encode() for wrapper in asked)
+            message = b"".join(Frame(Kind.FORK, pickling.dumps(wrapper.index)).encode() for wrapper in asked)
             async with self._telling:
                 with contextlib.suppress(anyio.BrokenResourceError):
                     await self._link.send_fds(message, theirs)
@@ -206,7 +206,7 @@ class _Conversation:
                 self._lose()
 
     def _hear(self, frame: Frame) -> None:
-        index, *news = _pickling.loads(frame.payload)
+        index, *news = pickling.loads(frame.payload)
         wrapper = self._wrappers.get(index)
         if wrapper is not None and frame.kind is Kind.FORKED:
             wrapper.begin(*news)

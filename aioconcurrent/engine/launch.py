@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
-from .. import _pickling
+from ..base import pickling
 from .lifeline import Lifeline
 from .protocol import Frame, Kind
 
@@ -195,7 +195,7 @@ class _Spawner:
     """Starts each wrapper as a new interpreter."""
 
     def __init__(self, context: Context, group: anyio.abc.TaskGroup) -> None:
-        self._preface = Frame(Kind.CONTEXT, _pickling.dumps(context)).encode()
+        self._preface = Frame(Kind.CONTEXT, pickling.dumps(context)).encode()
         self._group = group
         self.wrappers: list[SpawnedWrapper] = []
 

@@ -18,12 +18,12 @@ def main() -> NoReturn:
 
 def perform() -> NoReturn:
     """The same, in the process that is to do it."""
-    from .. import _pickling
+    from ..base import pickling
     from .protocol import Channel, Kind
     from .surroundings import guard_descriptors
     from .wrapper import Wrapper
 
     channel = Channel(os.dup(0), os.dup(1))  # not inheritable, so that no grandchild holds them
     guard_descriptors(2)
-    context = _pickling.loads(channel.expect(Kind.CONTEXT))
+    context = pickling.loads(channel.expect(Kind.CONTEXT))
     Wrapper(channel, context).perform()

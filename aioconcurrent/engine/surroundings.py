@@ -26,7 +26,7 @@ from importlib.util import spec_from_file_location
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from .. import _pickling
+from ..base import pickling
 from ..exceptions import UnpicklableError
 from .debugging import own_terminal
 
@@ -103,7 +103,7 @@ class Surroundings:
         """Make warnings the same; to be called when the project's modules can be imported."""
         warnings.resetwarnings()
         for pickled in self.filters:
-            action, message, category, module, line = _pickling.loads(pickled)
+            action, message, category, module, line = pickling.loads(pickled)
             warnings.filterwarnings(action, message, category, module, line, append=True)
 
 
@@ -139,7 +139,7 @@ def _picklable_filters() -> list[bytes]:
     pickled = []
     for action, message, category, module, line in warnings.filters:
         try:
-            pickled.append(_pickling.dumps((action, _pattern(message), category, _pattern(module), line)))
+            pickled.append(pickling.dumps((action, _pattern(message), category, _pattern(module), line)))
         except UnpicklableError:
             continue
     return pickled
@@ -206,7 +206,7 @@ def findable(values: Iterable[object]) -> Iterator[None]:
     try:
         for value in values:
             name, namespace = _origin(value)
-            if _has_file(name, namespace) and not _pickling.is_importable(name):
+            if _has_file(name, namespace) and not pickling.is_importable(name):
                 put_there += _introduce(finder, name, namespace)
         yield
     finally:
@@ -252,7 +252,7 @@ def _introduce(finder: _Finder, name: str, namespace: Mapping[str, Any]) -> list
     """Make a module findable, and the packages that its name says it is in; return what was put into `sys.modules`."""
     put_there = []
     package = name.rpartition(".")[0]
-    if package and not _pickling.is_importable(package):
+    if package and not pickling.is_importable(package):
         put_there += _introduce(finder, package, {"__path__": [], "__file__": _PACKAGE})
     if name not in sys.modules:
         sys.modules[name] = _StandIn(name, namespace)

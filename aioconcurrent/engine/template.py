@@ -38,7 +38,7 @@ from functools import partial
 from operator import is_not
 from typing import TYPE_CHECKING, NoReturn
 
-from .. import _pickling
+from ..base import pickling
 from . import bequest, entropy, lifeline, pages, threads
 from .learning import Learning
 from .protocol import Channel, Frame, FrameReader, Kind
@@ -168,10 +168,10 @@ class Nursery:
         ours.close()
         self.discard()
         guard_descriptors(2)
-        before: Context = _pickling.loads(rehearsed)
+        before: Context = pickling.loads(rehearsed)
         before.surroundings.apply_filters()
         forward_logs(logging.NullHandler())
-        world: World = _pickling.loads(before.world)
+        world: World = pickling.loads(before.world)
         world.rehearse()
         pickled, descriptors, _, _ = socket.recv_fds(theirs, _PIECE, 2)
         while piece := theirs.recv(_PIECE):
@@ -179,9 +179,9 @@ class Nursery:
         theirs.close()
         if not pickled:
             os._exit(0)
-        context: Context = _pickling.loads(pickled)
+        context: Context = pickling.loads(pickled)
         context.surroundings.apply(before.surroundings)
-        self._become(Assignment(pickled, context, _pickling.loads(context.world), *descriptors))
+        self._become(Assignment(pickled, context, pickling.loads(context.world), *descriptors))
 
     def _become(self, assignment: Assignment) -> NoReturn:
         self.discard()
@@ -228,12 +228,12 @@ class _Race:
     def boot(self, pickled: bytes, applied: Surroundings | None) -> None:
         """`applied` are the surroundings that this process has, unless it has not started the project yet."""
         self.pickled = pickled
-        self.context = context = _pickling.loads(pickled)
+        self.context = context = pickling.loads(pickled)
         if applied is None:
             faulthandler.dump_traceback_later(context.start_timeout * _LATE)
         context.surroundings.apply(applied)
         with threads.quiet():
-            self.world = world = _pickling.loads(context.world)
+            self.world = world = pickling.loads(context.world)
             world.boot()
             is_changed = _import_all(context.modules) or applied is None
             if is_changed:
@@ -242,7 +242,7 @@ class _Race:
             context.surroundings.apply()  # the project may have changed the environment, as Django does with TZ
 
     def tell(self, kind: Kind, value: object = None) -> None:
-        self._news += Frame(kind, _pickling.dumps(value)).encode()
+        self._news += Frame(kind, pickling.dumps(value)).encode()
 
     def send_news(self) -> None:
         """Send all that there is to tell at once: the engine shares the processors with the calls."""
@@ -325,13 +325,13 @@ class Template:
         if frame.kind is Kind.CONTEXT:
             self._boot(race, frame.payload)
         elif frame.kind is Kind.FORK:
-            self._fork(race, _pickling.loads(frame.payload))
+            self._fork(race, pickling.loads(frame.payload))
         elif frame.kind is Kind.SIGNAL:
-            index, number = _pickling.loads(frame.payload)
+            index, number = pickling.loads(frame.payload)
             if index in race.wrappers:
                 lifeline.signal_group(race.wrappers[index], number)
         elif frame.kind is Kind.LEARN:
-            self._learning.want(_pickling.loads(frame.payload))
+            self._learning.want(pickling.loads(frame.payload))
             self._try_imports()
 
     def _boot(self, race: _Race, pickled: bytes) -> None:
@@ -343,7 +343,7 @@ class Template:
                 race.boot(pickled, self._surroundings())
                 faulthandler.cancel_dump_traceback_later()
             except BaseException as error:
-                race.tell(Kind.BOOT_FAILED, _pickling.dump_error(error))
+                race.tell(Kind.BOOT_FAILED, pickling.dump_error(error))
                 race.send_news()
                 flush()
                 os._exit(1)

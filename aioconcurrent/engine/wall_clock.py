@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from .._clock import monotonic
+from ..base.clock import monotonic
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class WallClock:
 
     Attributes:
         instant: In nanoseconds since the epoch.
-        taken: When that was, by `_clock.monotonic`.
+        taken: When that was, by `clock.monotonic`.
         ticks: Whether it runs.
         of_freezegun: Whether freezegun has moved it: then local times are those of UTC.
         offset: The `tz_offset` of freezegun, in seconds.

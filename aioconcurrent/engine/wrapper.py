@@ -21,10 +21,10 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
-from .. import _clock as time
-from .. import _pickling
-from .._calls import READY, cannot_be_made, misfit_met
-from .._text import printable, text_of
+from ..base import clock as time
+from ..base import pickling
+from ..base.calls import READY, cannot_be_made, misfit_met
+from ..base.text import printable, text_of
 from ..doubles.journey import put_in_place, recorded
 from . import bequest
 from .debugging import Debugging
@@ -147,12 +147,12 @@ class Wrapper:
         pid, status = os.getpid(), 1
         try:
             self.channel.greet()
-            self.channel.send(Kind.STARTED, _pickling.dumps(pid))
-            task: Task = _pickling.loads(self.channel.expect(Kind.CALL))
+            self.channel.send(Kind.STARTED, pickling.dumps(pid))
+            task: Task = pickling.loads(self.channel.expect(Kind.CALL))
             result = self._result(task)
             _save_coverage()  # before the result, after which the engine waits for the end of this process only so long
             if os.getpid() == pid:  # else the function forked, and this is a copy of it that went on
-                self.channel.send(Kind.RESULT, _pickling.dumps(result))
+                self.channel.send(Kind.RESULT, pickling.dumps(result))
             status = 0
         except (EOFError, BrokenPipeError, ConnectionResetError):
             pass  # the engine is gone: there is nobody to tell
@@ -164,9 +164,9 @@ class Wrapper:
         try:
             value = self._call(task)
             self.phase = "pickling its result"
-            return self._ended(value=_pickling.dumps(value, f"What {task.call} returned"))
+            return self._ended(value=pickling.dumps(value, f"What {task.call} returned"))
         except BaseException as error:
-            return self._ended(error=_pickling.dump_error(error.with_traceback(_frames_of_call(error))))
+            return self._ended(error=pickling.dump_error(error.with_traceback(_frames_of_call(error))))
         finally:
             if self.world is not None:
                 with contextlib.suppress(Exception):  # a connection that the call broke cannot be closed in order
@@ -198,7 +198,7 @@ class Wrapper:
         self.phase = "importing the function"
         function, args, kwargs = _open(task)
         self.phase = "importing prepare"
-        prepare_name, prepare_function = _pickling.loads(task.prepare)
+        prepare_name, prepare_function = pickling.loads(task.prepare)
         prepare = import_target(prepare_name) if prepare_name else prepare_function
         self._forward()
         if _is_coroutine_function(function):
@@ -220,7 +220,7 @@ class Wrapper:
         if self.world is None:
             self.context.surroundings.apply()
             self.phase = "starting the project"
-            self.world = _pickling.loads(self.context.world)
+            self.world = pickling.loads(self.context.world)
             self.world.boot()
             self.context.surroundings.apply()  # the project may have changed the environment, as Django does with TZ
         self.context.access.restrict(self.world.places)
@@ -259,7 +259,7 @@ class Wrapper:
         ) -> None:
             with contextlib.suppress(Exception):  # a warning that cannot travel is not worth the call
                 shown = message if _travels(message) else str(message)
-                self.channel.send(Kind.WARNING, _pickling.dumps((shown, category, filename, lineno)))
+                self.channel.send(Kind.WARNING, pickling.dumps((shown, category, filename, lineno)))
 
         warnings.showwarning = show
 
@@ -314,7 +314,7 @@ class Wrapper:
         """Report that all is there, and return how to begin."""
         self.phase = "waiting for the others"
         self.channel.send(Kind.READY)
-        release: Release | None = _pickling.loads(self.channel.expect(Kind.START))
+        release: Release | None = pickling.loads(self.channel.expect(Kind.START))
         if release is None:
             raise _DismissedError
         if self._debugging is not None:
@@ -371,7 +371,7 @@ class Wrapper:
     ) -> None:
         reason = misfit_met(error, function, args, kwargs)
         if reason:
-            self._blame(_pickling.dump_error(cannot_be_made(call, reason)))
+            self._blame(pickling.dump_error(cannot_be_made(call, reason)))
 
     def _finish(self) -> None:
         self.finished, self._drawn = time.monotonic(), self._tell_drawn()
@@ -401,12 +401,12 @@ class _ForwardingHandler(logging.handlers.QueueHandler):
 
     def enqueue(self, record: logging.LogRecord) -> None:
         fields = {name: value for name, value in vars(record).items() if _travels(value)}
-        self._channel.send(Kind.LOG, _pickling.dumps(fields))
+        self._channel.send(Kind.LOG, pickling.dumps(fields))
 
 
 def _open(task: Task) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     function = import_target(task.name) if task.name else None
-    travelled, args, kwargs = _pickling.loads(task.pickled)
+    travelled, args, kwargs = pickling.loads(task.pickled)
     return function or travelled, args, kwargs
 
 
@@ -445,7 +445,7 @@ def _run(main: Callable[[], Any], backend: str) -> Any:
 
 def _travels(value: object) -> bool:
     try:
-        _pickling.loads(_pickling.dumps(value))
+        pickling.loads(pickling.dumps(value))
     except Exception:
         return False
     return True

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from .._trace import Operation, Precedence, Step, call_name, call_names
+from ..base.trace import Operation, Precedence, Step, call_name, call_names
 from ..sql.accesses import Access, accesses
 from ..sql.statements import Computed
 from .evidence import Difference, Violation, result

@@ -21,9 +21,9 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from .. import _clock as time
-from .. import _pickling
-from .._trace import LATER, ROWS_KEPT, START, LockSite, Operation, Step, task_text
+from ..base import clock as time
+from ..base import pickling
+from ..base.trace import LATER, ROWS_KEPT, START, LockSite, Operation, Step, task_text
 from ..databases.files import describe_process, lock_holders
 from ..databases.gate import Busy, Cancelled, Done, Ended, Fetch, Left, Unsplittable, Want
 from ..engine.attendance import Attendance
@@ -223,7 +223,7 @@ class Controller:
 
     def _attended(self, number: int, wrapper: Wrapper) -> _Process:
         def hear(message: bytes | None) -> None:
-            self._news.append((process, None if message is None else _pickling.loads(message)))
+            self._news.append((process, None if message is None else pickling.loads(message)))
             self._wake.set()
 
         process = _Process(number, Attendance(wrapper, hear), self._enqueuers.get(number))
@@ -453,7 +453,7 @@ class Controller:
         raise _LeftError(problem="all calls wait in the database, and it does not call that a deadlock")
 
     async def _answer(self, process: _Process, word: str) -> None:
-        await process.attendance.answer(_pickling.dumps(word))
+        await process.attendance.answer(pickling.dumps(word))
 
     async def _settle(self, stepped: _Process) -> None:
         """Wait until no call runs and no statement is under way."""
@@ -530,7 +530,7 @@ class Controller:
                     process.left = message
                     await self._answer(process, "ok")
                 case Fetch():
-                    await process.attendance.answer(_pickling.dumps(process.task))
+                    await process.attendance.answer(pickling.dumps(process.task))
                 case Busy():
                     process.state, process.waited = _State.BLOCKED, True
                 case Unsplittable():

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from typing import Self
 
-    from .._trace import Operation, Step
+    from ..base.trace import Operation, Step
     from ..databases.copies import Copy
     from ..databases.handoff import Handoff
     from ..databases.probes import Probe

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from .._trace import Operation
+from ..base.trace import Operation
 from ..databases.schema import NOTHING
 from ..sql.statements import Control
 from .footprint import Footprint

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from html import unescape
 from typing import Any, Literal
 
-from .._secrets import Secrets
-from .._text import clipped, error_named, shown
-from .._trace import ENDLESS, call_name
+from ..base.text import clipped, error_named, shown
+from ..base.trace import ENDLESS, call_name
 from ..databases.schema import CACHE, Key
 from ..exceptions import error_of
 from ..http import Response
 from ..sql.accesses import Access
+from ..sql.secrets import Secrets
 from .facts import Fact, Facts, nameless
 from .values import ABSENT, Cells, Leaf, Position, Ref, Size, Some, path_named, show, show_row
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
-from .._background import UNFOLLOWED
-from .._exploration import Counterexample, Exploration
-from .._outcomes import Outcomes
-from .._secrets import Secrets, hidden_texts
-from .._text import counted
-from .._trace import LockSite, Run, Step, call_name
+from ..base.points import UNFOLLOWED
+from ..base.text import counted
+from ..base.trace import LockSite, Run, Step, call_name
 from ..exceptions import TaskResultError, chain_of, error_of
+from ..results.exploration import Counterexample, Exploration
+from ..results.outcomes import Outcomes
+from ..sql.secrets import Secrets, hidden_texts
 from .anomalies import name_anomaly
 from .controller import OVERTIME, STEPS, UNENDED
 from .crew import Crew, crewed
@@ -35,10 +35,10 @@ from .verdict import Account
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
-    from .._exploration import Effect
     from ..databases.schema import Catalogue
     from ..databases.state import Advance
     from ..engine.attendance import Report
+    from ..results.exploration import Effect
     from .controller import Chooser
     from .databases import ExploredDatabases
     from .evidence import Order, Violation

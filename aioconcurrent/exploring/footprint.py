@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from .._background import UNFOLLOWED
-from .._trace import CACHE_READS, Operation, Step
+from ..base.points import UNFOLLOWED
+from ..base.trace import CACHE_READS, Operation, Step
 from ..databases.schema import NOTHING, Catalogue, Changes, Key, reached
 from ..sql.statements import (
     PURE_FUNCTIONS,

@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import permutations
 from typing import TYPE_CHECKING
 
-from .._trace import call_names
+from ..base.trace import call_names
 from .evidence import Violation
 from .oracle import Renumbered, likeliest
 from .schedule import Schedule, preemptions
@@ -15,7 +15,7 @@ from .schedule import Schedule, preemptions
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 
-    from .._trace import Run
+    from ..base.trace import Run
     from ..databases.state import Advance
     from ..engine.attendance import Report
     from .evidence import Order

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from .._trace import Operation
+from ..base.trace import Operation
 from ..databases.schema import NOTHING, Catalogue
 from .footprint import Footprint, footprint
 

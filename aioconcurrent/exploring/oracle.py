@@ -28,8 +28,8 @@ from math import factorial
 from types import MappingProxyType
 from typing import Any
 
-from .._text import error_named
-from .._trace import Run, call_name
+from ..base.text import error_named
+from ..base.trace import Run, call_name
 from ..databases.schema import CACHE, Key
 from ..exceptions import error_of
 from .evidence import Difference, Order, Violation, cells, differences, outcome_named

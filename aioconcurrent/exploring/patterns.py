@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
 
-from .._trace import Precedence, call_name
+from ..base.trace import Precedence, call_name
 from ..sql.accesses import NEVER, Access, asks_whether
 from ..sql.statements import Computed
 from .evidence import Difference

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
-from .._text import counted
-from .._trace import ENDLESS, Run, call_name
+from ..base.text import counted
+from ..base.trace import ENDLESS, Run, call_name
 from .controller import SEVERED, STEPS, ends_sessions
 from .judge import Seen
 from .schedule import before_repeating
@@ -18,10 +18,10 @@ from .strangers import foreign_rows
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
-    from .._outcomes import Outcomes
     from ..databases.schema import Changes
     from ..databases.state import Row
     from ..engine.attendance import Report
+    from ..results.outcomes import Outcomes
     from .controller import Attempt, Chooser, Stage
     from .databases import ExploredDatabases
     from .evidence import Violation

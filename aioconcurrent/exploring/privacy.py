@@ -7,7 +7,7 @@ whole file of SQLite do not count, because everybody meets them, and a wait for 
 from collections.abc import Iterator, Sequence
 from itertools import permutations
 
-from .._trace import Step
+from ..base.trace import Step
 from ..databases.schema import NOTHING, Catalogue
 from ..sql.statements import Control
 from .dependence import Act, Ledger, Result, Status

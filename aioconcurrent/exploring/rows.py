@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import product
 from uuid import UUID
 
-from .._trace import Operation, Step
+from ..base.trace import Operation, Step
 from ..databases.schema import Catalogue, Keys, Kind, reached
 from ..sql.statements import Condition, Given, Statement, Value, statement_of
 

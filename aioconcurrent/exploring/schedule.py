@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain, groupby, pairwise
 
-from .._trace import Operation, Step, call_name
+from ..base.trace import Operation, Step, call_name
 from ..exceptions import TokenError
 from .standings import Decision, request
 

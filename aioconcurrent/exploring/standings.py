@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import or_
 
-from .._trace import Operation
+from ..base.trace import Operation
 from ..databases.schema import Catalogue
 from .dependence import LOCAL, NO_RESULT, Act, Effect, Ledger, Result, Status, contend
 from .footprint import footprint, rows

@@ -15,7 +15,7 @@ from .facts import apart_from
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from .._trace import Step
+    from ..base.trace import Step
     from ..databases.schema import Key
     from ..sql.accesses import Access
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .._exploration import Counterexample, Exploration
-from .._text import counted, text_of
-from .._trace import Run, call_name
+from ..base.text import counted, text_of
+from ..base.trace import Run, call_name
 from ..exceptions import WrappedError
+from ..results.exploration import Counterexample, Exploration
 from .search import Omission
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ After that the call that ran last goes on, so that the rest costs no preemption.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .._trace import LATER, Step, call_name
+from ..base.trace import LATER, Step, call_name
 from ..databases.schema import Catalogue
 from .dependence import Effect, Status, contend
 from .rows import Number, meet, numbers_of

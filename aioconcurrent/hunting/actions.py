@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
-from .. import _pickling
-from .._calls import MODULES, READY
+from ..base import pickling
+from ..base.calls import MODULES, READY
 from ..http import Response, request
 
 if TYPE_CHECKING:
@@ -200,6 +200,6 @@ def run_command(command: Any, args: tuple[Any, ...], options: Mapping[str, Any])
 def of_function(target: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Action:
     """A named function or method, with the arguments as they are now."""
     # pickled at once: what is done with them afterwards must not show
-    args, kwargs = _pickling.loads(_pickling.dumps((args, dict(kwargs)), f"An argument of {target}"))
+    args, kwargs = pickling.loads(pickling.dumps((args, dict(kwargs)), f"An argument of {target}"))
     name = target.partition(":")[2]
     return Action(target, f"{name}()", target, args, kwargs)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .. import _question
+from ..running.question import question as asked
 from .committing import committed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .._exploration import Exploration
-    from .._question import Question
     from ..databases.handoff import View
+    from ..results.exploration import Exploration
+    from ..running.question import Question
     from .options import HuntOptions
 
 _UNCOMPARED = {"django.contrib.sessions": "sessions.Session", "django.contrib.admin": "admin.LogEntry"}
@@ -21,8 +21,8 @@ _UNCOMPARED = {"django.contrib.sessions": "sessions.Session", "django.contrib.ad
 
 def explored(calls: Sequence[object], options: HuntOptions) -> Exploration:
     """Explore calls with the rows that this thread's transactions hold."""
-    from .._own_loop import run_blocking
     from ..databases.handoff import look
+    from ..running.own_loop import run_blocking
 
     view = look()
     with committed():
@@ -30,7 +30,7 @@ def explored(calls: Sequence[object], options: HuntOptions) -> Exploration:
 
 
 def _asked(calls: Sequence[object], options: HuntOptions) -> Question:
-    return _question.question(
+    return asked(
         calls,
         check=None,
         refusals=(),
@@ -60,7 +60,7 @@ def _without_transactions(view: View) -> View:
 async def _quietly(question: Question, views: Sequence[View], in_caller: Any) -> Exploration:
     """Explore, and bring nothing of what the calls did into this process: no e-mail, log record, output or call of a
     mock."""
-    from .._explore import run_exploration
+    from ..running.explore import run_exploration
 
     async def nothing(*_: object) -> None:
         pass

@@ -7,14 +7,14 @@ import re
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from .._calls import METHODS
+from ..base.calls import METHODS
 from .records import shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from .._exploration import Counterexample
-    from .._trace import Run, Step
+    from ..base.trace import Run, Step
+    from ..results.exploration import Counterexample
 
 DATA, WRITE, ERROR, ANSWER = "data", "write", "error", "answer"
 _RANKS = (DATA, WRITE, ERROR, ANSWER)

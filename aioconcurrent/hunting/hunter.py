@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 
-from .. import _clock as time
-from .._background import UNFOLLOWED
-from .._options import current_options
-from .._text import text_of
+from ..base import clock as time
+from ..base.points import UNFOLLOWED
+from ..base.text import text_of
 from ..databases.schema import Catalogue
 from ..exploring.footprint import filled
+from ..running.options import current_options
 from .committing import committing
 from .exploring import explored, uncompared
 from .findings import Finding, Findings, cause_of, kind_of
@@ -28,8 +28,8 @@ from .writing import ready_test, without_secrets
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
-    from .._exploration import Exploration
-    from .._trace import Operation
+    from ..base.trace import Operation
+    from ..results.exploration import Exploration
     from .actions import Action
     from .options import HuntOptions
 
@@ -360,9 +360,9 @@ class Hunter:
         self._progress(pair, f"race: {finding.anomaly}{'' if is_new else ', again'}")
 
     def _write_page(self, found: Exploration, finding: Finding, ready: str) -> None:
-        from .._exploration import story_of_exploration
-        from .._options import editor_address
         from ..report.page import write_page
+        from ..results.exploration import story_of_exploration
+        from ..running.options import editor_address
 
         story = story_of_exploration(found, f"{finding.who} in {finding.test}")
         note = f"Found by a hunt in {finding.test}; the order is {finding.token}."

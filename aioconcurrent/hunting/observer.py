@@ -5,14 +5,14 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .._trace import Operation
+from ..base.trace import Operation
 from ..databases import brokers, hooks
 from ..databases.passage import Passage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from .._trace import Kind
+    from ..base.trace import Kind
     from ..databases.passage import Tell
 
 _MOST = 2000  # statements of one action

@@ -18,7 +18,7 @@ from ..exploring.footprint import footprint
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from .._trace import Operation
+    from ..base.trace import Operation
     from ..databases.schema import Catalogue
 
 _STATEMENTS = frozenset({"sql", "many", "fetch", "callproc"})

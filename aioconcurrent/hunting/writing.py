@@ -11,15 +11,15 @@ from dataclasses import fields
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
-from .._calls import import_name
+from ..base.calls import import_name
 from .actions import Sent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from .._calls import Call
-    from .._exploration import Exploration
-    from .._question import Question
+    from ..base.calls import Call
+    from ..results.exploration import Exploration
+    from ..running.question import Question
     from .actions import Action
     from .findings import Finding
 
@@ -102,7 +102,7 @@ def copied_test(exploration: Exploration, question: Question, test: str) -> str:
 
 def without_secrets(test: str) -> str:
     """The text of a test as others may see it: with stars for passwords, keys and the like."""
-    from .._secrets import Secrets, hidden_in, hidden_texts
+    from ..sql.secrets import Secrets, hidden_in, hidden_texts
 
     _, _, rest = test.partition(_ROWS_BEGIN)
     rows = json.loads(rest.partition(_ROWS_END)[0]) if rest else []
@@ -136,7 +136,7 @@ def _in_docstring(text: str) -> str:
 
 def _options(question: Question) -> Iterator[str]:
     """What `explore` was given besides the calls."""
-    from .._question import names_of
+    from ..running.question import names_of
 
     if question.check is not None:
         yield f"check={_imported(question.check)}"

@@ -14,9 +14,9 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from .._sources import lines_of
-from .._text import shown, text_of
-from .._trace import Endless, Run, call_name
+from ..base.sources import lines_of
+from ..base.text import shown, text_of
+from ..base.trace import Endless, Run, call_name
 from ..exceptions import error_of
 
 

@@ -12,8 +12,8 @@ from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
-from .._text import clipped, error_named, shown
-from .._trace import Endless, Run, call_name
+from ..base.text import clipped, error_named, shown
+from ..base.trace import Endless, Run, call_name
 from ..exceptions import error_of
 from ..sql.accesses import accesses
 

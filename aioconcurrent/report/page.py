@@ -26,9 +26,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from rich.text import Text
 
-from .._sources import place_of
-from .._text import shown
-from .._trace import Precedence, Run, Step, call_name, call_names
+from ..base.sources import place_of
+from ..base.text import shown
+from ..base.trace import Precedence, Run, Step, call_name, call_names
 from ..exceptions import error_of
 from ..sql.accesses import accesses
 from .endings import Ended, compared

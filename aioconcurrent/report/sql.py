@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from sqlglot import Dialect, TokenType
 from sqlglot.errors import SqlglotError
 
-from .._trace import Operation, task_text
+from ..base.trace import Operation, task_text
 from ..sql.statements import DIALECTS, read_statement, with_places
 
 _QUOTED = re.compile(r'(["`])(\w+)\1')

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from .._trace import Run, call_name
+from ..base.trace import Run, call_name
 from .sql import operation_text
 
 _LANE, _BAR, _AXIS = 26, 14, 24

@@ -13,7 +13,7 @@ from typing import Literal
 
 from sqlglot import exp
 
-from .._trace import CACHE_READS, Operation, Step
+from ..base.trace import CACHE_READS, Operation, Step
 from .statements import PLACE, Computed, Control, Given, conditions, control_of, tree_of, value_of, wanted
 
 Verb = Literal["select", "insert", "update", "delete", "get", "set"]

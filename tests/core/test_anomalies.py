@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aioconcurrent._trace import Precedence, Step
+from aioconcurrent.base.trace import Precedence, Step
 from aioconcurrent.exploring.anomalies import Anomaly, name_anomaly
 from aioconcurrent.exploring.evidence import Difference, Violation
 from aioconcurrent.exploring.values import ABSENT

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import anyio
 import pytest
 
-from aioconcurrent import _pickling
+from aioconcurrent.base import pickling
 from aioconcurrent.engine.attendance import Attendance
 from aioconcurrent.engine.protocol import GREETING, Frame, Kind
 from aioconcurrent.engine.wrapper import Result
 
-RESULT = Result(_pickling.dumps("sold"), None, "running", 1.0, 2.0)
+RESULT = Result(pickling.dumps("sold"), None, "running", 1.0, 2.0)
 
 
 class Silent:
@@ -70,7 +70,7 @@ async def attended(wrapper: Silent) -> tuple[Attendance, list[bytes | None]]:
 
 
 async def test_a_result_that_was_heard_at_once_ends_the_conversation() -> None:
-    attendance, asked = await attended(Silent(Frame(Kind.ASK, b"may I?"), Frame(Kind.RESULT, _pickling.dumps(RESULT))))
+    attendance, asked = await attended(Silent(Frame(Kind.ASK, b"may I?"), Frame(Kind.RESULT, pickling.dumps(RESULT))))
     assert attendance.report.result == RESULT
     assert (attendance.report.timed_out, attendance.report.silence, attendance.report.exit_status) == (False, "", 0)
     assert asked == [b"may I?", None]

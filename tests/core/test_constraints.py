@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aioconcurrent._trace import LockSite
+from aioconcurrent.base.trace import LockSite
 from aioconcurrent.exploring.explorer import constraints_met
 from tests.explore.traces import Tracer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aioconcurrent._trace import Operation
+from aioconcurrent.base.trace import Operation
 from aioconcurrent.databases.copies import is_shared
 
 

@@ -11,11 +11,11 @@ from uuid import UUID
 
 import pytest
 
-from aioconcurrent._exploration import Counterexample, Exploration, Remedy
-from aioconcurrent._outcomes import Outcomes
-from aioconcurrent._trace import ENDLESS, Run, Step, interleaved
+from aioconcurrent.base.trace import ENDLESS, Run, Step, interleaved
 from aioconcurrent.exceptions import WrappedError
 from aioconcurrent.report.data import as_json, run_data, value
+from aioconcurrent.results.exploration import Counterexample, Exploration, Remedy
+from aioconcurrent.results.outcomes import Outcomes
 from tests.explore.traces import READ, Tracer, timed, waited
 
 T = Tracer(atomic=True)

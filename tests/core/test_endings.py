@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from aioconcurrent._trace import Run
+from aioconcurrent.base.trace import Run
 from aioconcurrent.report.endings import Endings, Line, compared
 from tests.explore.traces import Tracer
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aioconcurrent._trace import Run
+from aioconcurrent.base.trace import Run
 from aioconcurrent.databases.schema import Catalogue
 from aioconcurrent.exploring.explorer import _entangled
 from aioconcurrent.exploring.judge import Seen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aioconcurrent._trace import Run
+from aioconcurrent.base.trace import Run
 from aioconcurrent.databases.schema import Key
 from aioconcurrent.exploring.evidence import Difference, Violation, result
 from aioconcurrent.exploring.oracle import Oracle

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aioconcurrent._exploration import Counterexample
-from aioconcurrent._outcomes import Outcomes
-from aioconcurrent._trace import Operation, Run, Step
+from aioconcurrent.base.trace import Operation, Run, Step
 from aioconcurrent.hunting.findings import ANSWER, DATA, ERROR, WRITE, Finding, Findings, cause_of, kind_of
 from aioconcurrent.hunting.hunter import Hunter
 from aioconcurrent.hunting.options import HuntOptions
 from aioconcurrent.hunting.records import Unhunted
 from aioconcurrent.hunting.session import for_merging, merged
 from aioconcurrent.hunting.telling import known_causes, summary, table, write_baseline
+from aioconcurrent.results.exploration import Counterexample
+from aioconcurrent.results.outcomes import Outcomes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aioconcurrent._exploration import Effect
+    from aioconcurrent.results.exploration import Effect
 
 READ = "SELECT balance FROM account WHERE id = %s"
 UPDATE = "UPDATE account SET balance = %s WHERE id = %s"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from aioconcurrent._trace import Run, Step
+from aioconcurrent.base.trace import Run, Step
 from aioconcurrent.report.lanes import LaneRow, as_text, lanes, states
 from aioconcurrent.report.paper import Paper
 from tests.explore.traces import Tracer, waited

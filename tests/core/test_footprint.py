@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from aioconcurrent._trace import Operation
+from aioconcurrent.base.trace import Operation
 from aioconcurrent.databases.schema import Catalogue
 from aioconcurrent.exploring.footprint import EVERYTHING, Footprint, filled, footprint, overlap
 from aioconcurrent.sql import accesses, statements

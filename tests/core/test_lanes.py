@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from aioconcurrent._trace import Operation, Run, Step
+from aioconcurrent.base.trace import Operation, Run, Step
 from aioconcurrent.exceptions import WrappedError
 from aioconcurrent.report.lanes import as_text, lanes
 from aioconcurrent.report.paper import Paper

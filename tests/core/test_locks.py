@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from aioconcurrent._exploration import Exploration
-from aioconcurrent._measures import came_of
-from aioconcurrent._trace import LockSite
+from aioconcurrent.base.trace import LockSite
+from aioconcurrent.results.exploration import Exploration
+from aioconcurrent.running.measures import came_of
 
 SITE = LockSite("atomic", "shop/bank.py:41 in withdraw: with atomic():")
 SAFE = Exploration("no race", "all orders were run", True, 6, ("withdraw(80)", "withdraw(70)"), notes=("of both",))

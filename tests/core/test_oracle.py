@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from aioconcurrent._trace import Run
+from aioconcurrent.base.trace import Run
 from aioconcurrent.databases.schema import Key
 from aioconcurrent.exceptions import WrappedError
 from aioconcurrent.exploring.facts import Numbers, apart

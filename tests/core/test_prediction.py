@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from aioconcurrent._trace import Operation
+from aioconcurrent.base.trace import Operation
 from aioconcurrent.databases.schema import Catalogue
 from aioconcurrent.hunting.records import MEETS, OVERWRITES, RELIES, Record, pairs, touches
 

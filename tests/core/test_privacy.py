@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from aioconcurrent._trace import Operation, Step
+from aioconcurrent.base.trace import Operation, Step
 from aioconcurrent.databases.schema import Catalogue, Keys
 from aioconcurrent.exploring.privacy import private_steps
 from tests.explore.traces import READ, SAVE, Tracer, cached

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aioconcurrent._trace import Operation, Step
+from aioconcurrent.base.trace import Operation, Step
 from aioconcurrent.databases.schema import Catalogue, Keys, Kind
 from aioconcurrent.exploring.dependence import Act, Ledger, Result, Status, dependent
 from aioconcurrent.exploring.footprint import blurred_by, footprint, rows

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aioconcurrent._trace import Operation
+from aioconcurrent.base.trace import Operation
 from aioconcurrent.exploring.sampling import Draw, Lots, chance
 from aioconcurrent.exploring.schedule import Schedule
 from aioconcurrent.exploring.search import Search

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from aioconcurrent._trace import Operation, Step
+from aioconcurrent.base.trace import Operation, Step
 from aioconcurrent.exceptions import TokenError
 from aioconcurrent.exploring.schedule import (
     Departure,

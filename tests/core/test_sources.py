@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import aioconcurrent
-from aioconcurrent._sources import application_line
+from aioconcurrent.base.sources import application_line
 
-ASK = "from aioconcurrent._sources import application_line\n"
+ASK = "from aioconcurrent.base.sources import application_line\n"
 
 
 def function(file: Path, text: str) -> Any:

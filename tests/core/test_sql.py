@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aioconcurrent._trace import Operation
+from aioconcurrent.base.trace import Operation
 from aioconcurrent.report.sql import Bit, formatted, highlighted
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aioconcurrent._trace import Run, interleaved
+from aioconcurrent.base.trace import Run, interleaved
 from aioconcurrent.report.lanes import State, lanes, states
 from aioconcurrent.report.page import Story, details
 from aioconcurrent.report.timeline import Timeline

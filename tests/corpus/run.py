@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from aioconcurrent import Outcomes
-    from aioconcurrent._exploration import Exploration
+    from aioconcurrent.results.exploration import Exploration
 
 NAME = f"test_corpus_{os.getpid()}"
 APPS = ["django.contrib.contenttypes", "django.contrib.auth", "corpus_app"]

@@ -10,11 +10,9 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from aioconcurrent import _calls, _pickling
-from aioconcurrent._options import current_options
-from aioconcurrent._project import uses_django
-from aioconcurrent._race import capture, launching, pack
-from aioconcurrent._trace import Step
+from aioconcurrent.base import pickling
+from aioconcurrent.base.calls import Call, parsed
+from aioconcurrent.base.trace import Step
 from aioconcurrent.databases import handoff, memory
 from aioconcurrent.engine.attendance import Report
 from aioconcurrent.engine.surroundings import Surroundings
@@ -22,6 +20,9 @@ from aioconcurrent.engine.world import Context
 from aioconcurrent.exploring.controller import staging
 from aioconcurrent.exploring.databases import ExploredDatabases
 from aioconcurrent.exploring.standings import Decision
+from aioconcurrent.running.options import current_options
+from aioconcurrent.running.project import uses_django
+from aioconcurrent.running.race import capture, launching, pack
 
 LIMIT = 10.0  # seconds
 
@@ -68,16 +69,16 @@ def stepped(*calls: object, order: Sequence[int] = (), database: str = "") -> St
     Args:
         database: The alias of the one that they use, if they use any.
     """
-    return anyio.run(_step, _calls.parsed(calls), _InOrder(order), database)
+    return anyio.run(_step, parsed(calls), _InOrder(order), database)
 
 
-async def _step(calls: Sequence[_calls.Call], chooser: _InOrder, database: str) -> Stepped:
+async def _step(calls: Sequence[Call], chooser: _InOrder, database: str) -> Stepped:
     options = current_options()
     tasks, modules = pack(calls, options, stepped=True)
     views = [handoff.look()] if uses_django() else []
     async with memory.lent(views) as lent:
         project = capture(views, lent, options)
-        context = Context(Surroundings.capture(), _pickling.dumps(project), modules)
+        context = Context(Surroundings.capture(), pickling.dumps(project), modules)
         with ExploredDatabases(project.databases) as databases:
             if database:
                 await anyio.to_thread.run_sync(
@@ -99,6 +100,6 @@ def _outcome(report: Report) -> Any:
     if result is None:
         return RuntimeError(f"no result; {report.problem}; {report.output}")
     if result.error is not None:
-        return _pickling.load_error(result.error)
+        return pickling.load_error(result.error)
     assert result.value is not None
-    return _pickling.loads(result.value)
+    return pickling.loads(result.value)

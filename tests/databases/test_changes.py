@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aioconcurrent._trace import Operation, Step
+from aioconcurrent.base.trace import Operation, Step
 from aioconcurrent.databases.handoff import hand_over, look
 from aioconcurrent.databases.schema import Changes
 from aioconcurrent.databases.state import State

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connections
 
-from aioconcurrent import _pickling
+from aioconcurrent.base import pickling
 from aioconcurrent.databases.gate import Cancelled, Gate
 from aioconcurrent.databases.guard import session_id
 from tests.project.databases import on
@@ -26,8 +26,8 @@ def test_the_gate_tells_that_a_statement_was_cancelled(connection: Any) -> None:
     said: list[object] = []
 
     def talk(message: bytes) -> bytes:
-        said.append(_pickling.loads(message))
-        return _pickling.dumps("go")
+        said.append(pickling.loads(message))
+        return pickling.dumps("go")
 
     gate = Gate()
     gate.talk = talk

@@ -11,10 +11,10 @@ from django.db import IntegrityError, connections, transaction
 from django.db.models import F
 
 import aioconcurrent
-from aioconcurrent._exploration import Exploration
-from aioconcurrent._measures import came_of
-from aioconcurrent._trace import LockSite
+from aioconcurrent.base.trace import LockSite
 from aioconcurrent.databases.changed import _unlocked
+from aioconcurrent.results.exploration import Exploration
+from aioconcurrent.running.measures import came_of
 from aioconcurrent.sync import explore, replay
 from tests.project.databases import ThreadOfQueries, on, thorough
 from tests.project.shop.models import Account, Voucher

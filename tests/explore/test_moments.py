@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aioconcurrent._trace import Operation
+from aioconcurrent.base.trace import Operation
 from aioconcurrent.databases.schema import Catalogue
 from aioconcurrent.exploring.footprint import footprint
 from aioconcurrent.exploring.moments import Moments

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from aioconcurrent import _measures
-from aioconcurrent._exploration import story_of_exploration
+from aioconcurrent.results.exploration import story_of_exploration
+from aioconcurrent.running import measures
 from aioconcurrent.sync import Exploration, explore, options
 from tests.explore.places import Place, at
 from tests.project.databases import on
@@ -18,7 +18,7 @@ from tests.project.office import tales as t
 @pytest.fixture(autouse=True)
 def time_enough(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """However busy the machine is."""
-    monkeypatch.setattr(_measures, "_SECONDS", 600.0)
+    monkeypatch.setattr(measures, "_SECONDS", 600.0)
     with options(max_seconds=600):
         yield
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from aioconcurrent import _explore
 from aioconcurrent.report.progress import Tell, reporting
+from aioconcurrent.running import explore as implementation
 from aioconcurrent.sync import explore, replay
 from tests.project.databases import thorough
 from tests.project.scripts import output_of
@@ -62,7 +62,7 @@ def test_a_replay_of_an_order_that_is_right_says_so_and_draws_no_line(
         most_shown.append(most)
         return reporting(most)
 
-    monkeypatch.setattr(_explore, "reporting", noting)
+    monkeypatch.setattr(implementation, "reporting", noting)
     case = CATALOGUE["lost update"]
     case.rows(place.alias)
     found = replay("aioc1:0*2.1*2", *case.calls_at(place.alias))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from pytest_django import Settings
 
-from aioconcurrent._exploration import story_of_exploration
-from aioconcurrent._secrets import Secrets, hidden_texts
-from aioconcurrent._trace import Run
+from aioconcurrent.base.trace import Run
 from aioconcurrent.report.page import as_page
+from aioconcurrent.results.exploration import story_of_exploration
+from aioconcurrent.sql.secrets import Secrets, hidden_texts
 from aioconcurrent.sync import call_concurrently, explore, options
 from tests.explore.traces import Tracer
 from tests.project.databases import on

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from aioconcurrent._trace import Operation, Step
+from aioconcurrent.base.trace import Operation, Step
 
 READ = 'SELECT "account"."id", "account"."owner", "account"."balance" FROM "account" WHERE "account"."id" = %s LIMIT 21'
 SAVE = 'UPDATE "account" SET "owner" = %s, "balance" = %s WHERE "account"."id" = %s'

@@ -16,7 +16,7 @@ from random import Random
 from tempfile import gettempdir
 from typing import Any
 
-from aioconcurrent._trace import LATER, START, Operation, Step
+from aioconcurrent.base.trace import LATER, START, Operation, Step
 from aioconcurrent.databases.schema import Catalogue, Keys
 from aioconcurrent.exploring.dependence import Result
 from aioconcurrent.exploring.footprint import footprint

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aioconcurrent import Outcomes, TerminatedProcessError, call_concurrently, make_concurrent_calls, options, sync
-from aioconcurrent._options import Options
+from aioconcurrent.running.options import Options
 from tests.faults import calls
 from tests.faults.processes import left_of, signed_in
 from tests.faults.races import leaving_nothing, run_race

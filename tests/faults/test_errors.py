@@ -13,10 +13,12 @@ from aioconcurrent import (
     RemoteError,
     UnpicklableError,
     WrappedError,
-    _pickling,
     make_concurrent_calls,
     options,
     sync,
+)
+from aioconcurrent.base import (
+    pickling,
 )
 from tests.faults import calls, raises
 from tests.faults.races import leaving_nothing, run_race
@@ -267,7 +269,7 @@ def test_a_ctrl_c_while_a_result_is_unpickled_is_one(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(calls, "answer", be_interrupted_once)
     with pytest.raises(KeyboardInterrupt, match="from the keyboard"):
-        _pickling.load_from_call(b"ctests.faults.calls\nanswer\n(tR.")
+        pickling.load_from_call(b"ctests.faults.calls\nanswer\n(tR.")
 
 
 @pytest.mark.parametrize(

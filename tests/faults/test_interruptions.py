@@ -16,8 +16,8 @@ import anyio
 import pytest
 from django.db import connections
 
-from aioconcurrent import _clock as time
 from aioconcurrent import explore as aexplore
+from aioconcurrent.base import clock as time
 from aioconcurrent.sync import explore
 from tests.faults import misbehaviour
 from tests.faults.processes import signed_in, until, wait_until
@@ -194,5 +194,10 @@ assert explore((len, [[]]), (len, [[]])).verdict
 
 def test_what_a_core_runs_is_imported_where_no_interruption_breaks_it_off(tmp_path: Path) -> None:
     told = output_of(IMPORTS, tmp_path, DJANGO_SETTINGS_MODULE="tests.project.settings").split()
-    assert "aioconcurrent._own_loop" in told
-    assert not {"aioconcurrent._race", "aioconcurrent._explore", "sqlglot", "aioconcurrent.report.lanes"} & set(told)
+    assert "aioconcurrent.running.own_loop" in told
+    assert not {
+        "aioconcurrent.running.race",
+        "aioconcurrent.running.explore",
+        "sqlglot",
+        "aioconcurrent.report.lanes",
+    } & set(told)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from aioconcurrent._trace import Precedence, Run, Step, interleaved
+from aioconcurrent.base.trace import Precedence, Run, Step, interleaved
 from aioconcurrent.report.page import Story
 from tests.explore.traces import Tracer, timed, waited
 

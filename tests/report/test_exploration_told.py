@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aioconcurrent._exploration import story_of_exploration
 from aioconcurrent.report.page import as_page
+from aioconcurrent.results.exploration import story_of_exploration
 from aioconcurrent.sync import explore
 from tests.project.databases import on
 from tests.project.shop import calls

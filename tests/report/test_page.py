@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from aioconcurrent._trace import Run
+from aioconcurrent.base.trace import Run
 from aioconcurrent.exceptions import WrappedError
 from aioconcurrent.report.page import Story, as_page, write_page
 

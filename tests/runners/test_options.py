@@ -10,7 +10,7 @@ pytest_plugins = ["pytester"]
 
 PRINTS_OPTIONS = """
 from django.test import override_settings
-from aioconcurrent._options import current_options
+from aioconcurrent.running.options import current_options
 
 @override_settings(AIOCONCURRENT={"timeout": 1, "start_method": "spawn"})
 def test_options():

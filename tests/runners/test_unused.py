@@ -37,19 +37,22 @@ def test_a_run_without_races_loads_nothing_that_only_races_need(tmp_path: Path) 
     assert not HEAVY & set(loaded)
     assert set(ours) == {
         "aioconcurrent",
-        "aioconcurrent._options",
         "aioconcurrent._pytest",
         "aioconcurrent._pytest.hunt",
         "aioconcurrent._pytest.options",
-        "aioconcurrent._orders",
         "aioconcurrent._pytest.orders",
         "aioconcurrent._pytest.pages",
         "aioconcurrent._pytest.rounds",
         "aioconcurrent._pytest.sections",
         "aioconcurrent._pytest.unread",
-        "aioconcurrent._text",
-        "aioconcurrent._unread",
+        "aioconcurrent.base",
+        "aioconcurrent.base.text",
         "aioconcurrent.pytest_plugin",
+        "aioconcurrent.results",
+        "aioconcurrent.results.orders",
+        "aioconcurrent.results.unread",
+        "aioconcurrent.running",
+        "aioconcurrent.running.options",
     }
 
 

@@ -20,8 +20,8 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import Error, connections
 from django.test import utils
 
-from aioconcurrent import _pickling
-from aioconcurrent._calls import check_target
+from aioconcurrent.base import pickling
+from aioconcurrent.base.calls import check_target
 from aioconcurrent.databases.handoff import is_in_memory
 from aioconcurrent.engine.wrapper import finish, import_target
 
@@ -40,8 +40,8 @@ class _Serializer(NamedTuple):
 _SERIALIZERS = {
     "json": _Serializer(lambda value: json.dumps(value, cls=DjangoJSONEncoder), json.loads),
     "pickle": _Serializer(
-        lambda value: base64.b64encode(_pickling.dumps(value, "It")).decode("ascii"),
-        lambda text: _pickling.loads(base64.b64decode(text, validate=True)),
+        lambda value: base64.b64encode(pickling.dumps(value, "It")).decode("ascii"),
+        lambda text: pickling.loads(base64.b64decode(text, validate=True)),
     ),
 }
 

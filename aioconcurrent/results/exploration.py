@@ -9,20 +9,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
-from . import _orders, _unread
-from ._text import counted
-from ._trace import call_name
-from ._unread import Unread
-from .exceptions import AioconcurrentError
+from ..base.text import counted
+from ..base.trace import call_name
+from ..exceptions import AioconcurrentError
+from . import orders, unread
+from .unread import Unread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-    from ._outcomes import Outcomes
-    from ._trace import Precedence, Run, Step
-    from .report.page import Story
-    from .report.paper import Paper
+    from ..base.trace import Precedence, Run, Step
+    from ..report.page import Story
+    from ..report.paper import Paper
+    from .outcomes import Outcomes
 
 _TELLING = frozenset({"counterexample", "exhaustive", "reason", "verdict"})  # whoever asks for one has looked
 
@@ -81,7 +81,7 @@ class Locks(tuple[Lock, ...]):
 
     def to_json(self) -> str:
         """Return the same as JSON text, for other programs."""
-        from .report.data import as_json
+        from ..report.data import as_json
 
         told = [{"name": each.name, "needed": each.needed, "without": each.without} for each in self]
         return as_json({"locks": told})
@@ -156,19 +156,19 @@ class Counterexample:
             width: The width in characters; by default that of the terminal, or 100 if there is none.
             unfolded: Show all steps.
         """
-        from .report.paper import Paper
+        from ..report.paper import Paper
 
         return self.drawn(Paper.of_output(width), unfolded=unfolded)
 
     def drawn(self, paper: Paper, *, unfolded: bool = False) -> str:
         """Draw the lanes for this width, encoding and colours."""
-        from .report.lanes import as_text, lanes
+        from ..report.lanes import as_text, lanes
 
         return as_text(lanes(self.run, self.calls, self.marked, unfolded=unfolded), paper)
 
     def annotation(self) -> str:
         """Return the line of output that GitHub shows as a note at the line of the story's last step."""
-        from .report.annotations import annotation
+        from ..report.annotations import annotation
 
         sources = [self.steps[index].source for index in sorted(self.marked, reverse=True)]
         return annotation(self.anomaly, self.explanation, [*filter(None, sources)])
@@ -270,7 +270,7 @@ class Exploration:
 
         Calls are called "A", "B" and so on, and steps are counted from 1, as in the lanes.
         """
-        from .report.data import as_json, ending_data, run_data
+        from ..report.data import as_json, ending_data, run_data
 
         found = self.counterexample
         told = {
@@ -359,8 +359,8 @@ class AwaitedExploration(Exploration):
 
 def story_of_exploration(exploration: Exploration, title: str, test_id: str = "") -> Story:
     """What a page tells of it: the counterexample, or, without one, the verdict alone."""
-    from ._trace import Run
-    from .report.page import Story
+    from ..base.trace import Run
+    from ..report.page import Story
 
     judged = Story(
         title=title,
@@ -392,7 +392,7 @@ def story_of_exploration(exploration: Exploration, title: str, test_id: str = ""
 
 def _annotate(exploration: Exploration) -> None:
     """Let GitHub know of a race where no plugin does."""
-    wanted = os.environ.get("GITHUB_ACTIONS") == "true" and not _unread.is_kept()
+    wanted = os.environ.get("GITHUB_ACTIONS") == "true" and not unread.is_kept()
     if exploration.counterexample is not None and wanted:
         print(exploration.counterexample.annotation())
 
@@ -400,11 +400,11 @@ def _annotate(exploration: Exploration) -> None:
 def _page_of(exploration: Exploration) -> str:
     """Write a page where the environment asks for it and no plugin does; return its path, or why there is none."""
     folder = os.environ.get("AIOCONCURRENT_REPORT")
-    if not folder or _unread.is_kept():
+    if not folder or unread.is_kept():
         return ""
-    from .report.page import write_page
+    from ..report.page import write_page
 
-    title = _orders.test_of_django(sys._getframe(1)) or " and ".join(exploration.calls)
+    title = orders.test_of_django(sys._getframe(1)) or " and ".join(exploration.calls)
     try:
         return str(write_page(story_of_exploration(exploration, title), Path(folder), exploration.to_json()))
     except OSError as error:
@@ -436,9 +436,9 @@ class ExplorationError(AioconcurrentError, AssertionError):
     def __init__(self, exploration: Exploration, page: str = "") -> None:
         super().__init__(exploration, page)
         self.exploration, self.page = exploration, page
-        self.is_drawn = _unread.is_kept()
+        self.is_drawn = unread.is_kept()
         found = exploration.counterexample
-        self.replayed_by = "" if found is None else _orders.replay_line(found.token)
+        self.replayed_by = "" if found is None else orders.replay_line(found.token)
 
     def __str__(self) -> str:
         found = self.exploration.counterexample

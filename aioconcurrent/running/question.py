@@ -11,21 +11,21 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from ._calls import parsed
-from ._clock import sleep
-from ._options import current_options, options
-from ._orders import orders_of_test
-from .exceptions import TokenError
+from ..base.calls import parsed
+from ..base.clock import sleep
+from ..exceptions import TokenError
+from ..results.orders import orders_of_test
+from .options import current_options, options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from django.db.models import Model
 
-    from ._calls import Call
-    from ._options import Options
-    from ._outcomes import Outcomes
-    from .exploring.schedule import Schedule
+    from ..base.calls import Call
+    from ..exploring.schedule import Schedule
+    from ..results.outcomes import Outcomes
+    from .options import Options
 
     Refusals: TypeAlias = type[BaseException] | Iterable[type[BaseException]]
     Ignored: TypeAlias = Iterable[type[Model] | str]
@@ -186,7 +186,7 @@ def _moment(calls: int) -> int:
 
 
 def _read(token: str, calls: int) -> Schedule:
-    from .exploring.schedule import Schedule
+    from ..exploring.schedule import Schedule
 
     schedule = Schedule.from_token(token)
     needed = max((*schedule.choices, *schedule.calls), default=0) + 1 - len(schedule.enqueuers)

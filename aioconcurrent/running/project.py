@@ -18,19 +18,19 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from . import _context_variables, _pickling
-from ._loops import current_backend
-from .databases.guard import guard
-from .databases.handoff import Handoff
-from .doubles import outbox
-from .exceptions import UnpicklableError
+from ..base import context_variables, pickling
+from ..base.loops import current_backend
+from ..databases.guard import guard
+from ..databases.handoff import Handoff
+from ..doubles import outbox
+from ..exceptions import UnpicklableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from django.conf import LazySettings
 
-    from .databases.handoff import View
+    from ..databases.handoff import View
 
 _SETTINGS_MODULE = "DJANGO_SETTINGS_MODULE"
 _DRIVERS = ("MySQLdb",)  # of those that Django imports, what another one passes for
@@ -69,7 +69,7 @@ class Project:
         databases: Where connections go.
         stepped: Whether its calls ask before each of their operations, in run after run.
         drivers: Modules that are there under the name of another, as PyMySQL is under that of mysqlclient.
-        variables: Context variables and thread locals, as `_context_variables` has them.
+        variables: Context variables and thread locals, as `context_variables` has them.
     """
 
     module: str | None = None
@@ -84,7 +84,7 @@ class Project:
     databases: Handoff = field(default_factory=Handoff)
     stepped: bool = False
     drivers: Mapping[str, str] = field(default_factory=dict)
-    variables: Mapping[_context_variables.Place, bytes] = field(default_factory=dict)
+    variables: Mapping[context_variables.Place, bytes] = field(default_factory=dict)
 
     @classmethod
     def capture(cls, databases: Handoff, caller: View) -> Project:
@@ -108,11 +108,11 @@ class Project:
             base=pickled,
             late=frozenset(name for name in pickled if not _is_early(name, base[name], written, module)),
             unpicklable=unpicklable,
-            overrides={name: _pickling.dumps(value, f"The setting {name}") for name, value in overrides.items()},
+            overrides={name: pickling.dumps(value, f"The setting {name}") for name, value in overrides.items()},
             deleted=frozenset(deleted),
             language=language,
             has_language=language != settings.LANGUAGE_CODE,
-            time_zone=_pickling.dumps(time_zone, "The active time zone") if time_zone != standard else b"",
+            time_zone=pickling.dumps(time_zone, "The active time zone") if time_zone != standard else b"",
             databases=databases,
             drivers={
                 name: real for name in _DRIVERS if (real := getattr(sys.modules.get(name), "__name__", name)) != name
@@ -178,7 +178,7 @@ class Project:
         gone = [name for name in _booted_with if name and name not in self.base]
         self._override({**changed, **self.overrides}, gone)
         self._activate()
-        _context_variables.enter(self.variables)
+        context_variables.enter(self.variables)
 
     def connect(self) -> None:
         """Open and warm the connections of this thread."""
@@ -198,33 +198,33 @@ class Project:
 
     def hook(self) -> None:
         """Have every operation of this process on what calls share come by the gate, which is open."""
-        from .databases.gating import install
+        from ..databases.gating import install
 
         install(with_django=bool(self.key))
 
     def step(self, ask: Callable[[bytes], bytes]) -> None:
         """Let every operation of this process on what calls share wait for leave."""
-        from .databases.gating import close
+        from ..databases.gating import close
 
         close(ask)
 
     def begin(self) -> None:
         """Wait until the call is let go for the first time."""
-        from .databases.gate import gate
+        from ..databases.gate import gate
 
         gate.begin()
 
     def record(self, tell: Callable[[bytes], None]) -> None:
         """Tell of every operation of this process on what calls share."""
-        from .databases.recording import install, recorder
+        from ..databases.recording import install, recorder
 
         install(with_django=bool(self.key))
         recorder.start(tell)
 
     def release(self) -> None:
         """Let operations run freely again."""
-        from .databases.gate import gate
-        from .databases.recording import recorder
+        from ..databases.gate import gate
+        from ..databases.recording import recorder
 
         gate.open()
         recorder.stop()
@@ -262,18 +262,18 @@ class Project:
         """End sessions on the servers of the caller's databases, and remove the files that it has lent."""
         if not self.key:
             return
-        from .databases.memory import remove_lent
-        from .databases.sessions import end_sessions
+        from ..databases.memory import remove_lent
+        from ..databases.sessions import end_sessions
 
         self.databases.take_over()
         settings = self.databases.settings()
         remove_lent(settings.values())
         # PostgreSQL looks after its clients by itself, see `end_with_client`, and uses its numbers again
-        left = [(alias, session) for alias, session in map(_pickling.loads, sessions) if _counts_on(settings[alias])]
+        left = [(alias, session) for alias, session in map(pickling.loads, sessions) if _counts_on(settings[alias])]
         end_sessions(left)
 
     def _configure(self, settings: LazySettings) -> None:
-        base = {name: _pickling.loads(value) for name, value in self.base.items() if name not in self.late}
+        base = {name: pickling.loads(value) for name, value in self.base.items() if name not in self.late}
         if self.module is None:
             settings.configure(**{**base, "DATABASES": self.databases.settings()})
         else:
@@ -286,7 +286,7 @@ class Project:
         made = vars(settings._wrapped)
         for name, pickled in self.base.items():
             if name not in made or not _is_same(made[name], pickled):
-                setattr(settings, name, _pickling.loads(pickled))
+                setattr(settings, name, pickling.loads(pickled))
 
     def _look_for_unpicklable(self, settings: Any) -> None:
         for name, kind in self.unpicklable.items():
@@ -303,7 +303,7 @@ class Project:
 
         written = _written(self.module)
         values = {name: written[name] for name in gone if name in written}
-        override_settings(**values | {name: _pickling.loads(value) for name, value in pickled.items()}).enable()
+        override_settings(**values | {name: pickling.loads(value) for name, value in pickled.items()}).enable()
         for name in self.deleted.union(name for name in gone if name not in written and name not in pickled):
             delattr(settings, name)
 
@@ -315,7 +315,7 @@ class Project:
         elif self.has_language:
             translation.activate(self.language)
         if self.time_zone:
-            timezone.activate(_pickling.loads(self.time_zone))
+            timezone.activate(pickling.loads(self.time_zone))
 
 
 def _rehearse_queries(aliases: Iterable[str]) -> None:
@@ -327,7 +327,7 @@ def _rehearse_queries(aliases: Iterable[str]) -> None:
     """
     from django.apps import apps
 
-    from .databases import brokers, caches, hooks  # noqa: F401 - imported for the gate of a wrapper
+    from ..databases import brokers, caches, hooks  # noqa: F401 - imported for the gate of a wrapper
 
     for alias in set(aliases) - _rehearsed:
         _rehearsed.add(alias)
@@ -469,9 +469,9 @@ def _is_of_app(value: Any) -> bool:
 def _is_same(own: Any, pickled: bytes) -> bool:
     """Whether a value is equal to a pickled one; functions that cannot be imported are by their code."""
     with suppress(Exception):  # what cannot be compared differs
-        if _pickling.dumps(own) == pickled:
+        if pickling.dumps(own) == pickled:
             return True
-        other = _pickling.loads(pickled)
+        other = pickling.loads(pickled)
         return bool(own == other) or own.__code__ == other.__code__
     return False
 
@@ -495,7 +495,7 @@ def _dump_base(settings: Mapping[str, Any]) -> tuple[dict[str, bytes], dict[str,
     left: dict[str, str] = {}
     for name, value in settings.items():
         try:
-            pickled[name] = _pickling.dumps(value, f"The setting {name}")
+            pickled[name] = pickling.dumps(value, f"The setting {name}")
         except UnpicklableError:
             left[name] = _kind_of(value)
     return pickled, left

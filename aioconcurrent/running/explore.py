@@ -13,11 +13,28 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
-from . import _pickling, _unread
-from ._calls import Call
-from ._clock import ticking_loop
-from ._exploration import Locks
-from ._measures import (
+from ..base import pickling
+from ..base.calls import Call
+from ..base.clock import ticking_loop
+from ..databases import memory
+from ..databases.copies import Copy, CopyError, close_connections, copied, open_connections
+from ..doubles import outbox
+from ..doubles.journey import Doubles
+from ..engine.debugging import own_terminal
+from ..engine.fork import BootFailedError
+from ..engine.surroundings import findable
+from ..exceptions import RealDatabaseError, UncommittedDataError, WrappedError
+from ..exploring.controller import staging
+from ..exploring.databases import ExploredDatabases
+from ..exploring.explorer import Explorer, Limits
+from ..exploring.oracle import broken_rule
+from ..exploring.place import Place, Referee
+from ..report.progress import reporting
+from ..results import unread
+from ..results.exploration import Locks
+from ..results.orders import orders_of_test
+from ..results.outcomes import Outcomes
+from .measures import (
     aliases_of,
     came_of,
     can_be_measured,
@@ -30,41 +47,25 @@ from ._measures import (
     ways,
     without,
 )
-from ._mistakes import raise_mistakes
-from ._options import SAMPLE
-from ._orders import orders_of_test
-from ._outcomes import Outcomes
-from ._own_loop import on_errand
-from ._race import capture, context_of, end_sessions, launching, mentioned, outcomes_of, pack, relay, take_effect
-from .databases import memory
-from .databases.copies import Copy, CopyError, close_connections, copied, open_connections
-from .doubles import outbox
-from .doubles.journey import Doubles
-from .engine.debugging import own_terminal
-from .engine.fork import BootFailedError
-from .engine.surroundings import findable
-from .exceptions import RealDatabaseError, UncommittedDataError, WrappedError
-from .exploring.controller import staging
-from .exploring.databases import ExploredDatabases
-from .exploring.explorer import Explorer, Limits
-from .exploring.oracle import broken_rule
-from .exploring.place import Place, Referee
-from .report.progress import reporting
+from .mistakes import raise_mistakes
+from .options import SAMPLE
+from .own_loop import on_errand
+from .race import capture, context_of, end_sessions, launching, mentioned, outcomes_of, pack, relay, take_effect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 
-    from ._exploration import Counterexample, Exploration, Lock, Remedy
-    from ._options import Options
-    from ._project import Project
-    from ._question import Question
-    from ._race import InCaller
-    from ._trace import LockSite
-    from .databases.handoff import Handoff, View
-    from .databases.memory import Loan
-    from .engine.attendance import Report
-    from .engine.wrapper import Result
-    from .exploring.evidence import Violation
+    from ..base.trace import LockSite
+    from ..databases.handoff import Handoff, View
+    from ..databases.memory import Loan
+    from ..engine.attendance import Report
+    from ..engine.wrapper import Result
+    from ..exploring.evidence import Violation
+    from ..results.exploration import Counterexample, Exploration, Lock, Remedy
+    from .options import Options
+    from .project import Project
+    from .question import Question
+    from .race import InCaller
 
 _MAKES_TASK = "aioconcurrent.databases.background:make_task"
 _PAUSE = 0.01  # seconds between two looks whether another exploration is over
@@ -98,7 +99,7 @@ async def run_exploration(question: Question, views: Sequence[View], in_caller: 
         session.calls, session.shown = explored.calls, explored.shown
     if (orders := orders_of_test()) is not None and question.number is not None:
         orders.keep(question.number, found.counterexample.token if found.counterexample is not None else None)
-    return _unread.note(found, question)
+    return unread.note(found, question)
 
 
 async def run_locks(question: Question, views: Sequence[View], in_caller: InCaller) -> Locks:
@@ -330,7 +331,7 @@ def _outcomes_of(calls: Sequence[Call], reports: Sequence[Report], made: Collect
     for number in made:
         result = reports[number].result
         if result is not None and result.error is not None and result.started is None:
-            error = _pickling.load_error(result.error)
+            error = pickling.load_error(result.error)
             error.add_note(f"This was raised while {calls[number]} was {result.phase}.")
             raise _tame(error, str(calls[number]))
     known = [report if number in made else replace(report, result=None) for number, report in enumerate(reports)]

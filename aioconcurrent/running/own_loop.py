@@ -30,11 +30,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import anyio
 import anyio.lowlevel
 
-from ._clock import ticking_loop
-from ._loops import current_backend
-from ._text import printable, text_of
-from ._unread import is_between
-from .exceptions import AioconcurrentError
+from ..base.clock import ticking_loop
+from ..base.loops import current_backend
+from ..base.text import printable, text_of
+from ..exceptions import AioconcurrentError
+from ..results.unread import is_between
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, overload
 
-from ._sources import lines_of
-from ._text import printable, shown
-from ._trace import Run, call_name, interleaved
-from ._unread import Unread
-from .exceptions import WrappedError, describe_exit
+from ..base.sources import lines_of
+from ..base.text import printable, shown
+from ..base.trace import Run, call_name, interleaved
+from ..exceptions import WrappedError, describe_exit
+from .unread import Unread
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVar
 
-    from ._trace import Step
-    from .report.page import Story
-    from .report.paper import Paper
+    from ..base.trace import Step
+    from ..report.page import Story
+    from ..report.paper import Paper
 
     T = TypeVar("T", default=Any)  # so that plain `Outcomes` is `Outcomes[Any]`
 else:
@@ -113,13 +113,13 @@ class Outcomes(list[T | WrappedError], Generic[T]):
         Args:
             width: The width in characters; by default that of the terminal, or 100 if there is none.
         """
-        from .report.paper import Paper
+        from ..report.paper import Paper
 
         return self.drawn(Paper.of_output(width))
 
     def drawn(self, paper: Paper) -> str:
         """Draw the lanes for this width, encoding and colours."""
-        from .report.lanes import as_text, timed_lanes
+        from ..report.lanes import as_text, timed_lanes
 
         run = recorded_run(self)
         if not run.steps:
@@ -179,7 +179,7 @@ class Outcomes(list[T | WrappedError], Generic[T]):
 
 def recorded_run(outcomes: Outcomes[Any]) -> Run:
     """What the calls did, to be shown; without steps if that was not recorded."""
-    from ._secrets import Secrets, hidden_texts
+    from ..sql.secrets import Secrets, hidden_texts
 
     steps = interleaved(report.steps for report in outcomes.reports)
     return Secrets(steps, hidden_texts()).run(Run(tuple(outcomes), {}, steps))
@@ -187,7 +187,7 @@ def recorded_run(outcomes: Outcomes[Any]) -> Run:
 
 def story_of_race(outcomes: Outcomes[Any], title: str, test_id: str = "") -> Story:
     """What a page tells of a race that was recorded."""
-    from .report.page import Story
+    from ..report.page import Story
 
     return Story(
         title=title,

@@ -6,22 +6,22 @@ import os
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from . import _clock as time
-from . import _unread
-from ._calls import cannot_be_made, misfit_met
-from ._mistakes import raise_mistakes
-from ._outcomes import CallReport, Outcomes
-from ._pickling import dump_error
-from ._project import uses_django
-from .engine.wrapper import finish, import_target
-from .exceptions import WrappedError
+from ..base import clock as time
+from ..base.calls import cannot_be_made, misfit_met
+from ..base.pickling import dump_error
+from ..engine.wrapper import finish, import_target
+from ..exceptions import WrappedError
+from ..results import unread
+from ..results.outcomes import CallReport, Outcomes
+from .mistakes import raise_mistakes
+from .project import uses_django
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from contextlib import AbstractContextManager
 
-    from ._calls import Call, Target
-    from ._options import Options
+    from ..base.calls import Call, Target
+    from .options import Options
 
 
 def run_inline(calls: Sequence[Call], options: Options, backend: str = "asyncio") -> Outcomes[Any]:
@@ -41,7 +41,7 @@ def run_inline(calls: Sequence[Call], options: Options, backend: str = "asyncio"
             started = time.monotonic()
             outcomes.append(_perform(call, backend, mistakes[len(outcomes)].append))
             outcomes.reports.append(CallReport(str(call), os.getpid(), started, time.monotonic(), None, ""))
-    _unread.note(outcomes)
+    unread.note(outcomes)
     raise_mistakes(calls, outcomes, mistakes, _bans())
     return outcomes
 
@@ -49,7 +49,7 @@ def run_inline(calls: Sequence[Call], options: Options, backend: str = "asyncio"
 def _guarded(options: Options, blame: Callable[[bytes], None]) -> AbstractContextManager[None]:
     if options.allow_real_databases or not uses_django():
         return nullcontext()
-    from .databases.guard import guarding_cursors
+    from ..databases.guard import guarding_cursors
 
     return guarding_cursors(blame)
 
@@ -58,7 +58,7 @@ def _bans() -> Collection[BaseException]:
     """The errors with which the test may not connect to a database."""
     if not uses_django():
         return ()
-    from .databases.handoff import look
+    from ..databases.handoff import look
 
     return look().forbidden.values()
 

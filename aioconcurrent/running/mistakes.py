@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import _pickling
-from .exceptions import (
+from ..base import pickling
+from ..exceptions import (
     NoConnectionLeftError,
     NotATestDatabaseError,
     NoTerminalError,
@@ -21,7 +21,7 @@ from .exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from ._calls import Call
+    from ..base.calls import Call
 
 _KINDS = (NoConnectionLeftError, NoTerminalError, NotATestDatabaseError, UncommittedDataError)
 
@@ -41,7 +41,7 @@ def raise_mistakes(
     found = [
         (call, mistake)
         for call, outcome, news in zip(calls, outcomes, told or [()] * len(calls), strict=True)
-        if (mistake := _mistake(outcome, [*map(_pickling.load_error, news)], suspects)) is not None
+        if (mistake := _mistake(outcome, [*map(pickling.load_error, news)], suspects)) is not None
     ]
     for call, mistake in found[:1]:
         others = f", and so did {len(found) - 1} of the others" if found[1:] else ""

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, fields, replace
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ._text import meant, naming_unknown
+from ..base.text import meant, naming_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from ._calls import Target
+    from ..base.calls import Target
 
     Contexts = Callable[[], AbstractContextManager[object]]
 
@@ -118,7 +118,7 @@ def _check_strategy(name: str, value: object, where: str) -> None:
 
 def _check_prepare(name: str, value: object, where: str) -> None:
     if value is not None:
-        from ._calls import check_target
+        from ..base.calls import check_target
 
         check_target(value, f"{where}: {name}")
     if inspect.iscoroutinefunction(value):
@@ -143,7 +143,7 @@ def _check_allow_network(name: str, value: object, where: str) -> None:
 
 
 def _check_replay(name: str, value: object, where: str) -> None:
-    from .exploring.schedule import Schedule
+    from ..exploring.schedule import Schedule
 
     if not isinstance(value, str):
         raise TypeError(f"{where}: {name} must be the token of a counterexample, not {value!r}.")
@@ -442,7 +442,7 @@ def _set_environment(variables: Mapping[str, str | None]) -> None:
 def _from_settings() -> dict[str, Any]:
     from django.conf import settings
 
-    from ._project import uses_django
+    from .project import uses_django
 
     value = getattr(settings, "AIOCONCURRENT", {}) if uses_django() else {}
     if not isinstance(value, dict):

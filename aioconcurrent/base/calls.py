@@ -16,8 +16,8 @@ from traceback import walk_tb
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from . import _pickling
-from ._text import Verbatim, meant
+from . import pickling
+from .text import Verbatim, meant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -88,7 +88,7 @@ class Call:
         name = import_name(self.function)
         function = None if name else self.function
         modules = by_value_modules([self.function, *self.args, *self.kwargs.values()])
-        return name, _pickling.dump_arguments(
+        return name, pickling.dump_arguments(
             (function, self.args, dict(self.kwargs)), modules, f"The function or an argument of {self}"
         )
 
@@ -127,7 +127,7 @@ def import_name(function: Target) -> str | None:
     if isinstance(function, str):
         return function
     module, path = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
-    if not module or not path or module not in sys.modules or not _pickling.is_importable(module):
+    if not module or not path or module not in sys.modules or not pickling.is_importable(module):
         return None
     try:
         found: object = reduce(getattr, path.split("."), sys.modules[module])
@@ -139,7 +139,7 @@ def import_name(function: Target) -> str | None:
 def by_value_modules(values: Iterable[object]) -> set[str]:
     """The modules whose functions and classes a new process could not import."""
     names = {getattr(value, "__module__", None) or type(value).__module__ for value in values}
-    return {name for name in names if name in sys.modules and not _pickling.is_importable(name)}
+    return {name for name in names if name in sys.modules and not pickling.is_importable(name)}
 
 
 def check_target(target: object, what: str) -> None:

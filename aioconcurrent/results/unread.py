@@ -56,7 +56,7 @@ class Unread:
     def warn(self) -> None:
         """Warn, if there is anything to say."""
         if text := self.text:
-            from .exceptions import UnreadResultWarning
+            from ..exceptions import UnreadResultWarning
 
             self._parts.clear()
             warnings.warn_explicit(text, UnreadResultWarning, *self._place)

@@ -12,41 +12,42 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
-from . import _pickling, _unread
-from ._calls import by_value_modules, import_name
-from ._clock import ticking_loop
-from ._loops import current_backend
-from ._mistakes import raise_mistakes
-from ._options import processors
-from ._outcomes import CallReport, Outcomes
-from ._project import Project, uses_django
-from ._question import SPACING
-from ._text import printable
-from .databases import handoff, memory, sessions
-from .databases.probes import WaitRecorder, with_waits
-from .databases.recording import recorded_steps
-from .doubles import outbox
-from .doubles.journey import Doubles
-from .engine.attendance import Report, race
-from .engine.fork import BootFailedError, UnfitError, forking
-from .engine.launch import spawning
-from .engine.network import Reach
-from .engine.protocol import Kind
-from .engine.surroundings import Surroundings, findable
-from .engine.wall_clock import WallClock
-from .engine.world import Context
-from .engine.wrapper import Task
-from .exceptions import ProcessDiedError, TemplateWarning, TerminatedProcessError, UnpicklableError, WrappedError
+from ..base import pickling
+from ..base.calls import by_value_modules, import_name
+from ..base.clock import ticking_loop
+from ..base.loops import current_backend
+from ..base.text import printable
+from ..databases import handoff, memory, sessions
+from ..databases.probes import WaitRecorder, with_waits
+from ..databases.recording import recorded_steps
+from ..doubles import outbox
+from ..doubles.journey import Doubles
+from ..engine.attendance import Report, race
+from ..engine.fork import BootFailedError, UnfitError, forking
+from ..engine.launch import spawning
+from ..engine.network import Reach
+from ..engine.protocol import Kind
+from ..engine.surroundings import Surroundings, findable
+from ..engine.wall_clock import WallClock
+from ..engine.world import Context
+from ..engine.wrapper import Task
+from ..exceptions import ProcessDiedError, TemplateWarning, TerminatedProcessError, UnpicklableError, WrappedError
+from ..results import unread
+from ..results.outcomes import CallReport, Outcomes
+from .mistakes import raise_mistakes
+from .options import processors
+from .project import Project, uses_django
+from .question import SPACING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
-    from ._calls import Call
-    from ._options import Options
-    from .databases.handoff import Handoff, View
-    from .databases.probes import Wait
-    from .engine.launch import Launcher
-    from .engine.wrapper import Result
+    from ..base.calls import Call
+    from ..databases.handoff import Handoff, View
+    from ..databases.probes import Wait
+    from ..engine.launch import Launcher
+    from ..engine.wrapper import Result
+    from .options import Options
 
     InCaller = Callable[..., Awaitable[Any]]
 
@@ -68,7 +69,7 @@ async def run_race(
     Raises:
         UnpicklableError: An argument, a setting or `prepare` cannot travel.
         DatabaseInMemoryLockedError: A database in memory could not be lent or taken back.
-        UncommittedDataError: And others that are mistakes of the test, see `_mistakes.py`.
+        UncommittedDataError: And others that are mistakes of the test, see `mistakes.py`.
     """
     with ticking_loop(), findable(mentioned(calls, options)):
         return await _run(calls, options, views, in_caller)
@@ -96,7 +97,7 @@ async def _run(calls: Sequence[Call], options: Options, views: Sequence[View], i
         with anyio.CancelScope(shield=True):  # when a database in memory is the caller's again
             await in_caller(relay, calls, reports, doubles)
     outcomes = _without_project(calls, unstarted) if unstarted else outcomes_of(calls, reports, waits)
-    _unread.note(outcomes)
+    unread.note(outcomes)
     raise_mistakes(calls, outcomes, [report.mistakes for report in reports])
     return outcomes
 
@@ -107,7 +108,7 @@ def context_of(project: Project, modules: tuple[str, ...], doubles: Doubles, opt
     modules = (*modules, *doubles.modules, *([_TIME_TRAVEL] if clock else []))
     return Context(
         Surroundings.capture(),
-        _pickling.dumps(project),
+        pickling.dumps(project),
         modules,
         access=Reach.capture(options.allow_network),
         clock=clock,
@@ -194,7 +195,7 @@ def pack(
         step = call.number if stepped else None
         stands = None if moment is None else moment + (call.number - 1) * SPACING
         record = options.record and not stepped
-        tasks.append(_pickling.dumps(Task(str(call), *packed[key], prepare, backend, alone, step, stands, record)))
+        tasks.append(pickling.dumps(Task(str(call), *packed[key], prepare, backend, alone, step, stands, record)))
     modules = {name.partition(":")[0] for name, _ in packed.values() if name}
     modules = modules.union(*(call.modules for call in calls))
     return tasks, (*sorted(modules), *(_STEPPING if stepped else ()))
@@ -204,7 +205,7 @@ def _pack_prepare(options: Options) -> bytes:
     prepare = options.prepare
     name = prepare if isinstance(prepare, str) else import_name(prepare) if prepare else None
     by_value = None if name else prepare
-    return _pickling.dump_arguments((name, by_value), by_value_modules([prepare]), "The option prepare")
+    return pickling.dump_arguments((name, by_value), by_value_modules([prepare]), "The option prepare")
 
 
 def capture(views: Sequence[View], lent: Mapping[str, str], options: Options) -> Project:
@@ -220,7 +221,7 @@ async def end_sessions(reports: Sequence[Report]) -> None:
 
     Where that cannot be done, it is told: it is no reason to lose what the calls came to.
     """
-    left = [_pickling.loads(session) for report in reports if report.result is None for session in report.sessions]
+    left = [pickling.loads(session) for report in reports if report.result is None for session in report.sessions]
     if left:
         with anyio.move_on_after(_SESSIONS, shield=True):
             for problem in await anyio.to_thread.run_sync(sessions.end_sessions, left, abandon_on_cancel=True):
@@ -243,8 +244,8 @@ def relay(calls: Sequence[Call], reports: Sequence[Report], doubles: Doubles) ->
             warnings.showwarning(left_out, RuntimeWarning, __file__, 0)
         for frame in (*report.messages.first, *report.messages.last):
             try:
-                message = _pickling.load_from_call(frame.payload)
-            except _pickling.UnreadableError as problem:
+                message = pickling.load_from_call(frame.payload)
+            except pickling.UnreadableError as problem:
                 text = f"A {frame.kind.name.lower()} of {call} cannot be rebuilt in this process: {problem}"
                 warnings.showwarning(printable(text), RuntimeWarning, __file__, 0)
                 continue
@@ -292,14 +293,14 @@ def _outcome(call: Call, report: Report) -> Any:
         died = ProcessDiedError(str(call), report.pid, report.exit_status, phase, output, report.silence)
         return WrappedError(died, str(call))
     if result.error is not None:
-        error = _pickling.load_error(result.error)
+        error = pickling.load_error(result.error)
         if result.phase != "running":
             error.add_note(f"This was raised while {call} was {result.phase}.")
         return WrappedError(error, str(call))
     assert result.value is not None
     try:
-        return _pickling.load_from_call(result.value)
-    except _pickling.UnreadableError as problem:
+        return pickling.load_from_call(result.value)
+    except pickling.UnreadableError as problem:
         return WrappedError(UnpicklableError(f"What {call} returned", str(problem)), str(call))
 
 

@@ -11,10 +11,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from ._text import Verbatim, shown, text_of
-from ._trace import Run, Step
-from .exceptions import WrappedError, error_of
-from .sql.accesses import accesses
+from ..base.text import Verbatim, shown, text_of
+from ..base.trace import Run, Step
+from ..exceptions import WrappedError, error_of
+from .accesses import accesses
 
 _COLUMNS = re.compile(
     r"passw|pwd|secret|token|session_data|session_key|api_?key|(?:private|access|signing)_?key|credential|signature|otp",

@@ -15,21 +15,21 @@ import inspect
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ._exploration import Lock, Remedy
-from ._sources import place_of
-from .databases.changed import Change, changed
-from .databases.handoff import database_identity
-from .exploring.verdict import ALONE
+from ..base.sources import place_of
+from ..databases.changed import Change, changed
+from ..databases.handoff import database_identity
+from ..exploring.verdict import ALONE
+from ..results.exploration import Lock, Remedy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from ._calls import Call
-    from ._exploration import Counterexample, Exploration
-    from ._outcomes import Outcomes
-    from ._question import Question
-    from ._trace import LockSite, Operation
-    from .databases.handoff import Handoff
+    from ..base.calls import Call
+    from ..base.trace import LockSite, Operation
+    from ..databases.handoff import Handoff
+    from ..results.exploration import Counterexample, Exploration
+    from ..results.outcomes import Outcomes
+    from .question import Question
 
 _SCHEDULES = 60
 _SECONDS = 20.0

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.local import Local
 
-from . import _pickling
-from ._sources import owner_of_file
+from . import pickling
+from .sources import owner_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,7 +52,7 @@ def capture() -> dict[Place, bytes]:
         for key, value in _values(holder):
             if _is_single(value):
                 with contextlib.suppress(Exception):  # it stays behind
-                    found[module, name, key] = _pickling.dumps(value)
+                    found[module, name, key] = pickling.dumps(value)
     return found
 
 
@@ -62,9 +62,9 @@ def enter(pickled: Mapping[Place, bytes]) -> None:
         with contextlib.suppress(Exception):  # a module of the test itself need not be there
             holder: Any = getattr(sys.modules[module], name)
             if isinstance(holder, ContextVar):
-                holder.set(_pickling.loads(value))
+                holder.set(pickling.loads(value))
             else:
-                setattr(holder, key, _pickling.loads(value))
+                setattr(holder, key, pickling.loads(value))
 
 
 def _holders() -> Iterator[tuple[str, str, Any]]:
