@@ -12,7 +12,6 @@ always reported as an error about the object, and never ends the process.
 
 from __future__ import annotations
 
-import copyreg
 import importlib
 import io
 import pickle
@@ -150,7 +149,8 @@ def _load_wrapped(payload: bytes, call: str) -> WrappedError:
     return WrappedError(load_error(payload), call)
 
 
-copyreg.pickle(WrappedError, _reduce_wrapped)
+# Not in copyreg's table: tblib's install() puts its own way there for all exceptions, as whoever imports dask does.
+WrappedError.__reduce__ = _reduce_wrapped  # type: ignore[method-assign, assignment]
 
 
 def _interrupts(payload: bytes) -> bool:

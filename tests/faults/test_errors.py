@@ -1,12 +1,15 @@
 """Exceptions and results that are hard to bring home."""
 
+import copyreg
 import io
+import pickle
 import re
 import traceback
 from collections.abc import Callable
 
 import pytest
 from django.db import IntegrityError
+from tblib import pickling_support
 
 from aioconcurrent import (
     Outcomes,
@@ -189,9 +192,14 @@ def test_all_errors_can_be_raised_at_once(race: Outcomes) -> None:
     assert info.value.subgroup(KeyboardInterrupt) is not None
 
 
-def test_every_error_survives_pickling_inside_its_wrapping(race: Outcomes) -> None:
-    import pickle
-
+@pytest.mark.parametrize("has_tblib", [False, True], ids=["alone", "beside tblib's install()"])
+def test_every_error_survives_pickling_inside_its_wrapping(
+    race: Outcomes, monkeypatch: pytest.MonkeyPatch, has_tblib: bool
+) -> None:
+    if has_tblib:  # as after an import of dask, for one
+        monkeypatch.setitem(copyreg.dispatch_table, WrappedError, pickling_support.pickle_exception)
+    else:
+        monkeypatch.delitem(copyreg.dispatch_table, WrappedError, raising=False)
     for wrapped in race.errors:
         again = pickle.loads(pickle.dumps(wrapped))
         assert (str(again), type(again.error).__name__) == (str(wrapped), type(wrapped.error).__name__)
