@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest.runner import runtestprotocol  # private, as for every plugin that runs a test again
+
+from .claims import Claims, taking_over
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..hunting.options import HuntOptions
 
 _OUTPUT = "aioconcurrent_hunt"
+_CLAIMS = "aioconcurrent_hunt_claims"
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -74,15 +75,13 @@ class HuntPlugin:
         self._is_over = False
         self._passed = False
         self._others: list[dict[str, Any]] = []
-        self._claims = ""
+        self._claims = Claims()
         self._lines: list[str] = []
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Of pytest-xdist: let a worker know what is hunted, and by which folder it shares that with the others."""
-        if not self._claims:
-            self._claims = tempfile.mkdtemp(prefix="aioconcurrent-hunt-")
-        node.workerinput[_OUTPUT] = {**self._options.as_dict(), "claims": self._claims}
+        """Of pytest-xdist: let a worker know what is hunted, and how to ask what others have taken."""
+        node.workerinput |= {_OUTPUT: self._options.as_dict(), _CLAIMS: self._claims.channel_to(node.gateway)}
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -95,6 +94,8 @@ class HuntPlugin:
             from ..hunting.session import start
 
             self._hunter = start(self._options)
+            if (channel := getattr(self._config, "workerinput", {}).get(_CLAIMS)) is not None:
+                self._hunter.take = taking_over(channel)
             catch_targets(self._hunter)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -176,8 +177,6 @@ class HuntPlugin:
             if self._hunter is not None:
                 self._config.workeroutput[_OUTPUT] = for_merging(self._hunter)
             return
-        if self._claims:
-            shutil.rmtree(self._claims, ignore_errors=True)
         hunter = self._hunter or Hunter(self._options)
         merged(hunter, self._others)
         planned = [line for other in self._others for line in other["plan"]] if self._others else None

@@ -6,7 +6,6 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +87,7 @@ class Hunter:
         self.unfollowed: dict[str, dict[str, None]] = {}
         self.plan: dict[str, list[Pair]] = {}
         self.tell: Callable[[str], None] = lambda _: None
+        self.take: Callable[[tuple[str, ...]], bool] = lambda _: True  # a pair by its key; False if others have it
         self._records: list[Record] = []
         self._here: list[Record] = []  # of the test that runs
         self._test: str | None = None
@@ -293,13 +293,9 @@ class Hunter:
         if time.monotonic() >= self._deadline:
             self.unhunted.add(BUDGET)
             return False
-        if self.options.claims:
-            name = blake2b("\n".join(pair.key).encode(), digest_size=12).hexdigest()
-            try:
-                Path(self.options.claims, name).touch(exist_ok=False)
-            except FileExistsError:
-                self.unhunted.add(SAME)
-                return False
+        if not self.take(pair.key):
+            self.unhunted.add(SAME)
+            return False
         return True
 
     def _explore(self, pair: Pair, action: Action) -> None:

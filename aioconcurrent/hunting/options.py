@@ -31,7 +31,6 @@ class HuntOptions:
         folder: Where the report is written.
         junit: The file of a JUnit report.
         stories: Whether each race is told in full.
-        claims: A folder by which several processes share what is hunted.
     """
 
     seconds: float = 300
@@ -49,7 +48,6 @@ class HuntOptions:
     folder: str = ".aioconcurrent"
     junit: str = ""
     stories: bool = False
-    claims: str = ""
 
     @classmethod
     def of(cls, given: argparse.Namespace | dict[str, Any]) -> HuntOptions:

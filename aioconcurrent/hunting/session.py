@@ -49,6 +49,9 @@ def merged(hunter: Hunter, others: list[dict[str, Any]]) -> None:
     for other in others:
         for values in other["races"]:
             hunter.findings.add(Finding.of_dict(values))
+        for page, text in other["pages"].items():
+            _page(hunter, page).parent.mkdir(parents=True, exist_ok=True)
+            _page(hunter, page).write_text(text, "utf-8", newline="\n")
         for reason, count in other["unhunted"].items():
             hunter.unhunted.add(reason, count)
         for told, names in other["unfollowed"].items():
@@ -62,13 +65,19 @@ def merged(hunter: Hunter, others: list[dict[str, Any]]) -> None:
 
 def for_merging(hunter: Hunter) -> dict[str, Any]:
     """What `merged` takes, as plain values."""
+    races = list(hunter.findings.by_cause.values())
     return {
-        "races": [each.as_dict() for each in hunter.findings.by_cause.values()],
+        "races": [each.as_dict() for each in races],
+        "pages": {each.page: _page(hunter, each.page).read_text("utf-8") for each in races},  # maybe of another machine
         "unhunted": hunter.unhunted.counts,
         "unfollowed": {told: list(names) for told, names in hunter.unfollowed.items()},
         "counts": {**vars(hunter.counts), "verdicts": dict(hunter.counts.verdicts)},
         "plan": telling.plan(hunter) if hunter.options.list else [],
     }
+
+
+def _page(hunter: Hunter, name: str) -> Path:
+    return Path(hunter.options.folder, "pages", name)
 
 
 def finish(hunter: Hunter, write: Callable[[str], None], planned: list[str] | None = None) -> bool:

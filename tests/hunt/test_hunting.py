@@ -104,6 +104,18 @@ def test_what_a_baseline_knows_does_not_fail_a_run_of_several_processes(with_pyt
     assert again.status == 0, again.printed
 
 
+def test_processes_in_other_folders_have_one_list_of_what_is_hunted(tmp_path: Path) -> None:
+    home, places = copied(tmp_path / "here"), [tmp_path / "one", tmp_path / "other"]
+    gateways = [part for place in places for part in ("--tx", f"popen//chdir={place}")]  # as of other machines
+    tests = str(home / "with_pytest.py")  # as xdist wants it
+    found = run(home, *HUNT, *PYTEST, tests, "--dist", "each", "--rsyncdir=.", *gateways)
+    assert found.told == RACES, found.printed
+    assert found.report["pairs"] == len(RACES) + 2, "a pair was explored in each of the processes"
+    assert any(Path(place, ".aioconcurrent").is_dir() for place in places), "no process was in a folder of its own"
+    pages = {path.name for path in (home / ".aioconcurrent" / "pages").iterdir()}
+    assert pages == {race["page"] for race in found.report["races"]}
+
+
 def test_the_story_of_a_race_is_told_on_demand(with_pytest: Hunted) -> None:
     told = run(with_pytest.folder, *HUNT, "--story", "1")
     assert with_pytest.report["races"][0]["explanation"] in told.printed
