@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AioconcurrentError",
+    "ClusterError",
     "DatabaseInMemoryChangedError",
     "DatabaseInMemoryLockedError",
     "NetworkError",
@@ -340,6 +341,22 @@ class DatabaseInMemoryLockedError(AioconcurrentError):
             "as a query that is still being iterated over. Finish it before the calls are made, or give the test "
             'database a file (DATABASES[...]["TEST"]["NAME"]).'
         )
+
+
+class ClusterError(AioconcurrentError):
+    """A cluster of dask cannot make the runs of an exploration.
+
+    Attributes:
+        where: The scheduler or the worker.
+        problem: What is wrong.
+    """
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(where, problem)
+        self.where, self.problem = where, problem
+
+    def __str__(self) -> str:
+        return f"No runs can be made on dask, because of {self.where}: {self.problem}."
 
 
 class DatabaseInMemoryChangedError(AioconcurrentError):

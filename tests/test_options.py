@@ -89,6 +89,23 @@ def test_a_flag_in_the_environment(text: str, value: bool) -> None:
         assert current_options().allow_real_databases is value
 
 
+@pytest.mark.parametrize(
+    ("text", "places", "has_cluster"), [("3", 3, False), ("auto", None, False), ("tcp://scheduler:8786", 1, True)]
+)
+def test_workers_are_a_number_of_places_here_or_those_of_a_cluster(
+    text: str, places: int | None, has_cluster: bool
+) -> None:
+    with override_environment(AIOCONCURRENT_WORKERS=text):
+        assert current_options().has_cluster is has_cluster
+        assert current_options().places == (places or len(os.sched_getaffinity(0)))
+
+
+@pytest.mark.parametrize("bad", ["many", "scheduler:8786", 0, object()])
+def test_what_is_neither_a_number_nor_a_cluster_is_no_workers(bad: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"^options\(\): workers must be"):
+        options(workers=bad)
+
+
 def test_an_empty_variable_sets_nothing() -> None:
     with override_environment(AIOCONCURRENT_TIMEOUT="", AIOCONCURRENT_START_METHOD=""):
         assert current_options() == Options()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import asyncio.events
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 def current_backend() -> str | None:
@@ -31,3 +32,11 @@ def outside_loop() -> Iterator[None]:
         yield
     finally:
         asyncio.events._set_running_loop(loop)
+
+
+def from_other_threads() -> Callable[[Callable[[], object]], object]:
+    """What calls a function in the running loop, from any thread; a RuntimeError when that loop has ended."""
+    if current_backend() == "trio":
+        trio: Any = sys.modules["trio"]
+        return trio.lowlevel.current_trio_token().run_sync_soon  # type: ignore[no-any-return]
+    return asyncio.get_running_loop().call_soon_threadsafe

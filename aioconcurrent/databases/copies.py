@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..base.text import text_of
 from .handoff import database_identity, is_in_memory
-from .identity import sqlite_file
+from .identity import identify, sqlite_file
 from .memory import temporary_folder
 
 if TYPE_CHECKING:
@@ -52,6 +52,9 @@ _TABLES = """
 SELECT table_name FROM information_schema.tables
 WHERE table_schema = %s AND table_type = 'BASE TABLE' ORDER BY table_name
 """
+
+
+_SESSIONS = "SELECT id FROM information_schema.processlist WHERE db = %s AND id <> CONNECTION_ID()"
 
 
 class CopyError(Exception):
@@ -165,6 +168,19 @@ def _connection(alias: str, settings: Settings) -> Any:
     return load_backend(settings["ENGINE"]).DatabaseWrapper(copy.deepcopy(dict(settings)), alias)
 
 
+def files_of(copy: Copy) -> dict[str, bytes]:
+    """What is in those of a copy that are files, by their paths."""
+    paths = [str(settings["NAME"]) for settings in copy.settings.values() if "sqlite" in settings["ENGINE"]]
+    return {path: Path(path).read_bytes() for path in paths}
+
+
+def identities_of(copy: Copy) -> dict[str, object]:
+    """What no other databases have, of those of a copy that are on servers, by the names of their originals."""
+    return {
+        name: identify(name, settings) for name, settings in copy.settings.items() if "sqlite" not in settings["ENGINE"]
+    }
+
+
 def _take_away_left(connection: Any) -> None:
     """Drop the copies of a database that a killed process has left."""
     if connection.vendor not in _NAMES:
@@ -234,7 +250,14 @@ def _dropped_after(connection: Any, name: str) -> Iterator[None]:
 
 
 def _drop(connection: Any, cursor: Any, name: str, condition: str = "") -> None:
+    from django.db import Error
+
     force = " WITH (FORCE)" if connection.vendor == "postgresql" else ""  # sessions of ours may be about to end
+    if connection.vendor == "mysql":  # it would wait for them, and for those of a machine that is gone for ever
+        cursor.execute(_SESSIONS, [name])
+        for (session,) in cursor.fetchall():
+            with suppress(Error):  # it has ended by itself
+                cursor.execute(f"KILL {session}")
     cursor.execute(f"DROP DATABASE {condition}{connection.ops.quote_name(name)}{force}")
 
 

@@ -50,7 +50,7 @@ def database_names(candidates: Mapping[str, tuple[str, Mapping[str, Any]]]) -> d
         called = Counter(_name_of(candidates[spelling][1]) for spelling in spellings)
         alike = [each for each in spellings if called[""] or called[_name_of(candidates[each][1])] > 1]
         asked = spellings if vendor == "sqlite" else alike  # to look at files costs nothing
-        names |= _merged(spellings, asked, lambda spelling: _of_database(*candidates[spelling]))
+        names |= _merged(spellings, asked, lambda spelling: identify(*candidates[spelling]))
     return names
 
 
@@ -85,9 +85,10 @@ def _name_of(settings: Mapping[str, Any]) -> str:
     return str(settings["NAME"]).casefold()
 
 
-def _of_database(alias: str, settings: Mapping[str, Any]) -> Identity:
-    identify = {"postgresql": _of_postgresql, "mysql": _of_mysql, "sqlite": _of_sqlite}[_vendor(settings)]
-    return identify(alias, settings)
+def identify(alias: str, settings: Mapping[str, Any]) -> Identity:
+    """What no other database has, as its server says."""
+    ask = {"postgresql": _of_postgresql, "mysql": _of_mysql, "sqlite": _of_sqlite}[_vendor(settings)]
+    return ask(alias, settings)
 
 
 def _of_postgresql(alias: str, settings: Mapping[str, Any]) -> Identity:

@@ -26,7 +26,7 @@ import anyio.lowlevel
 
 from ..base import pickling
 from ..exceptions import ProcessDiedError, TerminatedProcessError
-from .launch import python_command, serving
+from .launch import python_command, serving, with_hash_seed
 from .lifeline import Lifeline
 from .protocol import Frame, FrameReader, Kind
 from .threads import QUIET
@@ -353,7 +353,7 @@ class TemplateProcess:
                 stdout=self._log,
                 stderr=self._log,
                 start_new_session=True,
-                env={**os.environ, **QUIET},  # agents may start with the interpreter
+                env=with_hash_seed({**os.environ, **QUIET}),  # agents may start with the interpreter
                 pass_fds=(*self._life.inherited, control.fileno()),
             )
             control.close()

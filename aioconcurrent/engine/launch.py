@@ -177,8 +177,8 @@ class SpawnedWrapper:
             await self._process.aclose()
 
 
-def _with_hash_seed(environment: Mapping[str, str]) -> Mapping[str, str]:
-    """Let sets of texts have one order in all interpreters, as they have in forks of one template."""
+def with_hash_seed(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """Let sets of texts have one order in all interpreters, and in forks of all templates."""
     known = environment.get("PYTHONHASHSEED", "random")
     return {**environment, "PYTHONHASHSEED": "0" if known == "random" else known}
 
@@ -227,7 +227,7 @@ class _Spawner:
         try:
             process = await anyio.open_process(
                 python_command(program, *life.inherited),
-                env=_with_hash_seed(os.environ),
+                env=with_hash_seed(os.environ),
                 start_new_session=sys.platform != "win32",
                 pass_fds=life.inherited,
             )

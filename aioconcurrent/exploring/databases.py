@@ -44,6 +44,15 @@ _ANY = "any table"  # for people, where a statement does not tell
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What runs have shown of how statements are stepped, and of what they change."""
+
+    moments: tuple[frozenset[str], frozenset[str], frozenset[str]]
+    blurred: frozenset[str]
+    widened: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class _Database:
     """One database, whatever aliases it has; `prefix` tells its tables from those of the others."""
 
@@ -117,14 +126,52 @@ class ExploredDatabases:
     def of_copy(self, copy: Copy) -> ExploredDatabases:
         """The same databases as a run on a copy of them sees them, under the names that they have here."""
         # the copy has the same rows, and a table need be looked at in one place only
-        databases = ExploredDatabases(copy.handoff, self.start)
+        return self.copied(copy, self._names, self.aliases, self.start)
+
+    @classmethod
+    def copied(
+        cls,
+        copy: Copy,
+        names: Mapping[str, str],
+        aliases: Mapping[str, str],
+        start: dict[str, list[Row]] | None = None,
+    ) -> ExploredDatabases:
+        """The databases of a copy.
+
+        Args:
+            names: Of the originals, by their spellings.
+            aliases: One of each original, by its name.
+            start: The rows of the originals, where they are known.
+        """
+        databases = cls(copy.handoff, start)
         spellings = {database_identity(settings): name for name, settings in copy.settings.items()}
-        databases._names = {**self._names, **spellings}
-        databases._candidates = {
-            name: (self._candidates[name][0], settings) for name, settings in copy.settings.items()
-        }
+        databases._names = {**names, **spellings}
+        databases._candidates = {name: (aliases[name], settings) for name, settings in copy.settings.items()}
         databases._is_copy = True
         return databases
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """One alias of each database, by its name."""
+        return {name: alias for name, (alias, _) in self._candidates.items()}
+
+    @property
+    def opened(self) -> tuple[str, ...]:
+        """The names of those that are open."""
+        return tuple(each.identity for each in self._databases)
+
+    @property
+    def known(self) -> Known:
+        """What runs have shown so far, for the databases of a copy to `follow`."""
+        return Known(self.moments.learnt, frozenset(self._blurred), frozenset(self.widened))
+
+    def follow(self, known: Known) -> None:
+        """Know what is known of the originals."""
+        self.moments.follow(known.moments)
+        self.widened |= known.widened
+        if known.blurred != self._blurred:
+            self._blurred |= known.blurred
+            self._tell_apart()
 
     @property
     def names(self) -> Mapping[str, str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 
 from ..base.points import UNFOLLOWED
-from ..base.text import counted
+from ..base.text import counted, text_of
 from ..base.trace import LockSite, Run, Step, call_name
 from ..exceptions import TaskResultError, chain_of, error_of
 from ..results.exploration import Counterexample, Exploration
@@ -28,9 +28,11 @@ from .judge import CountersMatterError, Judge, Seen, TooManyOrdersError
 from .oracle import Oracle
 from .place import Made, Maker, Place, Referee, in_thread
 from .privacy import private_steps
+from .remote import LostError, RemotePlace, UnprovedError
 from .schedule import Departure, Replay, Schedule, Serial, is_serial, serial_order, shrinks
 from .search import FEW, WAKINGS, Search
 from .verdict import Account
+from .walk import Walk
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
     from .databases import ExploredDatabases
     from .evidence import Order, Violation
     from .facts import Numbers
-    from .walk import Walk
 
 T = TypeVar("T")
 
@@ -62,6 +63,8 @@ _SHARED = "one worker made all runs: the calls use what copies of the test datab
 _SHRINKING = 20  # runs at most
 _LOOPING = 200  # steps in which a run that went round for ever shows that it does so again
 _MOST_ENTANGLED = 5  # calls that are looked at without the others
+_ANSWER = 5.0  # seconds for a remote place to say what has changed there
+_TRIES = 2  # of a first remote run, in which it may learn how statements are stepped
 _WIDENED = 2  # times that tables may turn out to change behind the statements' backs
 
 
@@ -121,6 +124,7 @@ class Explorer:
         calls: The text of each.
         classes: Of each a number, the same for those that are the same function with the same arguments.
         places: Runs of the search are made on all of them, all others on the first, where the caller's rows are.
+        remote: Places on other machines, for runs of the search.
         progress: Is told how many runs were made, and what to ask for how many are left.
         employ: Gives the pickled `Task` of one call more, which makes what another enqueues.
         name: Is told the text of such a call, by its number, once it is known.
@@ -136,6 +140,7 @@ class Explorer:
     progress: Callable[[int, Callable[[], str]], None] = lambda *_: None
     employ: Callable[[], bytes] = bytes
     name: Callable[[int, str], None] = lambda number, text: None
+    remote: Sequence[RemotePlace] = ()
     refused: set[type[BaseException]] = field(default_factory=set)  # what calls have refused by
     queues: Sequence[str] = ()
     locks: set[LockSite] = field(default_factory=set)  # that calls took, where it is noted, and what has refused rows
@@ -149,15 +154,21 @@ class Explorer:
         self._account = Account(calls, self.referee.rule is not None, self.limits.preemptions)
         self.stage, self.databases = self.places[0].stage, self.places[0].databases
         for place in self.places:
-            place.databases.order.matters = place.stage.is_alone = len(self.places) == 1
+            is_alone = len(self.places) + len(self.remote) == 1
+            place.databases.order.matters = place.stage.is_alone = is_alone
+        if self.referee.rule is not None:  # it looks at the caller's own rows
+            self.remote = ()
+        self._lost: set[RemotePlace] = set()
+        self._is_widened_remotely = False
+        self._model: Made | None = None  # the first run of the search
         self._given_up: list[Place] = []  # those on which no more runs are made
-        self._crew: Crew[int, Made] | None = None
+        self._crew: Crew[int | RemotePlace, Made] | None = None
         self._counters_stay = False  # the calls do other things where keys begin with other numbers
         self._home = anyio.Lock()  # held by who has a run made there
         self._forget()
 
     async def _begin_anew(self) -> None:
-        await self._everywhere(methodcaller("move_counters"))
+        await self._everywhere("move_counters")
         self._forget()
 
     def _orders_left(self) -> str:
@@ -169,11 +180,41 @@ class Explorer:
         return f"{self._search.left()}+ left with {counted(self._search.preemptions, 'preemption')}"
 
     def _tell_all(self, learn: Callable[[ExploredDatabases], bool]) -> bool:
-        """Have all places know of something; whether it was new to any."""
+        """Have all places here know of something; whether it was new to any.  Remote ones are told before a run."""
         return True in [learn(place.databases) for place in self.places]
 
-    async def _everywhere(self, do: Callable[[ExploredDatabases], Any]) -> list[Any]:
+    async def _everywhere(self, name: str, *args: Any) -> list[Any]:
+        """Have this done with the databases of all places; return what came of it here."""
+        do = methodcaller(name, *args)
+        for place in self.remote if name != "widen" else ():
+            do(place)
         return [await in_thread(do, place.databases) for place in self.places]
+
+    async def _widen_remotely(self) -> bool:
+        """Have tables looked at from now on that have changed remotely without a statement; whether there are any."""
+        before = frozenset(self.databases.widened)
+        async with anyio.create_task_group() as group:
+            for place in self.remote:
+                if place.is_alike:
+                    group.start_soon(self._widen_at, place)
+        self._is_widened_remotely = not self.databases.widened <= before
+        return self._is_widened_remotely
+
+    async def _widen_at(self, place: RemotePlace) -> None:
+        if place not in self._lost and self._search is not None:
+            with anyio.move_on_after(_ANSWER):
+                try:
+                    self.databases.widened |= await place.widen(self._search.rules, self._maker, self.databases)
+                    return
+                except LostError as lost:
+                    self._lose(place, lost)
+        self._account.unseen.add(f"whether runs on {place.name} changed anything that no statement tells of")
+
+    def _lose(self, place: RemotePlace, why: LostError) -> None:
+        """Make no more runs there."""
+        if place not in self._lost:
+            self._lost.add(place)
+            self.note(f"no more runs were made on {place.name}: {why}")
 
     def _forget(self) -> None:
         # Whether the counters of keys are where they are to be.
@@ -186,6 +227,7 @@ class Explorer:
         self._search: Search | None = None
         self._may_draw = self.limits.preemptions is None  # whether it is still to be decided
         self._is_open = False  # whether the last run goes wrong
+        self._model = None
         self._held: Seen | None = None  # a run that is judged when the serial orders are known
 
     @property
@@ -207,7 +249,7 @@ class Explorer:
                         return found
                 for _ in range(_WIDENED):
                     found = await self._until_known(self._explore_once)
-                    if not any(await self._everywhere(methodcaller("widen"))):
+                    if not any([*await self._everywhere("widen"), self._is_widened_remotely]):
                         return found
                     await self._begin_anew()
                 return self._account.inconclusive(_WIDE)
@@ -257,8 +299,10 @@ class Explorer:
                 return await find()
             except _AgainError as new:
                 for identity in new.args:
-                    if all(place.databases.can_open(identity) for place in self.places[1:]):
-                        await self._everywhere(methodcaller("open", identity))
+                    copies = [place.databases for place in self.places[1:]]
+                    others: list[ExploredDatabases | RemotePlace] = [*copies, *self.remote]
+                    if all(each.can_open(identity) for each in others):
+                        await self._everywhere("open", identity)
                     else:
                         self._keep_to_one_place()
                 await self._attend(new.enqueuers)
@@ -270,7 +314,7 @@ class Explorer:
     def _keep_to_one_place(self) -> None:
         """Make no more runs on copies: the calls go to where these do not lead."""
         self._given_up += self.places[1:]
-        self.places = self.places[:1]
+        self.places, self.remote = self.places[:1], ()
         self.note(_SHARED)
 
     def note(self, sentence: str) -> None:
@@ -283,6 +327,8 @@ class Explorer:
             number, task = len(self._all), self.employ()
             for place in self.places:
                 await place.stage.add(task, enqueuer)
+            for other in self.remote:
+                other.add(task, enqueuer)
             self._account.calls += (f"a task of {call_name(enqueuer)}",)
             self.classes += (number,)
             self._all += (number,)
@@ -305,7 +351,7 @@ class Explorer:
                     await self.end_sessions(place.stage.reports)
                     kept = self._maker.strange if place.is_clean else ()
                     await in_thread(partial(place.databases.restore, but=kept))
-                await self._everywhere(methodcaller("move_counters"))
+                await self._everywhere("move_counters")
 
     async def _explore_once(self) -> Exploration:
         search = self._search = Search(
@@ -317,8 +363,9 @@ class Explorer:
             seed=self.limits.seed,
         )
         # The caller's rule looks at the caller's own rows.
-        places = self.places if self.referee.rule is None else self.places[:1]
-        async with crewed(search, range(len(places)), self._make_ahead, self._home) as crew:
+        places: Sequence[int | RemotePlace] = range(len(self.places) if self.referee.rule is None else 1)
+        remote = [place for place in self.remote if place not in self._lost]
+        async with crewed(search, places, self._make_ahead, self._home, remote) as crew:
             self._crew = crew
             while (run := self._next_run(search)) is not None:
                 counterexample = await self._try(run, search, crew)
@@ -327,6 +374,7 @@ class Explorer:
         counterexample = await self._judge_held()
         if counterexample is not None:
             return self._account.race(counterexample)
+        await self._widen_remotely()
         await self._doubt()
         return self._conclude(search)
 
@@ -356,7 +404,7 @@ class Explorer:
         pace = made / max(now - self._begun, 0.001)
         return min(self.limits.max_schedules - made, pace * (self._maker.deadline - now))
 
-    async def _try(self, run: Walk, search: Search, crew: Crew[int, Made]) -> Counterexample | None:
+    async def _try(self, run: Walk, search: Search, crew: Crew[int | RemotePlace, Made]) -> Counterexample | None:
         """Make one run of the search; return what it proves, if it goes wrong and does so again."""
         self._check_limits()
         seen = self._take_in(await crew.result(run))
@@ -565,7 +613,7 @@ class Explorer:
     async def _move_counters(self, advances: Sequence[Advance]) -> list[Numbers]:
         self._maker.is_tuned = True
         async with self._crew.standstill() if self._crew is not None else nullcontext():
-            self._numbers, *_ = await self._everywhere(methodcaller("move_counters", advances))
+            self._numbers, *_ = await self._everywhere("move_counters", advances)
         return self._numbers
 
     def _accept(self, seen: Seen) -> None:
@@ -617,8 +665,36 @@ class Explorer:
         async with self._home:
             return self._take_in(await self._make(0, chooser, made, among or made, ask_rule=ask_rule, limit=limit))
 
-    async def _make_ahead(self, number: int, run: Walk) -> Made:
-        return await self._make(number, run, self._all, self._all, ask_rule=True)
+    async def _make_ahead(self, place: int | RemotePlace, run: Walk) -> Made:
+        if isinstance(place, RemotePlace):
+            return await self._make_remotely(place, run)
+        made = await self._make(place, run, self._all, self._all, ask_rule=True)
+        if made.seen is not None:
+            self._model = self._model or made
+        return made
+
+    async def _make_remotely(self, place: RemotePlace, run: Walk) -> Made:
+        """Make a run on another machine, once a first one there was like the first one here.
+
+        Raises:
+            LostError: It cannot be made there.
+        """
+        make = partial(place.make, rules=run.rules, calls=self._all, maker=self._maker, here=self.databases)
+        try:
+            for _ in range(_TRIES):
+                if not place.is_alike and self._model is not None:
+                    place.is_alike = (await make(Walk((), run.rules), is_first=True)).is_like(self._model)
+            if place.is_alike:
+                return await make(run, is_first=False)
+            lost = LostError("the calls do other things there than here")
+        except UnprovedError as unproved:
+            if not unproved.args[0]:
+                self._lose(place, LostError("; ".join(unproved.args[1:])))
+            raise
+        except Exception as error:
+            lost = error if isinstance(error, LostError) else LostError(f"{type(error).__name__}: {text_of(error)}")
+        self._lose(place, lost)
+        raise lost
 
     async def _make(self, number: int, *args: Any, **options: Any) -> Made:
         return await self._maker.make(self.places[number], *args, is_first=not self._account.made, **options)
@@ -688,7 +764,7 @@ class Explorer:
         problems = [problem for problem in self._account.problems if not problem.startswith(OVERTIME)]
         if search is None or search.completed < _ENOUGH or problems or self._is_open:
             return self._account.spent(search, budget)
-        if await in_thread(self.databases.widen):
+        if await in_thread(self.databases.widen) or await self._widen_remotely():
             return self._account.inconclusive(_WIDE)
         self._account.problems.clear()
         for seen in self._accepted:

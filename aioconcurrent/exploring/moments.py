@@ -63,6 +63,16 @@ class Moments:
             and operation.text not in self._whole
         )
 
+    @property
+    def learnt(self) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+        """All that it knows, for another one to `follow`."""
+        return self._watched, self._instant, frozenset(self._whole)
+
+    def follow(self, learnt: tuple[frozenset[str], frozenset[str], frozenset[str]]) -> None:
+        """Know what another one does; what cannot run in a transaction may have been met here only."""
+        self._watched, self._instant, whole = learnt
+        self._whole |= whole
+
     def keep_whole(self, operation: Operation) -> None:
         """Take note of a statement that cannot run in a transaction."""
         self._whole.add(operation.text)

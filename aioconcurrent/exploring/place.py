@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from .controller import Attempt, Chooser, Stage
     from .databases import ExploredDatabases
     from .evidence import Violation
+
+
+_NUMBER = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,21 @@ class Made:
     refused: frozenset[type[BaseException]] = frozenset()
     remarks: Sequence[str] = ()
     has_moved: bool = False
+
+    def is_like(self, other: Made) -> bool:
+        """Whether the calls have done the same, and have ended alike, but for the numbers that keys have."""
+        return bool(self._told()) and self._told() == other._told()
+
+    def _told(self) -> tuple[object, ...]:
+        if self.seen is None:
+            return ()
+        run = self.seen.run
+        steps = [
+            (step.call, step.operation.kind, _NUMBER.sub("0", step.operation.text), step.rowcount, step.error is None)
+            for step in run.steps
+        ]
+        rows = {table: len(rows) for table, rows in run.tables.items()}
+        return steps, rows, [type(getattr(outcome, "error", outcome)) for outcome in run.outcomes]
 
 
 @dataclass
@@ -163,8 +182,8 @@ class Maker:
             await place.stage.see_gone()
         if not self.shown:
             self.shown = list(attempt.reports)
-        outcomes: Sequence[object] = (made := self.referee.outcomes_of(attempt.reports, calls))
-        refused = frozenset(type(each.error) for each in made.errors if isinstance(each.error, self.referee.refusals))
+        made = self.referee.outcomes_of(attempt.reports, calls)
+        refused = self._refused(made)
         tables = await in_thread(databases.rows, touched)
         strange = await _adopt(databases, attempt, tables) if not attempt.unseen else {}
         if strange:
@@ -174,12 +193,19 @@ class Maker:
         steps = attempt.steps
         if attempt.is_endless:
             steps = steps[: before_repeating([(step.call, request(step.operation)) for step in steps])]
-            outcomes = [
-                outcome if attempt.reports[number].result or number not in calls else ENDLESS
-                for number, outcome in enumerate(outcomes)
-            ]
-        run = Run(tuple(outcomes), tables, tuple(steps))
+        run = Run(_ended(attempt, made, calls), tables, tuple(steps))
         return Made(attempt, Seen(run, among, attempt.reports, advances, broken), refused=refused)
+
+    def judged(self, made: Made, calls: Collection[int]) -> Made:
+        """Say what the calls came to in a run that was made where nobody knows that."""
+        assert made.seen is not None
+        outcomes = self.referee.outcomes_of(made.attempt.reports, calls)
+        run = replace(made.seen.run, outcomes=_ended(made.attempt, outcomes, calls))
+        seen = replace(made.seen, run=run, reports=made.attempt.reports)
+        return replace(made, seen=seen, refused=self._refused(outcomes))
+
+    def _refused(self, outcomes: Outcomes) -> frozenset[type[BaseException]]:
+        return frozenset(type(each.error) for each in outcomes.errors if isinstance(each.error, self.referee.refusals))
 
     def _death(self, attempt: Attempt, calls: Collection[int]) -> str:
         """Why a process gave no result; empty if all did, or were not let."""
@@ -202,6 +228,14 @@ async def _adopt(
     if strange:
         await in_thread(databases.adopt, strange, rows)
     return strange
+
+
+def _ended(attempt: Attempt, outcomes: Sequence[object], calls: Collection[int]) -> tuple[object, ...]:
+    """What the calls came to; those that would never have ended are told of as such."""
+    return tuple(
+        ENDLESS if attempt.is_endless and number in calls and not attempt.reports[number].result else outcome
+        for number, outcome in enumerate(outcomes)
+    )
 
 
 def _severed(attempt: Attempt, calls: Collection[int]) -> str:

@@ -432,7 +432,7 @@ class Search:
         enqueuers: Mapping[int, int] = MappingProxyType({}),
         seed: int = 0,
     ) -> None:
-        self._rules = Rules(tuple(classes), catalogue, one_waiter, enqueuers)
+        self.rules = Rules(tuple(classes), catalogue, one_waiter, enqueuers)
         self._max_preemptions = max_preemptions
         self._known = _Known(Habits(classes))
         self._plans = self._all_plans()
@@ -608,7 +608,7 @@ class Search:
         state = unfolding.start
         while True:
             standings = unfolding.standings(state)
-            candidates = eligible(standings, self._rules)
+            candidates = eligible(standings, self.rules)
             if not candidates:
                 return lots if state in ended else None
             taken.append(draw(lots, candidates, standings, taken))
@@ -618,7 +618,7 @@ class Search:
             state = unfolding.successor(state, event)
 
     def _walk(self, order: Plan | Draw) -> Walk:
-        return Walk((), self._rules, order) if isinstance(order, Draw) else Walk(order, self._rules)
+        return Walk((), self.rules, order) if isinstance(order, Draw) else Walk(order, self.rules)
 
     def _all_plans(self) -> Iterator[Plan]:
         """Yield plans of runs; when the walk goes on, the run has taken place."""
@@ -632,7 +632,7 @@ class Search:
             yield plan
             self._is_guessing = False
         while True:
-            self._pass = _Pass(self._rules, self._known, unfolding, self._max_preemptions)
+            self._pass = _Pass(self.rules, self._known, unfolding, self._max_preemptions)
             try:
                 yield from self._pass.plans()
             except _OutdatedError:

@@ -4,8 +4,11 @@ The controller asks at every decision.  The plan of the search answers as far as
 After that the call that ran last goes on, so that the rest costs no preemption.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..base.trace import LATER, Step, call_name
 from ..databases.schema import Catalogue
@@ -177,7 +180,7 @@ class Walk:
         self._new: set[Number] = set()  # rows made so far
         self._left = self.plan  # all of it, or nothing once the program has changed under it
         self._taken: list[int] = []  # the choices, those that only had a call begin among them
-        self._rules = rules
+        self.rules = rules
         self._calls = range(len(rules.classes))
         self._standings: dict[int, Standing] = {}
 
@@ -194,7 +197,7 @@ class Walk:
             self._standings = dict(self.first)
         else:
             self._observe(self._taken[-1], decision)
-        candidates = eligible(self._standings, self._rules)
+        candidates = eligible(self._standings, self.rules)
         if not candidates:
             self.cut = bool(decision.blocked)
             return None
@@ -202,6 +205,24 @@ class Walk:
         self._taken.append(worker)
         take(worker, decision, self.steps)
         return worker
+
+    @property
+    def draw(self) -> Draw | None:
+        """What its order is drawn by, if it is."""
+        return self.lots.draw if self.lots is not None else None
+
+    @property
+    def shown(self) -> tuple[object, ...]:
+        """What it has shown, for one of the same plan to `hear`."""
+        return self.steps, self.cut, self.is_disordered, self.first, self.moves, self.lots
+
+    def hear(self, shown: tuple[Any, ...]) -> None:
+        """Become one that was made elsewhere."""
+        self.steps, self.cut, self.is_disordered, self.first, self.moves, self.lots = shown
+
+    def fresh(self) -> Walk:
+        """One of the same order that nobody has made."""
+        return Walk(self.plan, self.rules, self.draw)
 
     def tell(self, unfolding: Unfolding) -> None:
         """Teach what each choice came to, and note where that is other than in earlier runs."""
@@ -245,7 +266,7 @@ class Walk:
         return keep_on(candidates, last, self._standings)
 
     def _observe(self, worker: int, decision: Decision) -> None:
-        catalogue = self._rules.catalogue
+        catalogue = self.rules.catalogue
         for result in decision.results.values():
             if result.operation is not None:
                 self._new |= numbers_of(result.operation, result.columns, result.rows, catalogue)

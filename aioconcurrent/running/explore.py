@@ -17,7 +17,7 @@ from ..base import pickling
 from ..base.calls import Call
 from ..base.clock import ticking_loop
 from ..databases import memory
-from ..databases.copies import Copy, CopyError, close_connections, copied, open_connections
+from ..databases.copies import Copy, CopyError, close_connections, copied, files_of, identities_of, open_connections
 from ..doubles import outbox
 from ..doubles.journey import Doubles
 from ..engine.debugging import own_terminal
@@ -29,11 +29,14 @@ from ..exploring.databases import ExploredDatabases
 from ..exploring.explorer import Explorer, Limits
 from ..exploring.oracle import broken_rule
 from ..exploring.place import Place, Referee
+from ..exploring.remote import RemotePlace
 from ..report.progress import reporting
 from ..results import unread
 from ..results.exploration import Locks
 from ..results.orders import orders_of_test
 from ..results.outcomes import Outcomes
+from .cluster.assignment import Assignment
+from .cluster.fingerprint import Fingerprint
 from .measures import (
     aliases_of,
     came_of,
@@ -62,6 +65,7 @@ if TYPE_CHECKING:
     from ..engine.wrapper import Result
     from ..exploring.evidence import Violation
     from ..results.exploration import Counterexample, Exploration, Lock, Remedy
+    from .cluster.workers import Cluster
     from .options import Options
     from .project import Project
     from .question import Question
@@ -89,6 +93,7 @@ async def run_exploration(question: Question, views: Sequence[View], in_caller: 
         RealDatabaseError: Calls may connect to any database.
         RuntimeError: The rule of another exploration asks for this one.
         NoConnectionLeftError: The server has none left for one of the calls, or for the exploration.
+        ClusterError: A cluster of dask cannot make its runs.
     """
     async with _session(question, views, in_caller) as session:
         explored = await session.explore(question)
@@ -190,11 +195,19 @@ class _Session:
         with ExploredDatabases(self.project.databases) as databases:
             await anyio.to_thread.run_sync(databases.identify)
             try:
-                async with self._copies(question, databases) as (copies, problem), AsyncExitStack() as stack:
+                async with (
+                    _cluster(question) as cluster,
+                    self._copies(question, databases, cluster) as (copies, problem),
+                    AsyncExitStack() as stack,
+                ):
                     if self.opened:
                         await anyio.to_thread.run_sync(databases.open_likely)
                     places = [await self._place(question, databases, self.project.databases, stack)]
-                    for copy in copies:
+                    remote: list[RemotePlace] = []
+                    if cluster is not None and copies:
+                        stack.push_async_callback(cluster.close)
+                        remote = await self._open_remote(question, databases, cluster, copies)
+                    for copy in copies if cluster is None else ():
                         elsewhere = stack.enter_context(databases.of_copy(copy))
                         if self.opened:
                             await anyio.to_thread.run_sync(elsewhere.open_likely)
@@ -210,8 +223,12 @@ class _Session:
                             progress,
                             partial(_employ, calls, question.options, question.moment),
                             partial(_name, calls),
+                            remote,
                             queues=question.options.queues,
                         )
+                        for thread in cluster.threads if cluster is not None and remote else ():
+                            if thread.readiness.problem:
+                                explorer.note(f"no runs were made on {thread.address}: {thread.readiness.problem}")
                         if problem:
                             explorer.note(f"one worker made all runs: {problem}")
                         found = await _found(explorer, question)
@@ -220,10 +237,12 @@ class _Session:
         return _Explored(found, calls, explorer.shown, explorer.refused, databases, explorer.locks)
 
     @asynccontextmanager
-    async def _copies(self, question: Question, databases: ExploredDatabases) -> AsyncIterator[tuple[list[Copy], str]]:
+    async def _copies(
+        self, question: Question, databases: ExploredDatabases, cluster: Cluster | None
+    ) -> AsyncIterator[tuple[list[Copy], str]]:
         """The copies that other workers use, and why there are none if there should be."""
-        count = question.options.places - 1
-        if not count or question.schedule is not None or question.check is not None:  # a rule asks the caller's rows
+        count = len(cluster.threads) if cluster is not None else question.options.places - 1
+        if not count or not _has_many_runs(question):
             yield [], ""
             return
         stack, copies, problem = ExitStack(), list[Copy](), ""
@@ -239,6 +258,24 @@ class _Session:
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(stack.close)
+
+    async def _open_remote(
+        self, question: Question, databases: ExploredDatabases, cluster: Cluster, copies: Sequence[Copy]
+    ) -> list[RemotePlace]:
+        """Places on the workers of a cluster, each with one of the copies."""
+        options, opened = question.options, databases.opened
+        tasks, modules = pack(question.calls, options, stepped=True, moment=question.moment)
+        fingerprint = await anyio.to_thread.run_sync(Fingerprint.capture)
+
+        def assignment(copy: Copy) -> bytes:
+            context = context_of(replace(self.project, databases=copy.handoff), modules, self.doubles, options)
+            simple = replace(options, prepare=None, workers=1)
+            parts = (fingerprint, context, self.project.key, tasks, simple, copy, files_of(copy), identities_of(copy))
+            return pickling.dumps(Assignment(*parts, databases.names, databases.aliases, opened))
+
+        made = [await anyio.to_thread.run_sync(assignment, copy) for copy in copies]
+        threads = await cluster.open(made, max(options.start_up, options.start_timeout))
+        return [RemotePlace(thread.address, thread.ask, [*copies[0].settings], opened) for thread in threads]
 
     async def _place(
         self, question: Question, databases: ExploredDatabases, handoff: Handoff, stack: AsyncExitStack
@@ -290,6 +327,22 @@ def _limits(question: Question) -> Limits:
     options = question.options
     is_sampling = options.strategy == SAMPLE
     return Limits(options.max_schedules, options.max_seconds, question.preemptions, is_sampling, options.seed)
+
+
+def _has_many_runs(question: Question) -> bool:
+    """Whether its runs can be made at the same time; a rule asks for the caller's own rows."""
+    return question.schedule is None and question.check is None
+
+
+@asynccontextmanager
+async def _cluster(question: Question) -> AsyncIterator[Cluster | None]:
+    if not (question.options.has_cluster and _has_many_runs(question)):
+        yield None
+        return
+    from .cluster.workers import joined  # where nobody uses dask it is not needed
+
+    async with joined(question.options.workers) as cluster:
+        yield cluster
 
 
 async def _found(explorer: Explorer, question: Question) -> Exploration:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, replace
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from ..base.text import meant, naming_unknown
 
@@ -32,6 +32,15 @@ if TYPE_CHECKING:
     from ..base.calls import Target
 
     Contexts = Callable[[], AbstractContextManager[object]]
+
+
+class Client(Protocol):
+    """What is taken for a `distributed.Client`, which need not be installed."""
+
+    @property
+    def status(self) -> str: ...
+
+    def nthreads(self, workers: Any = None) -> Any: ...
 
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -64,7 +73,18 @@ def _read_count(variable: str, text: str) -> int:
 
 
 def _read_workers(variable: str, text: str) -> int | str:
-    return text if text == AUTO else _read_count(variable, text)
+    return text if text == AUTO or _is_address(text) else _read_count(variable, text)
+
+
+def _is_address(value: object) -> bool:
+    """Whether it is the address of a scheduler of dask."""
+    return isinstance(value, str) and "://" in value
+
+
+def _is_client(value: object) -> bool:
+    """Whether it is a client of dask."""
+    distributed = sys.modules.get("distributed")
+    return distributed is not None and isinstance(value, distributed.Client)
 
 
 def _read_flag(variable: str, text: str) -> bool:
@@ -98,8 +118,16 @@ def _check_count(name: str, value: object, where: str) -> None:
 
 
 def _check_workers(name: str, value: object, where: str) -> None:
+    if _is_address(value):
+        return
+    if _is_client(value):
+        if getattr(value, "asynchronous", False):
+            raise ValueError(f"{where}: {name} must be a client that is not asynchronous, or the scheduler's address.")
+        return
     if isinstance(value, str) and value != AUTO:
-        raise ValueError(f"{where}: {name} must be a whole number or {AUTO!r}, not {value!r}.")
+        raise ValueError(
+            f"{where}: {name} must be a whole number, {AUTO!r}, or the address of a scheduler of dask, not {value!r}."
+        )
     if value != AUTO:
         _check_count(name, value, where)
 
@@ -232,7 +260,7 @@ class Options:
     )
     strategy: str = field(default="search", metadata=_row(_STRATEGY))
     seed: int = field(default=0, metadata=_row(_NUMBER))
-    workers: int | str = field(default=1, metadata=_row(_WORKERS))
+    workers: int | str | Client = field(default=1, metadata=_row(_WORKERS))
     real_time: bool = field(default=False, metadata=_row(_SWITCH))
     deliveries: int = field(default=1, metadata=_row(_COUNT))
     queues: Sequence[str] = field(default=QUEUES, metadata=_row(_PATTERNS))
@@ -256,8 +284,15 @@ class Options:
 
     @property
     def places(self) -> int:
-        """How many runs of an exploration are made at the same time."""
-        return processors() if isinstance(self.workers, str) else self.workers
+        """How many runs of an exploration are made at the same time on this machine."""
+        if self.workers == AUTO:
+            return processors()
+        return self.workers if isinstance(self.workers, int) else 1
+
+    @property
+    def has_cluster(self) -> bool:
+        """Whether workers of dask make runs as well."""
+        return self.workers != AUTO and not isinstance(self.workers, int)
 
     @property
     def start_up(self) -> float:
@@ -304,8 +339,9 @@ class options:  # noqa: N801 - used like a function
             until chance gives no new ones; then as "search").
         seed: Which orders are drawn at random; the same number gives the same orders.
         workers: How many runs of an exploration are made at the same time, each on its own copy
-            of the test databases; "auto" for one per core that this process may use.  The
-            verdict is the same.
+            of the test databases; "auto" for one per core that this process may use.  Or the
+            cluster of dask whose workers make runs as well: the address of its scheduler, such as
+            "tcp://scheduler:8786", or a `distributed.Client`.  The verdict is the same.
         real_time: Give explored calls a running clock and unseeded randomness.  By default their
             wall clock stands still at the moment at which `explore` was called, 10 ms later with
             each call, and everything random is seeded, so that two runs of one order end alike.
@@ -345,7 +381,7 @@ class options:  # noqa: N801 - used like a function
         max_seconds: float = _UNSET,
         strategy: str = _UNSET,
         seed: int = _UNSET,
-        workers: int | str = _UNSET,
+        workers: int | str | Client = _UNSET,
         real_time: bool = _UNSET,
         deliveries: int = _UNSET,
         queues: Sequence[str] = _UNSET,

@@ -31,7 +31,7 @@ import anyio
 import anyio.lowlevel
 
 from ..base.clock import ticking_loop
-from ..base.loops import current_backend
+from ..base.loops import current_backend, from_other_threads
 from ..base.text import printable, text_of
 from ..exceptions import AioconcurrentError
 from ..results.unread import is_between
@@ -154,7 +154,7 @@ class _Core(Generic[T]):
         with self._lock:
             if self._is_cancelled:
                 return
-            self._in_loop = _from_other_threads()
+            self._in_loop = from_other_threads()
         with self._scope:
             try:
                 self._results.append(await self._function(*self._args, self._hand_to_caller))
@@ -213,14 +213,6 @@ def _levels(trace: TracebackType | None) -> Iterator[TracebackType]:
     while trace is not None:
         yield trace
         trace = trace.tb_next
-
-
-def _from_other_threads() -> Callable[[Callable[[], object]], object]:
-    """What calls a function in the running loop, from any thread; a RuntimeError when that loop has ended."""
-    if current_backend() == "trio":
-        trio: Any = sys.modules["trio"]
-        return trio.lowlevel.current_trio_token().run_sync_soon  # type: ignore[no-any-return]
-    return asyncio.get_running_loop().call_soon_threadsafe
 
 
 def run_blocking(function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
@@ -322,7 +314,7 @@ class _Bell:
 
     def __init__(self) -> None:
         self._rung = anyio.Event()
-        self._in_loop = _from_other_threads()
+        self._in_loop = from_other_threads()
 
     def ring(self) -> None:
         with suppress(RuntimeError):  # the loop has ended

@@ -2,11 +2,13 @@
 
 The search and the programs are real, the places and the time are not: a run takes about one unit of it, as chance
 wants, and a place that is free begins the next at once.  So this says how many runs the search has to give out at
-a time, and what of them is in vain; what copies of a database cost it does not say.
+a time, and what of them is in vain; what copies of a database cost it does not say.  `workers.py`, whose table is
+printed last, says that, with the few real workers and the LocalCluster of dask that this machine has cores for.
 """
 
 import argparse
 import heapq
+import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -112,6 +114,7 @@ class Stages:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--orders", type=int, default=13_000, help="leave out programs with more")
+    parser.add_argument("--simulated", action="store_true", help="leave out the real workers")
     parser.add_argument("--places", type=int, nargs="+", default=[1, 10, 100, 1000])
     arguments = parser.parse_args()
     columns = (
@@ -146,6 +149,8 @@ def main() -> None:
                 f"{1000 * stages.thinking / search.runs:.1f}",
             )
         Console(width=150).print(table)
+    if not arguments.simulated:
+        subprocess.run([sys.executable, Path(__file__).with_name("workers.py")], check=True)
 
 
 if __name__ == "__main__":

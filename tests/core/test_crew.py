@@ -9,7 +9,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from aioconcurrent.exploring import crew as crew_module
 from aioconcurrent.exploring.crew import crewed
+from aioconcurrent.exploring.remote import LostError, UnprovedError
 from aioconcurrent.exploring.search import Search
 from aioconcurrent.exploring.walk import Walk
 from tests.explore import scenarios as s
@@ -129,3 +131,105 @@ async def asked_for(
             plans.append(run.plan)
             await crew.result(run)
     return plans
+
+
+class Distant(Place):
+    """A remote place, whose runs may come to nothing."""
+
+    failure: LostError | None = None
+
+    async def perform(self, run: Walk) -> Outcome:
+        if self.failure is not None and self.made >= 3:
+            raise self.failure
+        return await super().perform(run)
+
+
+async def performed(place: Place, run: Walk) -> Outcome:
+    return await place.perform(run)
+
+
+async def explored_with(
+    others: list[Distant], perform: Callable[[Place, Walk], Awaitable[Outcome]] = performed
+) -> list[Outcome]:
+    search, outcomes, here = Search(range(3), SCENARIO.catalogue), [], [Place(0)]
+    async with crewed(search, here, perform, anyio.Lock(), others) as crew:
+        while (run := search.next_run()) is not None:
+            outcomes.append(await crew.result(run))
+    assert search.exhaustive
+    return outcomes
+
+
+async def test_remote_places_make_runs_too_and_the_same_come_in_the_same_order() -> None:
+    others = [Distant(number) for number in range(1, 4)]
+    assert await explored_with(others) == await explored([Place(0)])
+    assert all(place.made for place in others)
+
+
+async def test_no_remote_place_idles_while_the_search_has_a_run_for_it() -> None:
+    search, here, others = Search(range(3), SCENARIO.catalogue), Place(0), [Distant(number) for number in range(1, 4)]
+    looks = 0
+
+    async def perform(place: Place, run: Walk) -> Outcome:
+        nonlocal looks
+        if place is here and search._pass is not None:
+            for _ in range(200):  # more than remote ones need for all that there is for them
+                await anyio.lowlevel.checkpoint()
+            assert not any(other.is_busy for other in others)
+            assert [plan for plan in search._pass.ahead() if plan not in search._early] == []
+            looks += 1
+        return await place.perform(run)
+
+    async with crewed(search, [here], perform, anyio.Lock(), others) as crew:
+        while (run := search.next_run()) is not None:
+            await crew.result(run)
+    assert search.exhaustive
+    assert looks
+    assert all(place.made for place in others)
+
+
+@pytest.mark.parametrize("failure", [LostError("gone"), UnprovedError(False, "odd"), UnprovedError(True, "odd")])
+async def test_what_a_remote_place_fails_to_make_is_made_elsewhere(failure: LostError) -> None:
+    others = [Distant(number) for number in range(1, 4)]
+    for place in others[:2]:
+        place.failure = failure
+    assert await explored_with(others) == await explored([Place(0)])
+    assert all(place.made <= 3 for place in others[:2])
+
+
+async def test_a_remote_place_that_never_answers_holds_nobody_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew_module, "_PATIENCE", 0.01)
+    monkeypatch.setattr(crew_module, "_SLOW", 0)
+    stuck: list[Walk] = []
+
+    async def perform(place: Place, run: Walk) -> Outcome:
+        if isinstance(place, Distant):
+            stuck.append(run)
+            await anyio.sleep_forever()
+        return await place.perform(run)
+
+    others = [Distant(number) for number in range(1, 4)]
+    assert await explored_with(others, perform) == await explored([Place(0)])
+    assert len(stuck) == 3
+
+
+async def test_what_was_under_way_remotely_before_a_standstill_does_not_count_after_it() -> None:
+    search, here, left = Search(range(3), SCENARIO.catalogue), [Place(0)], list[Walk]()
+    go_on, outcomes = anyio.Event(), list[Outcome]()
+
+    async def perform(place: Place, run: Walk) -> Outcome:
+        if isinstance(place, Distant) and not left:
+            left.append(run)
+            await go_on.wait()
+            run.moves.clear()  # as nobody would believe it
+        return await place.perform(run)
+
+    async with crewed(search, here, perform, anyio.Lock(), [Distant(1)]) as crew:
+        while (run := search.next_run()) is not None:
+            outcomes.append(await crew.result(run))
+            if left and not go_on.is_set():
+                async with crew.standstill():
+                    go_on.set()
+                    for _ in range(20):
+                        await anyio.lowlevel.checkpoint()
+    assert left
+    assert outcomes == await explored([Place(0)])

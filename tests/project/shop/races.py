@@ -201,6 +201,11 @@ def open_both(using: str) -> None:
         Counter.objects.using(using).filter(pk=pk).update(value=1)
 
 
+def add_thrice(using: str) -> None:
+    for _ in range(3):
+        Counter.objects.using(using).filter(pk=1).update(value=F("value") + 1)
+
+
 def look_thrice(using: str) -> str:
     """Only what opens between the first look and the second, and no further before the third, is noticed."""
     seen = [Counter.objects.using(using).get(pk=pk).value for pk in (1, 1, 2)]

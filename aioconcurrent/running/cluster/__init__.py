@@ -1,0 +1,1 @@
+"""Workers of dask that make runs of an exploration."""

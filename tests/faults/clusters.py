@@ -1,0 +1,118 @@
+"""Explorations on clusters of dask to which something happens, at moments drawn by a seed.
+
+hatch run fuzz:clusters [TRIES] [SEED] [DATABASE ...]
+
+Each has to end with the verdict that one worker comes to, or with a clear error, and to leave nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+from collections import Counter as Tally
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+if __name__ == "__main__":  # a script has no pytest to set Django up
+    sys.path.insert(0, os.getcwd())
+    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.project.settings"
+    import django
+
+    django.setup()
+
+from django.db import connections
+
+from aioconcurrent import ClusterError, options
+from aioconcurrent.base import clock as time
+from aioconcurrent.running.cluster.workers import WorkerThread
+from aioconcurrent.sync import explore
+from tests.explore.catalogue import counters
+from tests.explore.clusters import FAULTS, Cluster, asking, cluster
+from tests.explore.test_workers import copies_of
+from tests.project.shop import races
+from tests.project.shop.models import Counter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_LATEST = 14  # times that workers are asked before something happens
+_ORDERS = 10  # of the calls, which are the same
+
+
+def _press_key(_: Cluster, __: str) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+ALL: dict[str, Callable[[Cluster, str], None]] = {**FAULTS, "Ctrl-C": _press_key}
+
+
+def try_once(alias: str, random: Random) -> tuple[str, str]:
+    """Explore while something happens; say what, and what came of it."""
+    fault, times = random.choice(list(ALL)), random.randint(1, _LATEST)
+    rows = list(Counter.objects.using(alias).order_by("pk").values_list("pk", "value"))
+    with tempfile.TemporaryDirectory(prefix="aioconcurrent-") as folder, cluster(Path(folder)) as found:
+        ask, done = WorkerThread.ask, list[str]()
+        WorkerThread.ask = asking(ask, times, partial(ALL[fault], found, alias), done)  # type: ignore[assignment, method-assign]
+        try:
+            came = _explored(alias, found)
+        finally:
+            WorkerThread.ask = ask  # type: ignore[method-assign]
+        found.thaw()
+        left = [f"process {each.pid} left" for each in found.wait_until_left_alone()]
+    left += [f"{name} left" for name in copies_of(alias)]
+    if list(Counter.objects.using(alias).order_by("pk").values_list("pk", "value")) != rows:
+        left.append("rows changed")
+    return fault if done else "nothing", "; ".join([came, *left])
+
+
+def _explored(alias: str, found: Cluster) -> str:
+    try:
+        with options(workers=found.address, max_seconds=300):
+            came = explore(*[(races.add_thrice, {"using": alias})] * 2)
+    except ClusterError:
+        return "a clear error"
+    except KeyboardInterrupt:
+        return "interrupted"
+    except BaseException as error:
+        return f"WRONG: {type(error).__name__}: {error}"[:300]
+    is_right = (came.verdict, came.schedules_run) == ("no race", _ORDERS)
+    return "the right verdict" if is_right else f"WRONG: {came}"
+
+
+def main(tries: int, seed: int, aliases: Sequence[str]) -> int:
+    """Explore in test databases of their own; the exit status tells whether anything was wrong, or left."""
+    from django.test.utils import setup_databases, teardown_databases
+
+    made = setup_databases(verbosity=0, interactive=False, aliases=dict.fromkeys(aliases, False))
+    random, told, slowest = Random(seed), Tally[tuple[str, str]](), 0.0
+    try:
+        for alias in aliases:
+            counters(alias)
+        for number in range(tries):
+            alias, begun = aliases[number % len(aliases)], time.monotonic()
+            for other in aliases:
+                if other != alias:
+                    connections[other].close()  # or it would be copied as well
+            fault, came = try_once(alias, random)
+            slowest = max(slowest, time.monotonic() - begun)
+            told[fault, came] += 1
+            print(f"  {number + 1}, {alias}, {fault}: {came}", flush=True)
+    finally:
+        connections.close_all()
+        teardown_databases(made, verbosity=0)
+    for (fault, came), count in sorted(told.items()):
+        print(f"{fault}: {came}: {count}")
+    print(f"the slowest took {slowest:.1f} s")
+    fine = ("the right verdict", "a clear error", "interrupted")
+    return 0 if all(came in fine for _, came in told) else 1
+
+
+if __name__ == "__main__":
+    given = sys.argv[1:]
+    chosen = given[2:] or ["file", "postgresql", "mysql"]
+    print(f"seed {(given[1:2] or ['0'])[0]}", flush=True)
+    sys.exit(main(int((given or ["100"])[0]), int((given[1:] or ["0"])[0]), chosen))
