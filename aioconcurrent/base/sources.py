@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Owner = Literal["application", "library", "machinery"]
 
-_HERE = os.path.join(Path(__file__).parent, "")
+_HERE = os.path.join(Path(__file__).parents[1], "")  # the whole package
 _DEMO = os.path.join(_HERE, "demo", "")
 _STANDARD = tuple({os.path.join(sysconfig.get_path(name), "") for name in ("stdlib", "platstdlib")})
 _PACKAGES = tuple({os.path.join(sysconfig.get_path(name), "") for name in ("purelib", "platlib")})
