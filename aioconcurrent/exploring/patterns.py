@@ -1,9 +1,9 @@
-"""Patterns of reads and writes by which races are recognised, and the sentence that tells what happened."""
+"""Patterns of reads and writes by which races are recognised."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
@@ -12,7 +12,22 @@ from ..base.trace import Precedence, call_name
 from ..sql.accesses import NEVER, Access, asks_whether
 from ..sql.statements import Computed
 from .evidence import Difference
-from .values import ABSENT, alike, as_number, as_time, readable, show
+from .stale import Row, Stale, aggregated, concerns, only, stale_reads, timeless
+from .stories import (
+    as_of,
+    cache_told,
+    change_told,
+    columns_told,
+    insert_told,
+    overtaken,
+    place_of,
+    place_told,
+    read_told,
+    rows_told,
+    values_told,
+    write_told,
+)
+from .values import ABSENT, alike, as_number, as_time, show
 
 Manner = Literal[
     "",
@@ -29,10 +44,6 @@ Manner = Literal[
     "in turn",
     "in between",
 ]
-Row = Mapping[str, object]
-
-_COLUMNS_TOLD = 3
-_AGGREGATES = ("COUNT(", "MAX(", "MIN(", "SUM(", "AVG(")
 _NUMBER_AT_END = re.compile(r"(\d+)\D*$")
 
 
@@ -75,81 +86,6 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Stale:
-    """A read that a change of another call made outdated; `later` is what the reader did after reading."""
-
-    read: Access
-    change: Access
-    later: tuple[Access, ...]
-
-    @property
-    def row(self) -> Row:
-        """A row that was read and then changed."""
-        return next((row for row in self.read.rows if self.change.touches(row)), {})
-
-    @property
-    def is_of_row(self) -> bool:
-        """Whether the very row was read that was then changed, and not a number about it and others."""
-        if not self.row or aggregated(self.read):
-            return False
-        return all(column in self.row or column in self.read.where for column in self.change.where)
-
-    @property
-    def place(self) -> str:
-        """The row that was read and changed, as "account id=1"; empty if it cannot be told which."""
-        if not self.is_of_row:
-            return ""
-        return f"{self.change.table} id={show(self.row['id'])}" if "id" in self.row else _place_told(self.change)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the change had been made when the read looked, and was not committed yet."""
-        return self.change.done < self.read.seen < self.change.visible
-
-    @property
-    def writes(self) -> tuple[Access, ...]:
-        """What the reader changed after reading."""
-        return tuple(access for access in self.later if access.writes)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns whose value the change replaced; all that it wrote, if no row was read that it changed."""
-        values, row = only(self.change.written), self.row
-        changed = [c for c, value in values.items() if not alike(row.get(c, ABSENT), value)]
-        return tuple(_timeless(changed, values)) or tuple(values)
-
-    def found(
-        self,
-        name: str,
-        story: str,
-        write: Access,
-        columns: Sequence[str],
-        *,
-        tables: tuple[str, ...] = (),
-        steps: Sequence[int] = (),
-        manner: Manner = "",
-        own: Sequence[str] = (),
-        consequences: bool = False,
-    ) -> Finding:
-        """The finding that `write` went on as if there had been no change."""
-        read, change = self.read, self.change
-        return Finding(
-            name,
-            story,
-            tables or (read.table,),
-            tuple(columns),
-            tuple(steps) or (read.step, change.step, write.step),
-            (read.call,),
-            read,
-            change,
-            write,
-            manner,
-            tuple(own),
-            tuple(access.table for access in self.writes) if consequences else (),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class _Scene:
     """What a pattern is looked for in: what was read and then changed, everything that was done, and what is wrong."""
 
@@ -158,13 +94,44 @@ class _Scene:
     differences: Sequence[Difference]
 
 
+def _found(
+    stale: Stale,
+    name: str,
+    story: str,
+    write: Access,
+    columns: Sequence[str],
+    *,
+    tables: tuple[str, ...] = (),
+    steps: Sequence[int] = (),
+    manner: Manner = "",
+    own: Sequence[str] = (),
+    consequences: bool = False,
+) -> Finding:
+    """The finding that `write` went on as if there had been no change."""
+    read, change = stale.read, stale.change
+    return Finding(
+        name,
+        story,
+        tables or (read.table,),
+        tuple(columns),
+        tuple(steps) or (read.step, change.step, write.step),
+        (read.call,),
+        read,
+        change,
+        write,
+        manner,
+        tuple(own),
+        tuple(access.table for access in stale.writes) if consequences else (),
+    )
+
+
 def find(accesses: Sequence[Access], differences: Sequence[Difference], *, is_error: bool = False) -> Finding | None:
     """Return the pattern that explains the differences best; of equals the more specific one, then the nearest read.
 
     Args:
         is_error: Whether it is an error that is to be explained; a write that failed explains nothing else.
     """
-    scene = _Scene(list(_stale(accesses)), accesses, differences)
+    scene = _Scene(list(stale_reads(accesses)), accesses, differences)
     found = [
         (_fit(finding, differences), -number, _nearness(finding, differences), finding.read.step, -index, finding)
         for number, pattern in enumerate(_PATTERNS)
@@ -195,13 +162,13 @@ def _back(change: Access, write: Access, read: Access, accesses: Sequence[Access
     both_write = write.writes and {write.verb, change.verb} <= {"update", "delete"} and write.call == read.call
     if both_write and write.done > change.done and write.meets(change):
         yield Precedence(change.step, write.step, "write")
-    for each in _stale(accesses):
+    for each in stale_reads(accesses):
         if (each.read.call, each.change.call) == (change.call, read.call):
             yield Precedence(each.read.step, each.change.step, "read")
     for theirs in accesses:
         for seen in accesses:
             ours = seen.call == read.call and theirs.call == change.call and seen.table == theirs.table
-            if ours and theirs.writes and not seen.writes and theirs.visible < seen.seen and _concerns(theirs, seen):
+            if ours and theirs.writes and not seen.writes and theirs.visible < seen.seen and concerns(theirs, seen):
                 yield Precedence(theirs.step, seen.step, "seen")
 
 
@@ -227,34 +194,6 @@ def _nearness(finding: Finding, differences: Sequence[Difference]) -> tuple[int,
     return near, any(each.call in finding.readers for each in differences)
 
 
-def _stale(accesses: Sequence[Access]) -> Iterator[Stale]:
-    for read in accesses:
-        for change in accesses:
-            if read.writes or not change.writes or change.call == read.call or change.table != read.table:
-                continue
-            # What became visible before the read was in it; what never became visible is no change.
-            if read.seen < change.visible < NEVER and _concerns(change, read) and not _changes_nothing(change, read):
-                later = [a for a in accesses if a.call == read.call and a.done > read.done]
-                yield Stale(read, change, tuple(later))
-
-
-def _concerns(change: Access, read: Access) -> bool:
-    """Tell whether what was read would be something else after the change."""
-    if change.verb == "insert":
-        return not change.written or any(read.touches(row) for row in change.inserted)
-    if not change.meets(read):
-        return False
-    return not read.rows or aggregated(read) or any(change.touches(row) for row in read.rows)
-
-
-def _changes_nothing(change: Access, read: Access) -> bool:
-    """Tell whether an update wrote what had been read."""
-    values, seen = only(change.written), [row for row in read.rows if change.touches(row)]
-    if change.verb != "update" or not seen or not values or aggregated(read):
-        return False
-    return all(c in row and alike(row[c], value) for row in seen for c, value in values.items())
-
-
 def _through_cache(scene: _Scene) -> Iterator[Finding]:
     """An outdated value was read from the cache, or was put into it."""
     for each in scene.stale:
@@ -262,13 +201,14 @@ def _through_cache(scene: _Scene) -> Iterator[Finding]:
         written = next((a for a in each.writes if a.verb == "set" and a.done > change.done), None)
         if written is None or (read.verb == "select" and written.table not in _cached(scene.accesses, read)):
             continue
-        before = f"{_cache_told(read, read.rows)} from the cache" if read.verb == "get" else _read_told(each)
+        before = f"{cache_told(read, read.rows)} from the cache" if read.verb == "get" else read_told(each)
         story = (
-            f"{call_name(read.call)} read {before} before {_change_told(each)}, "
-            f"and then put {_cache_told(written, written.written)} into the cache"
+            f"{call_name(read.call)} read {before} before {change_told(each)}, "
+            f"and then put {cache_told(written, written.written)} into the cache"
         )
         counts = read.verb == "get" and read.table == written.table
-        yield each.found(
+        yield _found(
+            each,
             "lost update" if counts else "stale cache",
             story,
             written,
@@ -332,7 +272,7 @@ def _overwrites(each: Stale) -> Iterator[tuple[Access, list[str]]]:
         if write.verb == "update" and write.done > each.change.done and write.meets(each.change) and made:
             ours = only(write.written)
             columns = [c for c in ours if c in theirs and not isinstance(ours[c], Computed)]
-            columns = _timeless([c for c in columns if not row or not alike(row.get(c, ABSENT), theirs[c])], ours)
+            columns = timeless([c for c in columns if not row or not alike(row.get(c, ABSENT), theirs[c])], ours)
             if columns:
                 yield write, columns
 
@@ -340,9 +280,9 @@ def _overwrites(each: Stale) -> Iterator[tuple[Access, list[str]]]:
 def _overwriting(each: Stale, write: Access, columns: list[str], again: Access | None) -> Finding:
     read, change, row = each.read, each.change, each.row
     theirs, ours = only(change.written), only(write.written)
-    before = _overtaken(each, columns)
+    before = overtaken(each, columns)
     unlike = [c for c in ours if c in row and not isinstance(ours[c], Computed) and not alike(ours[c], row[c])]
-    own = _timeless(unlike, ours)
+    own = timeless(unlike, ours)
     steps = [read.step, change.step, write.step]
     name = "lost update"
     manner: Manner = ""
@@ -350,25 +290,25 @@ def _overwriting(each: Stale, write: Access, columns: list[str], again: Access |
         manner = "made meanwhile"
         columns = [c for c in columns if c not in read.where] or columns
         shown = {column: ours[column] for column in columns}
-        story = f"{before}, and then wrote {_columns_told(shown, theirs)} over it"
+        story = f"{before}, and then wrote {columns_told(shown, theirs)} over it"
     elif again is not None:
         manner = "lock too late"
         steps.insert(2, again.step)
         then = f"locked the row only then (step {again.step + 1})" if again.locks else "looked at it again"
-        story = f"{before}, {then}, and wrote {_values_told(write, columns, theirs)} over it all the same"
+        story = f"{before}, {then}, and wrote {values_told(write, columns, theirs)} over it all the same"
     elif not set(columns) & set(own):
         manner = "whole row"
-        story = f"{before} and wrote {_values_told(write, columns, theirs)} over it, which it had not changed itself"
+        story = f"{before} and wrote {values_told(write, columns, theirs)} over it, which it had not changed itself"
     elif all(_loses_nothing(c, ours[c], theirs[c]) for c in columns):
         name = "stale read"
-        story = f"{before}, and then wrote {_values_told(write, columns)} as well"
+        story = f"{before}, and then wrote {values_told(write, columns)} as well"
         if all(as_time(ours[c]) is not None for c in columns):  # which moments these are, the clock has decided
-            seen, them = _read_told(each, columns), "it" if len(columns) == 1 else "them"
+            seen, them = read_told(each, columns), "it" if len(columns) == 1 else "them"
             who, other = call_name(read.call), call_name(change.call)
             story = f"{who} read {seen} before {other} set {them}, and then set {them} as well"
     else:
-        story = f"{before} and wrote {_values_told(write, columns, theirs)} over it"
-    return each.found(name, story, write, columns, steps=steps, manner=manner, own=own, consequences=True)
+        story = f"{before} and wrote {values_told(write, columns, theirs)} over it"
+    return _found(each, name, story, write, columns, steps=steps, manner=manner, own=own, consequences=True)
 
 
 def _loses_nothing(column: str, one: object, other: object) -> bool:
@@ -418,12 +358,12 @@ def _resurrected(scene: _Scene) -> Iterator[Finding]:
                 vain = [a for a in each.later if a.in_vain and a.table == write.table and a.step < write.step][-1:]
                 changed = [c for a in vain for c, v in only(a.written).items() if c in row and not alike(v, row[c])]
                 story = (
-                    f"{call_name(read.call)} read {each.place} before {_change_told(each)}, "
+                    f"{call_name(read.call)} read {place_of(each)} before {change_told(each)}, "
                     "and its save() made the row anew"
                 )
                 steps = (read.step, change.step, *[a.step for a in vain], write.step)
-                own = _timeless(changed, values)
-                yield each.found("resurrected row", story, write, tuple(values), steps=steps, own=own)
+                own = timeless(changed, values)
+                yield _found(each, "resurrected row", story, write, tuple(values), steps=steps, own=own)
 
 
 def _double_insert(scene: _Scene) -> Iterator[Finding]:
@@ -448,14 +388,14 @@ def _double_insert(scene: _Scene) -> Iterator[Finding]:
             tried = "tried to insert" if write.failed else "inserted"
             if looked:
                 told = ", ".join(f"{c}={show(ours[c])}" for c in looked)
-                before = f"{_as_of(each)} before {_insert_told(each, 'it')}"
+                before = f"{as_of(each)} before {insert_told(each, 'it')}"
                 story = f"{who} found no {read.table} with {told}{before}, and {tried} one as well"
             else:
-                saw, what = _rows_told(read, change, numbered), show({c: ours[c] for c in numbered})
-                before = f"{_as_of(each)} before {_insert_told(each, what)}"
+                saw, what = rows_told(read, change, numbered), show({c: ours[c] for c in numbered})
+                before = f"{as_of(each)} before {insert_told(each, what)}"
                 story = f"{who} read {saw} from {read.table}{before}, and {tried} the same as well"
             manner: Manner = "" if looked else "number of a row"
-            yield each.found("double insert", story, write, looked or numbered, manner=manner)
+            yield _found(each, "double insert", story, write, looked or numbered, manner=manner)
 
 
 def _follows(value: object, read: Access) -> bool:
@@ -507,7 +447,7 @@ def _stale_snapshot(scene: _Scene) -> Iterator[Finding]:
             steps, tables = (change.step, write.step), (write.table, change.table)
             columns = tuple(only(write.written))
             stale = Stale(touched[0], change, ())
-            yield stale.found("stale snapshot", story, write, columns, tables=tables, steps=steps)
+            yield _found(stale, "stale snapshot", story, write, columns, tables=tables, steps=steps)
 
 
 def _chosen_before_waiting(scene: _Scene) -> Iterator[Finding]:
@@ -534,7 +474,9 @@ def _chosen_before_waiting(scene: _Scene) -> Iterator[Finding]:
             later = [a for a in scene.accesses if a.call == read.call and a.writes and a.done > read.done]
             stale = Stale(read, change, tuple(later))
             columns = tuple(only(change.written))
-            yield stale.found("stale snapshot", story, read, columns, steps=(read.step, change.step), consequences=True)
+            yield _found(
+                stale, "stale snapshot", story, read, columns, steps=(read.step, change.step), consequences=True
+            )
 
 
 def _is_in(row: Row, rows: Sequence[Row]) -> bool:
@@ -555,7 +497,7 @@ def _found_of_both(name: str, one: Stale, other: Stale, what: str) -> Finding:
     """What was found in a crossed pair, told from both sides; `what` they come to together."""
     return Finding(
         name,
-        f"{_overtaken(one)}, and {_overtaken(other)}: {what}",
+        f"{overtaken(one)}, and {overtaken(other)}: {what}",
         (one.read.table, other.read.table),
         (*one.columns, *other.columns),
         (one.read.step, other.read.step, one.change.step, other.change.step),
@@ -590,26 +532,26 @@ def _read_twice(scene: _Scene) -> Iterator[Finding]:
                 continue
             if any(a.failed and a.table == read.table and a.step < again.step for a in each.later):
                 continue  # it looks again because an INSERT was refused, as get_or_create() does
-            before = _overtaken(each)
+            before = overtaken(each)
             if (again.text, again.where) == (read.text, read.where) and again.table == read.table:
                 if again.rows == read.rows:
                     continue
                 steady = len(again.rows) == len(read.rows) and not aggregated(read)
                 name = "non-repeatable read" if steady else "phantom"
-                story = f"{before} and {_rows_told(again, change, each.columns)} after it"
+                story = f"{before} and {rows_told(again, change, each.columns)} after it"
             elif (twin := _twin(change, again, scene.accesses)) is not None:
                 name = "read skew"
-                what = f"{call_name(twin.call)}'s {twin.verb} of {_place_told(twin) or twin.table}"
+                what = f"{call_name(twin.call)}'s {twin.verb} of {place_told(twin) or twin.table}"
                 columns = [c for c in each.columns if c in only(twin.written)] or Stale(again, twin, ()).columns
-                story = f"{before}, but {_rows_told(again, twin, columns)} after {what}"
-            elif again.table == read.table and again.rows and _concerns(change, again) and not _writes_to(each):
+                story = f"{before}, but {rows_told(again, twin, columns)} after {what}"
+            elif again.table == read.table and again.rows and concerns(change, again) and not _writes_to(each):
                 of_row = change.verb == "update" and each.is_of_row and Stale(again, change, ()).is_of_row
                 name = "non-repeatable read" if of_row else "phantom"
-                story = f"{before}, and {_rows_told(again, change, each.columns)} after it"
+                story = f"{before}, and {rows_told(again, change, each.columns)} after it"
             else:
                 continue
             manner: Manner = "counted" if name == "phantom" else ""
-            yield each.found(name, story, again, each.columns, tables=(read.table, again.table), manner=manner)
+            yield _found(each, name, story, again, each.columns, tables=(read.table, again.table), manner=manner)
 
 
 def _writes_to(each: Stale) -> bool:
@@ -620,7 +562,7 @@ def _twin(change: Access, again: Access, accesses: Sequence[Access]) -> Access |
     """Another write of the changing call, which the second read did see."""
     for write in accesses:
         seen = write.writes and write.call == change.call and write.visible < again.seen
-        if seen and write is not change and write.table == again.table and _concerns(write, again):
+        if seen and write is not change and write.table == again.table and concerns(write, again):
             return write
     return None
 
@@ -641,14 +583,14 @@ def _read_back(scene: _Scene) -> Iterator[Finding]:
                 columns = [c for c in only(write.written) if c in only(change.written) and c in each.row]
                 if each.is_of_row and columns and again.step > write.step:
                     who = call_name(write.call)
-                    theirs, ours = _values_told(change, columns), _values_told(write, columns)
+                    theirs, ours = values_told(change, columns), values_told(write, columns)
                     story = (
-                        f"{who} updated {_place_told(write)} to {ours}, and {call_name(change.call)} to {theirs}, "
-                        f"before {who} read back {_rows_told(again, change, columns)}"
+                        f"{who} updated {place_told(write)} to {ours}, and {call_name(change.call)} to {theirs}, "
+                        f"before {who} read back {rows_told(again, change, columns)}"
                     )
                     steps, tables = (write.step, change.step, again.step), (write.table,)
                     name = "non-repeatable read"
-                    yield each.found(name, story, write, columns, tables=tables, steps=steps, manner="read back")
+                    yield _found(each, name, story, write, columns, tables=tables, steps=steps, manner="read back")
                 break
 
 
@@ -666,13 +608,13 @@ def _decided(scene: _Scene) -> Iterator[Finding]:
             name = "stale cache"
         if write.in_vain:
             verb = {"delete": "deleting it", "update": "updating it"}.get(_verb(write), "writing it")
-            story = f"{_overtaken(each)}; {verb} afterwards found no row"
+            story = f"{overtaken(each)}; {verb} afterwards found no row"
         else:
-            story = f"{_overtaken(each)}, and went on to {_write_told(write)} as if it were still so"
+            story = f"{overtaken(each)}, and went on to {write_told(write)} as if it were still so"
         manner: Manner = "used up" if change.verb == "delete" and looked_for else ""
         if not manner and each.is_of_row and not any(_is_written_by_key(each, a) for a in (*writes, *each.writes)):
             manner = "nothing looks again"
-        yield each.found(name, story, write, each.columns, manner=manner, consequences=True)
+        yield _found(each, name, story, write, each.columns, manner=manner, consequences=True)
 
 
 def _is_written_by_key(each: Stale, write: Access) -> bool:
@@ -689,10 +631,10 @@ def _not_committed(scene: _Scene) -> Iterator[Finding]:
         made = [row for row in (*change.rows, *change.written) if read.where and read.touches(row)]
         known = any(column in row for row in made for column in read.where)
         if told and known and not each.writes:
-            what = _rows_told(read, change, ()).removeprefix("no row of ")
+            what = rows_told(read, change, ()).removeprefix("no row of ")
             who, other = call_name(read.call), call_name(change.call)
             story = f"{who} looked for {what}, which {other} had inserted and not committed yet"
-            yield each.found("stale read", story, read, (), steps=(change.step, read.step), manner="not committed")
+            yield _found(each, "stale read", story, read, (), steps=(change.step, read.step), manner="not committed")
 
 
 def _neither_saw(scene: _Scene) -> Iterator[Finding]:
@@ -718,10 +660,10 @@ def _between_writes(scene: _Scene) -> Iterator[Finding]:
             columns = [c for c in each.columns if c in made and c in each.row and alike(made[c], each.row[c])]
             if columns and first.visible < read.seen:
                 other = call_name(change.call)
-                before = f"{call_name(read.call)} read {_read_told(each, columns)}, as {other} had written it first"
-                story = f"{before}, before {_change_told(each, columns)}"
+                before = f"{call_name(read.call)} read {read_told(each, columns)}, as {other} had written it first"
+                story = f"{before}, before {change_told(each, columns)}"
                 steps = (first.step, read.step, change.step)
-                yield each.found("intermediate read", story, read, columns, steps=steps, manner="in between")
+                yield _found(each, "intermediate read", story, read, columns, steps=steps, manner="in between")
                 break
 
 
@@ -736,7 +678,7 @@ def _writes_in_turn(scene: _Scene) -> Iterator[Finding]:
                 columns = (*_shared(ours, over), *_shared(theirs, back))
                 story = f"{_in_turn_told(ours, over)}, but {_in_turn_told(theirs, back)}"
                 stale = Stale(ours, over, ())
-                yield stale.found("write cycle", story, back, columns, tables=tables, steps=steps, manner="in turn")
+                yield _found(stale, "write cycle", story, back, columns, tables=tables, steps=steps, manner="in turn")
 
 
 def _writes_over(one: Access, other: Access) -> bool:
@@ -746,8 +688,8 @@ def _writes_over(one: Access, other: Access) -> bool:
 def _in_turn_told(one: Access, other: Access) -> str:
     columns, (first, second) = _shared(one, other), (f"{call_name(each.call)}'s" for each in (one, other))
     return (
-        f"{first} update of {_place_told(one) or one.table} to {_values_told(one, columns)} came before {second} of "
-        f"{_place_told(other) or other.table} to {_values_told(other, columns)}"
+        f"{first} update of {place_told(one) or one.table} to {values_told(one, columns)} came before {second} of "
+        f"{place_told(other) or other.table} to {values_told(other, columns)}"
     )
 
 
@@ -755,7 +697,7 @@ def _shared(one: Access, other: Access) -> list[str]:
     """The columns that both set to values of their own, times last."""
     mine, theirs = only(one.written), only(other.written)
     known = [c for c in mine if c in theirs and not isinstance(mine[c], Computed)]
-    return _timeless([c for c in known if not isinstance(theirs[c], Computed) and not alike(mine[c], theirs[c])], mine)
+    return timeless([c for c in known if not isinstance(theirs[c], Computed) and not alike(mine[c], theirs[c])], mine)
 
 
 # The more specific before the more general: of two that fit equally well the first is taken.
@@ -777,135 +719,5 @@ _PATTERNS: tuple[Callable[[_Scene], Iterator[Finding]], ...] = (
 )
 
 
-def aggregated(read: Access) -> bool:
-    """Tell whether the rows that were read are numbers about other rows, or say only that there is one."""
-    return counts(read) or asks_whether(read.text)
-
-
-def counts(read: Access) -> bool:
-    """Tell whether it computes one value of many rows."""
-    text = read.text.upper()
-    return any(function in text for function in _AGGREGATES)
-
-
-def only(rows: Sequence[Row]) -> Row:
-    """The first row, or none."""
-    return rows[0] if rows else {}
-
-
-def _timeless(columns: Sequence[str], values: Row) -> list[str]:
-    """The columns less those of times, which differ whatever happens, if there are others."""
-    return [column for column in columns if as_time(values.get(column)) is None] or list(columns)
-
-
 def _verb(access: Access) -> str:
     return access.text.lstrip("( ").partition(" ")[0].lower()
-
-
-def _overtaken(each: Stale, columns: Sequence[str] = ()) -> str:
-    """The reading and the change after it, as "A read balance=100 in account id=1 before B's update to 20"."""
-    how = "inserted" if each.read.verb == "insert" else "read"
-    seen = f"{call_name(each.read.call)} {how} {_read_told(each, columns)}{_as_of(each)}"
-    before = f"{seen} before {_change_told(each, columns)}"
-    is_told = each.is_open and each.read.verb == "select" and each.change.verb == "update"
-    return f"{before} was committed" if is_told else before
-
-
-def _as_of(each: Stale) -> str:
-    """Of a read that came after the change, from a snapshot that came before it: which step had chosen that."""
-    return f" (as of step {int(each.read.seen) + 1})" if each.change.visible < each.read.step else ""
-
-
-def _insert_told(each: Stale, what: str) -> str:
-    """What the other inserted, as "A inserted it", or as not committed yet if it was so when the reader looked."""
-    who = call_name(each.change.call)
-    return f"{who}'s insert of {what} was committed" if each.is_open else f"{who} inserted {what}"
-
-
-def _read_told(stale: Stale, columns: Sequence[str] = ()) -> str:
-    """What was read, in the columns that matter, and of which row."""
-    if stale.change.verb == "delete" and stale.is_of_row:
-        return stale.place
-    told = _rows_told(stale.read, stale.change, columns or stale.columns, only(stale.change.written))
-    return f"{told} in {stale.place}" if stale.place else told
-
-
-def _rows_told(read: Access, change: Access, columns: Sequence[str], beside: Row | None = None) -> str:
-    """What was read of the row that was changed, if it can be told which, in the given columns if it has them.
-
-    Args:
-        beside: The values that are told as well: of long ones that part is shown in which they differ.
-    """
-    if not read.rows or asks_whether(read.text):
-        known = _single(read.where)
-        which = f" with {_columns_told(known)}" if known else ""
-        return f"{'a' if read.rows else 'no'} row of {read.table}{which}"
-    row = next((row for row in read.rows if change.touches(row)), read.rows[0])
-    shown = {column: row[column] for column in columns if column in row}
-    return _columns_told(shown or row, beside if shown else None)
-
-
-def _values_told(write: Access, columns: Sequence[str], beside: Row | None = None) -> str:
-    """The values written, with the names of their columns where there are several."""
-    values = only(write.written)
-    if len(columns) == 1:
-        return _value_told(values[columns[0]], (beside or {}).get(columns[0], ABSENT))
-    return _columns_told({column: values[column] for column in columns}, beside)
-
-
-def _change_told(stale: Stale, columns: Sequence[str] = ()) -> str:
-    """What the other did, as "A's update to 20"."""
-    change, row = stale.change, stale.row
-    who, values = call_name(change.call), only(change.written)
-    match change.verb:
-        case "set":
-            return f"{who} set it to {show(values.get(change.table))}" if values else f"{who} dropped it"
-        case "delete":
-            what = "it" if stale.is_of_row else _place_told(change) or f"rows of {change.table}"
-            return f"{who}'s deletion of {what} was committed" if stale.is_open else f"{who} deleted {what}"
-        case "insert":
-            return _insert_told(stale, f"a row of {change.table} ({_columns_told(values)})")
-    columns = columns or stale.columns
-    if len(columns) == 1 and columns[0] in row:
-        return f"{who}'s update to {_values_told(change, columns, row)}"
-    of = "" if stale.is_of_row else f" of {_place_told(change) or change.table}"
-    return f"{who}'s update{of} to {_columns_told({column: values[column] for column in columns}, row)}"
-
-
-def _write_told(write: Access) -> str:
-    """What was written, as "insert shop_ticket (show_id=7)"."""
-    if write.verb == "set":
-        if not write.written:
-            return "drop a key of the cache"
-        return f"put {_cache_told(write, write.written)} into the cache"
-    values = only(write.written) or {column: min(allowed, key=repr) for column, allowed in write.where.items()}
-    told = _columns_told({column: values[column] for column in _timeless(list(values), values)})
-    return f"{write.verb} {write.table} ({told})" if values else f"{write.verb} {write.table}"
-
-
-def _place_told(change: Access) -> str:
-    """The row that a change was of, by its conditions."""
-    known = _single(change.where)
-    if "id" in known:
-        known = {"id": known["id"]}
-    return f"{change.table} {show(dict(list(known.items())[:_COLUMNS_TOLD]))}" if known else ""
-
-
-def _single(where: Mapping[str, frozenset[object]]) -> Row:
-    """The columns of which conditions leave one value."""
-    return {column: next(iter(allowed)) for column, allowed in where.items() if len(allowed) == 1}
-
-
-def _cache_told(access: Access, rows: Sequence[Row]) -> str:
-    """A key of the cache and its value."""
-    return f"{access.table}={show(only(rows).get(access.table))}"
-
-
-def _columns_told(row: Row, beside: Row | None = None) -> str:
-    """The first columns of a row."""
-    shown = list(row.items())[:_COLUMNS_TOLD]
-    return ", ".join(f"{n.strip('_')}={_value_told(v, (beside or {}).get(n, ABSENT))}" for n, v in shown)
-
-
-def _value_told(value: object, beside: object) -> str:
-    return value.text if isinstance(value, Computed) else show(readable(value), readable(beside))
