@@ -14,9 +14,8 @@ import pytest
 from ._pytest import hunt
 from ._pytest.options import add_options, apply_options, check_replayed, read_options, report_folder
 from ._pytest.orders import keep_orders, kept_orders
-from ._pytest.pages import PagesPlugin
 from ._pytest.rounds import MARK, RoundsPlugin
-from ._pytest.sections import add_sections, annotate, shorten_summary
+from ._pytest.sections import PagesPlugin, add_sections, annotate, shorten_summary
 from ._pytest.unread import UnreadPlugin
 from .results import orders, unread
 from .running.options import set_for_run
@@ -50,7 +49,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say what a killed exploration has left in a database that pytest-django keeps from run to run."""
     if not config.getoption("reuse_db", False) or config.getoption("create_db", False):
         return []
-    from .databases.underway import left_changed
+    from .databases.leftovers import left_changed
 
     return left_changed()
 

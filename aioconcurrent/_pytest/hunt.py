@@ -90,7 +90,7 @@ class HuntPlugin:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if session.items and not session.config.getoption("collectonly"):
-            from ..hunting.catching import catch_targets
+            from ..hunting.hooks import catch_targets
             from ..hunting.session import start
 
             self._hunter = start(self._options)

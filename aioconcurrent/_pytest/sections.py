@@ -1,20 +1,20 @@
-"""The sections that the report of a failed test has about its last race or exploration, and the page about it."""
+"""The sections that the report of a failed test has about its last race or exploration, the page about it, and the
+index of these pages."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..results import unread
 from ..running.options import editor_address
 from .options import named_here, shows_unfolded
 from .orders import replay_command
-from .pages import SECTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     import pytest
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..results.exploration import Exploration
     from ..results.outcomes import Outcomes
 
+_PAGE = "Page"
 _OUTPUT_SHOWN = 2000  # characters of a call's output, at its end; all of it is in the captured stdout
 
 
@@ -54,7 +55,7 @@ def add_sections(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.
         from ..report.page import write_page
 
         told = replace(story, editor=editor_address(), test=_copied(result, item.nodeid))
-        report.sections.append((SECTION, str(write_page(told, pages, _data(result, story)))))
+        report.sections.append((_PAGE, str(write_page(told, pages, _data(result, story)))))
 
 
 def annotate(reports: Iterable[object]) -> list[str]:
@@ -130,7 +131,7 @@ def _story_of_race(outcomes: Outcomes[Any], item: pytest.Item) -> Story | None:
 
 def _copied(result: object, test: str) -> str:
     """The text of a test with the same race; nothing where none can be written."""
-    from ..hunting.writing import copied_test
+    from ..hunting.reproduction import copied_test
     from ..results.exploration import Exploration
     from ..running.question import Question
 
@@ -148,3 +149,30 @@ def _data(result: object, story: Story) -> str:
     from ..results.exploration import Exploration
 
     return result.to_json() if isinstance(result, Exploration) else as_json(run_data(story.run, story.calls))
+
+
+class PagesPlugin:
+    """Removes pages of races that are gone, and writes the index of the others.
+
+    It works in the process that gets the reports of all tests.
+    """
+
+    def __init__(self, config: pytest.Config, folder: Path) -> None:
+        self._config = config
+        self._folder = folder
+        self._written: dict[str, list[str]] = {}  # the files about each test that ran to its end
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        has_run = report.when == "call" and (not report.skipped or hasattr(report, "wasxfail"))
+        if has_run:
+            written = self._written.setdefault(named_here(self._config, report.nodeid), [])
+            written += [Path(text).name for name, text in report.sections if name == _PAGE]
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if not (self._written and self._folder.is_dir()):
+            return
+        from ..report.index import keep_index
+
+        index = keep_index(self._folder, self._written)
+        if index is not None:
+            terminalreporter.write_line(f"Pages of races: {index}")

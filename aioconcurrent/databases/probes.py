@@ -4,10 +4,12 @@ A session that sleeps or computes does not wait for a lock, however long it take
 Each probe asks its server in the way that shows a wait at once and shows no wait
 that is over: the handier `pg_stat_activity` and InnoDB's information schema do
 neither.  While calls of a recorded race run freely, a `WaitRecorder` asks again and again.
+SQLite says nothing: of the locks on its file the system is asked.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import warnings
@@ -15,6 +17,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..base import clock as time
@@ -22,6 +25,7 @@ from ..base import pickling
 from ..base.loops import outside_loop
 from ..exceptions import ProbeNotPermittedError
 from .handoff import database_identity
+from .identity import sqlite_file
 from .sessions import connect_directly, is_ended
 
 if TYPE_CHECKING:
@@ -458,3 +462,35 @@ def _with_wait(step: Step, waits: Sequence[Wait], whose: Mapping[tuple[str, int 
 
 def _session(step: Step) -> tuple[str, int | None]:
     return step.operation.database, step.session
+
+
+def lock_holders(identity: str) -> frozenset[int]:
+    """The processes that have a write lock on the file of a database, or on what SQLite keeps beside it.
+
+    Linux alone tells (proc(5), /proc/locks); elsewhere none is known.
+
+    Args:
+        identity: As `database_identity` has it.
+    """
+    file, found = sqlite_file(identity.rpartition("@")[0]), set()
+    inodes = set()
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(OSError):
+            inodes.add(os.stat(f"{file}{suffix}").st_ino)
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            if " -> " not in line:  # a lock that is waited for
+                _, _, _, mode, pid, place, *_ = line.split()
+                if mode == "WRITE" and int(place.rpartition(":")[2]) in inodes:
+                    found.add(int(pid))
+    return frozenset(found)
+
+
+def describe_process(pid: int) -> str:
+    """Say for people which process this is."""
+    if pid == os.getpid():
+        return f"process {pid}, the one that explores, has a transaction open on it"
+    command = ""
+    with suppress(OSError):
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    return f"process {pid}{f' ({command[:80]})' if command else ''} has a transaction open on it"

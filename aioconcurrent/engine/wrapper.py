@@ -25,7 +25,7 @@ from ..base import clock as time
 from ..base import pickling
 from ..base.calls import READY, cannot_be_made, misfit_met
 from ..base.text import printable, text_of
-from ..doubles.journey import put_in_place, recorded
+from ..doubles.transfer import put_in_place, recorded
 from . import bequest
 from .debugging import Debugging
 from .entropy import users

@@ -24,8 +24,8 @@ import anyio.to_thread
 from ..base import clock as time
 from ..base import pickling
 from ..base.trace import LATER, ROWS_KEPT, START, LockSite, Operation, Step, task_text
-from ..databases.files import describe_process, lock_holders
 from ..databases.gate import Busy, Cancelled, Done, Ended, Fetch, Left, Unsplittable, Want
+from ..databases.probes import describe_process, lock_holders
 from ..engine.attendance import Attendance
 from ..engine.launch import serving
 from ..engine.protocol import Release

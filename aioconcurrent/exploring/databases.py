@@ -16,12 +16,12 @@ from ..databases.caches import CacheState
 from ..databases.copies import is_shared
 from ..databases.handoff import database_identity
 from ..databases.identity import database_names
+from ..databases.leftovers import Note, noted
 from ..databases.memory import is_lent
 from ..databases.probes import open_probe
 from ..databases.schema import Catalogue, Changes, Key
 from ..databases.state import StateError
 from ..databases.state.standby import Standby, lasting
-from ..databases.underway import Note, noted
 from .facts import Numbers, apart
 from .footprint import blurred_by, changes, footprint
 from .moments import Moments

@@ -27,7 +27,7 @@ from .footprint import filled, overlap
 from .judge import CountersMatterError, Judge, Seen, TooManyOrdersError
 from .oracle import Oracle
 from .place import Made, Maker, Place, Referee, in_thread
-from .privacy import private_steps
+from .private_steps import private_steps
 from .remote import LostError, RemotePlace, UnprovedError
 from .schedule import Departure, Replay, Schedule, Serial, is_serial, serial_order, shrinks
 from .search import FEW, WAKINGS, Search

@@ -11,10 +11,10 @@ import anyio.to_thread
 from ..base.text import counted
 from ..base.trace import ENDLESS, Run, call_name
 from .controller import SEVERED, STEPS, ends_sessions
+from .foreign_rows import foreign_rows
 from .judge import Seen
 from .schedule import before_repeating
 from .standings import request
-from .strangers import foreign_rows
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence

@@ -80,7 +80,7 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _tell_last(options: HuntOptions, story: int | None, written: int | None) -> int:
-    from .telling import read_findings
+    from .report import read_findings
 
     found = read_findings(options)
     for number in filter(None, (story, written)):

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..base.calls import METHODS
-from .records import shape_of
+from .pairs import shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

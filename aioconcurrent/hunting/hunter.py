@@ -21,8 +21,8 @@ from .committing import committing
 from .exploring import explored, uncompared
 from .findings import Finding, Findings, cause_of, kind_of
 from .observer import observer
-from .records import Pair, Record, Unhunted, pairs, touches
-from .writing import ready_test, without_secrets
+from .pairs import Pair, Record, Unhunted, pairs, touches
+from .reproduction import ready_test, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence

@@ -7,7 +7,7 @@ import sys
 import unittest
 from typing import TYPE_CHECKING, Any
 
-from .catching import catch_targets
+from .hooks import catch_targets
 from .session import finish, hunt, start
 
 if TYPE_CHECKING:

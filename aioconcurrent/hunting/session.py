@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import telling
-from .catching import catch
+from . import report
 from .committing import committing
 from .findings import Finding
+from .hooks import catch
 from .hunter import Hunter
 from .observer import observer
 
@@ -72,7 +72,7 @@ def for_merging(hunter: Hunter) -> dict[str, Any]:
         "unhunted": hunter.unhunted.counts,
         "unfollowed": {told: list(names) for told, names in hunter.unfollowed.items()},
         "counts": {**vars(hunter.counts), "verdicts": dict(hunter.counts.verdicts)},
-        "plan": telling.plan(hunter) if hunter.options.list else [],
+        "plan": report.plan(hunter) if hunter.options.list else [],
     }
 
 
@@ -87,27 +87,27 @@ def finish(hunter: Hunter, write: Callable[[str], None], planned: list[str] | No
         planned: What would be hunted, if other processes have said so.
     """
     if hunter.options.list:
-        for line in planned if planned is not None else telling.plan(hunter):
+        for line in planned if planned is not None else report.plan(hunter):
             write(line)
         return False
     options, baseline = hunter.options, Path(hunter.options.baseline)
-    known = telling.known_causes(baseline)
+    known = report.known_causes(baseline)
     by_cause = hunter.findings.by_cause
     for cause, each in by_cause.items():
         by_cause[cause] = replace(each, is_known=cause in known)
     found = hunter.findings.ranked()
-    for line in telling.table(found):
+    for line in report.table(found):
         write(line)
     if options.stories:
         for number, each in enumerate(found, 1):
             write(f"\n--- {number}: {each.who}, in {each.test}\n\n{each.story}\n")
-    for line in telling.summary(hunter):
+    for line in report.summary(hunter):
         write(line)
-    write(f"report: {telling.write_report(hunter, found)}")
+    write(f"report: {report.write_report(hunter, found)}")
     if options.junit:
-        telling.write_junit(Path(options.junit), hunter, found)
+        report.write_junit(Path(options.junit), hunter, found)
     if options.accept:
-        telling.write_baseline(baseline, found, known - by_cause.keys())
+        report.write_baseline(baseline, found, known - by_cause.keys())
         write(f"baseline: {baseline}")
         return False
     if options.fail_on == "never":

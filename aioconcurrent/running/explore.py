@@ -19,7 +19,7 @@ from ..base.clock import ticking_loop
 from ..databases import memory
 from ..databases.copies import Copy, CopyError, close_connections, copied, files_of, identities_of, open_connections
 from ..doubles import outbox
-from ..doubles.journey import Doubles
+from ..doubles.transfer import Doubles
 from ..engine.debugging import own_terminal
 from ..engine.fork import BootFailedError
 from ..engine.surroundings import findable

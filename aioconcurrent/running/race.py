@@ -21,7 +21,7 @@ from ..databases import handoff, memory, sessions
 from ..databases.probes import WaitRecorder, with_waits
 from ..databases.recording import recorded_steps
 from ..doubles import outbox
-from ..doubles.journey import Doubles
+from ..doubles.transfer import Doubles
 from ..engine.attendance import Report, race
 from ..engine.fork import BootFailedError, UnfitError, forking
 from ..engine.launch import spawning

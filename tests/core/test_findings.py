@@ -11,9 +11,9 @@ from aioconcurrent.base.trace import Operation, Run, Step
 from aioconcurrent.hunting.findings import ANSWER, DATA, ERROR, WRITE, Finding, Findings, cause_of, kind_of
 from aioconcurrent.hunting.hunter import Hunter
 from aioconcurrent.hunting.options import HuntOptions
-from aioconcurrent.hunting.records import Unhunted
+from aioconcurrent.hunting.pairs import Unhunted
+from aioconcurrent.hunting.report import known_causes, summary, table, write_baseline
 from aioconcurrent.hunting.session import for_merging, merged
-from aioconcurrent.hunting.telling import known_causes, summary, table, write_baseline
 from aioconcurrent.results.exploration import Counterexample
 from aioconcurrent.results.outcomes import Outcomes
 

@@ -8,7 +8,7 @@ import pytest
 
 from aioconcurrent.base.trace import Operation
 from aioconcurrent.databases.schema import Catalogue
-from aioconcurrent.hunting.records import MEETS, OVERWRITES, RELIES, Record, pairs, touches
+from aioconcurrent.hunting.pairs import MEETS, OVERWRITES, RELIES, Record, pairs, touches
 
 TABLES = Catalogue(
     frozenset({"account", "log", "doctor", "session"}),

@@ -41,7 +41,6 @@ def test_a_run_without_races_loads_nothing_that_only_races_need(tmp_path: Path) 
         "aioconcurrent._pytest.hunt",
         "aioconcurrent._pytest.options",
         "aioconcurrent._pytest.orders",
-        "aioconcurrent._pytest.pages",
         "aioconcurrent._pytest.rounds",
         "aioconcurrent._pytest.sections",
         "aioconcurrent._pytest.unread",

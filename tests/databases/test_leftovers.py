@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from aioconcurrent import RowsLeftWarning
-from aioconcurrent.databases.underway import left_changed, noted
+from aioconcurrent.databases.leftovers import left_changed, noted
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such notes")
 
 EXPLORE = """
 import sys
-from aioconcurrent.databases.underway import left_changed, noted
+from aioconcurrent.databases.leftovers import left_changed, noted
 with noted("shop@host", "default", "birth") as note:
     note.add([{tables}])
     print("noted", flush=True)
