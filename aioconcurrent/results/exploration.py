@@ -456,4 +456,4 @@ class InconclusiveError(ExplorationError):
 
 
 for _error in (ExplorationError, RaceFound, InconclusiveError):
-    _error.__module__ = __package__  # where it is imported from, which tracebacks and summaries of tests name
+    _error.__module__ = "aioconcurrent"  # where it is imported from, which tracebacks and summaries of tests name

@@ -46,6 +46,12 @@ def test_a_library_called_by_itself_is_told_and_django_is_not() -> None:
         assert threads.submit(django).result() is None
 
 
+def test_no_other_module_of_ours_is_an_application() -> None:
+    home = Path(aioconcurrent.__file__).parent
+    ours = [file for file in home.rglob("*.py") if file.relative_to(home).parts[0] != "demo"]
+    assert {owner_of_file(str(file)) for file in ours} == {"machinery"}
+
+
 def test_the_demo_is_an_application() -> None:
     file = Path(aioconcurrent.__file__).parent / "demo" / "shop.py"
     ask = function(file, "def ask():\n    return application_line()\n")
