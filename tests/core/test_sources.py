@@ -62,9 +62,3 @@ def test_a_package_whose_name_begins_like_ours_is_an_application() -> None:
     file = Path(aioconcurrent.__file__).parents[1] / "aioconcurrent_shop" / "buy.py"
     ask = function(file, "def ask():\n    return application_line()\n")
     assert ask() == "aioconcurrent_shop/buy.py:3 in ask"
-
-
-def test_our_own_code_is_no_application() -> None:
-    home = Path(aioconcurrent.__file__).parent
-    assert owner_of_file(str(home / "databases" / "gate.py")) == "machinery"
-    assert owner_of_file(str(home / "base" / "sources.py")) == "machinery"
