@@ -16,7 +16,7 @@ from ..base.trace import Operation
 from ..databases.schema import NOTHING
 from ..sql.statements import Control
 from .footprint import Footprint
-from .rows import Row, Thing, meet
+from .rows import Lock, Row, Thing, meet
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,8 +276,8 @@ class Act:
             return NOTHING, (fresh | shared if fresh and self._in_transaction else fresh)
         return (reserved, fresh | shared) if self._in_transaction and not unsure else (reserved | shared, fresh)
 
-    def _lock(self, name: str) -> str:
-        return f"{self.operation.database} {name}"
+    def _lock(self, name: str) -> Lock:
+        return Lock(f"{self.operation.database} {name}")
 
     def _control(self) -> Control:
         """MySQL commits at a BEGIN inside a transaction."""

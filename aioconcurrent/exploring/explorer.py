@@ -53,7 +53,6 @@ _REFUSED = re.compile(
     r"IntegrityError: .*?(?:constraint failed: |(?:constraint|for key) [\"'`])(?P<name>[\w., ]+)",
     re.DOTALL | re.IGNORECASE,
 )
-_PAIR = 2  # calls, which have two serial orders
 _ENOUGH = 1  # preemptions: all races that were found in real projects had one
 _SPENT = 2 / 3  # of the budget, after which the rest may be for orders drawn at random
 _MARGIN = 2  # how many times as many orders have to be left as can be run, since neither number is exact
@@ -422,7 +421,7 @@ class Explorer:
             await self._judge_of(self._all).learn(serial_order(seen.run.steps, len(self._all)), seen)
             self._maker.is_tuned = True
             if seen.broken is None:
-                return await self._judge_held() if len(self._all) == _PAIR else None
+                return await self._judge_held() if self._judge_of(self._all).knows_all else None
         elif run.guessed and seen.broken is None and len(set(self.classes)) > 1:
             self._held = seen  # the search makes the serial runs next that it is compared with
             return None
@@ -552,7 +551,7 @@ class Explorer:
         left, tried = _SHRINKING, {found.schedule.choices}
         candidates = shrinks(found.schedule.choices)
         while left and (choices := next(candidates, None)) is not None:
-            if choices in tried or len(set(choices)) < 2:
+            if choices in tried or len(set(choices)) < 2 or self._is_right(choices, found):
                 continue
             tried.add(choices)
             left -= 1
@@ -562,6 +561,13 @@ class Explorer:
             found = simpler
             candidates = shrinks(found.schedule.choices)
         return found
+
+    def _is_right(self, choices: tuple[int, ...], found: _Finding) -> bool:
+        """Whether an order comes to the same as one that was run before this finding, which nothing was wrong with."""
+        if self._search is None or found.seen.calls != self._all:
+            return False
+        end = self._search.end_of(choices)
+        return end is not None and end != self._search.end_of(found.schedule.choices)
 
     async def _counterexample(self, found: _Finding) -> Counterexample:
         await self.stage.see_gone()

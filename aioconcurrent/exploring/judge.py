@@ -111,6 +111,11 @@ class Judge:
         if seen.advances and not self.has_rule:
             self._numbers_moved = await self.move_counters(seen.advances)
 
+    @property
+    def knows_all(self) -> bool:
+        """Whether all serial orders of all its calls were learnt."""
+        return sum(len(order) == len(self.calls) for order in self._drawn) == self.oracle.orders(self._numbers)
+
     async def _settle(self) -> None:
         """Run the first order again with the counters moved, if they are.
 

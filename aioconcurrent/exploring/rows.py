@@ -48,7 +48,13 @@ class Row:
         return all(differ >= row.keys() for row, is_new in ((mine, self.is_new), (theirs, other.is_new)) if is_new)
 
 
-Thing = str | Row  # a whole table, a key of a cache, a lock of any kind; or a row
+class Lock(str):
+    """The name of a lock that is no table's."""
+
+    __slots__ = ()
+
+
+Thing = str | Row  # a whole table, a key of a cache, a `Lock`; or a row
 
 
 def meet(one: frozenset[Thing], other: frozenset[Thing]) -> bool:

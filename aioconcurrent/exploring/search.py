@@ -27,14 +27,13 @@ from collections.abc import Set as AbstractSet
 from copy import copy
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from itertools import islice, takewhile
+from itertools import islice
 from types import MappingProxyType
 
 from ..databases.schema import Catalogue
-from .dependence import Effect, contend, dependent
-from .rows import meet
+from .habits import Habits
 from .sampling import Draw, Lots, chance
-from .schedule import is_serial, preemptions
+from .schedule import preemptions, unforced
 from .standings import Standing
 from .unfolding import Event, State, Unfolding
 from .walk import Divergence, Rules, Walk, draw, eligible, spins
@@ -103,74 +102,6 @@ def _stopped(edge: _Edge) -> tuple[int | None, int, int, int]:
     choices = _choices(edge.node)
     last = edge.node.last
     return last, 0 if last is None else choices.count(last), edge.worker, choices.count(edge.worker)
-
-
-class Habits:
-    """What each call touched, in order, when it was first to run, as far as that is known."""
-
-    def __init__(self, classes: Sequence[int]) -> None:
-        self._classes = classes
-        self._effects: dict[int, list[Effect]] = {}  # by class
-        self._first: set[int] = set()  # classes of which a call was first to run
-
-    def learn(self, run: Walk) -> None:
-        """Take in a run; one in which a call began first tells most of it."""
-        if not run.moves or not is_serial(run.steps):
-            return
-        for call in dict.fromkeys(move.worker for move in run.moves):
-            known, first = self._classes[call], call == run.moves[0].worker
-            if first or known not in self._effects:
-                self._effects[known] = [move.effect for move in run.moves if move.worker == call]
-            self._first |= {known} if first else set()
-
-    def guess(self) -> list[int]:
-        """The likeliest order to go wrong: one call stopped once, and another made in between; empty if none is."""
-        calls = range(len(self._classes))
-        best = max(
-            (
-                (promise, -one, -other, stop)
-                for one in calls
-                for other in calls
-                if one != other and (one < other or self._classes[one] != self._classes[other])
-                for stop in range(1, len(self._of(one)) + 1)
-                if (promise := self.promise(one, stop, other, 0))
-            ),
-            default=None,
-        )
-        return [-best[1]] * best[3] + [-best[2]] if best is not None else []
-
-    def promise(self, one: int | None, stop: int, other: int, begun: int) -> int:
-        """How likely it goes wrong to stop a call after so many steps, for another that has made so many; 0 is never.
-
-        5: what it read others change, and more, before they wait for it; 4: each comes to wait for the other; 3: the
-        other has read what it changes, and waits for it; 2: any other cycle; 1: what it read others change, but what
-        it does then was only seen after they had changed it.
-        """
-        if one is None:
-            return 0
-        before, after, between = self._of(one)[:stop], self._of(one)[stop:], self._of(other)[begun:]
-        free = list(takewhile(lambda each: not any(contend(early, each) for early in before), between))
-        is_overtaken = any(_overtakes(early, each) for early in before for each in free)
-        if is_overtaken and any(_overtakes(each, late) or _overtakes(late, each) for late in after for each in free):
-            return 5
-        if len(free) < len(between):
-            if any(contend(late, each) for late in after for each in free):
-                return 4
-            if any(_overtakes(each, late) for late in after for each in between[: len(free) + 1]):
-                return 3
-        if any(dependent(early, each) for early in before for each in between) and any(
-            dependent(late, each) for late in after for each in between
-        ):
-            return 2
-        return int(is_overtaken and self._classes[one] not in self._first)
-
-    def _of(self, call: int) -> list[Effect]:
-        return self._effects.get(self._classes[call], [])
-
-
-def _overtakes(one: Effect, other: Effect) -> bool:
-    """Whether one step reads what another publishes."""
-    return one.everything or other.everything or meet(one.reads, other.published)
 
 
 @dataclass
@@ -522,6 +453,28 @@ class Search:
         unfolding = self._known.unfolding
         if unfolding is not None and not (run.cut or run.is_disordered):
             self._known.foreseen.add(run.foretell(unfolding))
+
+    def end_of(self, choices: Sequence[int]) -> State | None:
+        """Where an order ends that a run was made of, or of one that comes to the same; None for any other.
+
+        Args:
+            choices: As in a `Schedule`: those that only begin are not among them, and the last goes on at the end.
+        """
+        unfolding = self._known.unfolding
+        assert unfolding is not None
+        state, last, left = unfolding.start, None, deque(choices)
+        while True:
+            standings = unfolding.standings(state)
+            ready = [call for call, standing in standings.items() if standing.ready]
+            if not ready:
+                return state if state in self._known.ended else None
+            last = left[0] if left else unforced(ready, last)
+            event = unfolding.predict(state, last) if last in ready else None
+            if event is None:
+                return None
+            if left and not standings[last].is_idle:
+                left.popleft()
+            state = unfolding.successor(state, event)
 
     def take_in(self) -> None:
         """Learn what the run whose turn it was has shown; `next_run` does so, if nobody has."""

@@ -72,7 +72,12 @@ class Standing:
 
     def holds(self) -> frozenset[Thing]:
         """What its open transactions have locked."""
-        return frozenset().union(*(ledger.locks | ledger.shares for ledger in self.ledgers.values()))
+        held = self.held()
+        return held.locks | held.shares
+
+    def held(self) -> Effect:
+        """The same, with the locks that others may hold as well apart."""
+        return reduce(or_, (Effect(locks=each.locks, shares=each.shares) for each in self.ledgers.values()), Effect())
 
 
 _THREAD_NAMES = re.compile(r"\bs\d+_x\d+\b|\b_django_curs_\w+")

@@ -127,18 +127,43 @@ def test_windows_eight_statements_apart_are_brought_together_at_once(engine: Eng
     assert found.runs <= 8
 
 
+def deadlock(outcome: Outcome) -> bool:
+    return "DeadlockError" in str(outcome)
+
+
+def crossed(outcome: Outcome) -> bool:
+    return str(dict(outcome)["doctor"]).count("'n': 2") == 3
+
+
+def nobody_on_call(outcome: Outcome) -> bool:
+    return str(dict(outcome)["doctor"]).count("'n': 0") == 2
+
+
 @pytest.mark.parametrize(
-    ("scenario", "is_wrong"),
+    ("scenario", "engine", "is_wrong"),
     [
-        (s.twice(s.lost_update), wrong_sum),
-        (s.twice(s.lost_update_in_atomic), wrong_sum),
-        (s.twice(s.opposite_order), lambda outcome: "DeadlockError" in str(outcome)),
-        (s.twice(s.write_skew, s.DOCTORS), lambda outcome: dict(outcome)["doctor"].count("'n': 0") == 2),
+        (s.twice(s.lost_update), POSTGRESQL, wrong_sum),
+        (s.twice(s.lost_update_in_atomic), POSTGRESQL, wrong_sum),
+        (s.twice(s.opposite_order), POSTGRESQL, deadlock),
+        (s.twice(s.write_skew, s.DOCTORS), POSTGRESQL, nobody_on_call),
+        (s.twice(s.write_skew, s.DOCTORS), REPEATABLE, nobody_on_call),
+        (s.twice(s.signals, s.SLOTS), POSTGRESQL, lambda outcome: dict(outcome)["slot"].count("'id'") == 2),
+        (s.twice(s.copies_the_next, s.DOCTORS, calls=3), POSTGRESQL, crossed),
     ],
-    ids=["read, then changed by others", "the same in atomic", "each waits for the other", "half of it seen"],
+    ids=[
+        "read, then changed by others",
+        "the same in atomic",
+        "each waits for the other",
+        "half of it seen",
+        "seen in snapshots from before",
+        "what the second would do if first, after a cycle that does no harm",
+        "a circle of three",
+    ],
 )
-def test_the_first_order_that_is_guessed_goes_wrong(scenario: Scenario, is_wrong: Callable[[Outcome], bool]) -> None:
-    assert explore(scenario, POSTGRESQL).first(is_wrong) == 2
+def test_the_first_order_that_is_guessed_goes_wrong(
+    scenario: Scenario, engine: Engine, is_wrong: Callable[[Outcome], bool]
+) -> None:
+    assert explore(scenario, engine).first(is_wrong) == 2
 
 
 @pytest.mark.parametrize(
@@ -204,6 +229,18 @@ def test_runs_come_by_the_preemptions_they_need_and_need_no_more() -> None:
     in_turn = [run for run in runs if not run.guessed]
     assert all(before.preemptions <= after.preemptions for before, after in pairwise(in_turn))
     assert all(preemptions(run.steps) == run.preemptions for run in runs)
+
+
+def test_where_an_order_ends_is_known_if_it_was_run_or_one_that_comes_to_the_same() -> None:
+    scenario = s.twice(s.torn)
+    found = explore(scenario, POSTGRESQL)
+    choices = [[step.call for step in run.steps] for run in found.log]
+    assert [found.search.end_of(each) for each in choices] == [run.state for run in found.log]
+    assert len(set(map(found.search.end_of, choices))) == found.runs
+    assert found.search.end_of(choices[-1][:1]) in [run.state for run in found.log]
+    few = explore(scenario, POSTGRESQL, limit=2).search
+    few.take_in()
+    assert [few.end_of(each) is not None for each in choices[:3]] == [True, True, False]
 
 
 def test_no_order_is_run_twice() -> None:

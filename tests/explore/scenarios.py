@@ -205,6 +205,19 @@ def three_needed(c: Client) -> Steps:
     return [row["n"] for row in rows]
 
 
+def signals(c: Client) -> Steps:
+    """Reads and writes a row, and then makes another if there is none: only the first call shows all of it."""
+    yield from lost_update(c)
+    if not (yield c.select("slot")):
+        yield c.insert("slot", name="x")
+
+
+def copies_the_next(c: Client) -> Steps:
+    """Each of three calls reads what the next one writes."""
+    rows = yield c.select("doctor", id=(c.index + 1) % 3 + 1)
+    yield c.update("doctor", put(rows[0]["n"] + 1), id=c.index + 1)
+
+
 def polls(c: Client) -> Steps:
     """The first call waits, by asking again and again, for what the second writes."""
     if c.index:
