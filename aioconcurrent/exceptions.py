@@ -312,8 +312,8 @@ class RealDatabaseError(AioconcurrentError):
 
     def __str__(self) -> str:
         return (
-            "explore() and replay() put the rows of a database back again and again, and would undo what anybody else "
-            "has written meanwhile. They work only on test databases, and refuse "
+            "explore() and replay() put the rows of a database back after each run, and would undo whatever others "
+            "write meanwhile. They work only on test databases, and refuse "
             "options(allow_real_databases=True): remove it around them, and let the test set up a test database."
         )
 
@@ -427,7 +427,7 @@ class PooledSessionError(AioconcurrentError):
     def __str__(self) -> str:
         return (
             f"Database {self.alias!r} is reached at {self.place} through a connection pooler, such as PgBouncer, which "
-            "may run each transaction in another session of the server, so locks and waits cannot be told and "
+            "may run each transaction in another session of the server, so locks and waits cannot be observed and "
             "calls cannot be stepped. Point HOST and PORT of the tests at the server itself. call_concurrently "
             "also works through the pooler."
         )

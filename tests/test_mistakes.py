@@ -125,7 +125,7 @@ CORRECTED: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]]
     (explore, ((Client().post, ["/"]), SELL), {}, '(request, ["post", "/path/"], {"data": ...})'),
     (replay, (TOKEN, ...), {}, '"..." stands for the calls that the order was found with'),
     (replay, (SELL, SELL), {}, 'Write replay("aioc1:...", *calls)'),
-    (replay, ("aioc1:0.4", SELL, SELL), {}, "an order of at least 5 calls, and here are 2"),
+    (replay, ("aioc1:0.4", SELL, SELL), {}, "an order of at least 5 calls, and 2 were passed"),
     (call_concurrently, (sell, 2), {}, "call_concurrently(5, function, ...)."),
     (call_concurrently, (1, sell, threading.Lock()), {}, "Pass plain data instead, such as a primary key"),
     (options, (), {"timout": 1}, "(did you mean 'timeout'?)"),
@@ -168,7 +168,7 @@ def test_what_only_the_process_of_the_call_can_know_is_raised_when_all_calls_are
 ) -> None:
     with pytest.raises(TypeError, match=f"^Cannot make call 1 of 2, .*: .*{text}") as caught:
         make_concurrent_calls((function, kwargs), ((tmp_path / "ran").touch, {}))
-    assert "mistake of the test" in caught.value.__notes__[0]
+    assert "mistake in the test" in caught.value.__notes__[0]
     assert (tmp_path / "ran").exists()
 
 

@@ -331,7 +331,7 @@ def test_what_cannot_be_decorated_is_refused() -> None:
 
     with pytest.raises(TypeError, match=r"is for its tests, and .*Shop has no method whose name begins with \"test\""):
         options(timeout=3)(Shop)
-    with pytest.raises(TypeError, match=r"has to stand below @pytest\.fixture"):
+    with pytest.raises(TypeError, match=r"has to be below @pytest\.fixture"):
         options(timeout=3)(pytest.fixture(limit))
     with pytest.raises(TypeError, match="decorates functions, and classes of tests, not 3"):
         options(timeout=3)(3)  # type: ignore[type-var]

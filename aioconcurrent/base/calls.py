@@ -154,8 +154,8 @@ def check_target(target: object, what: str) -> None:
         target.close()  # or Python warns that nobody has awaited it
         name = target.__qualname__
         raise TypeError(
-            f"{what} is a coroutine, which {name}(...) has made. Pass the function itself with its arguments beside "
-            f'it: ({name}, {{"argument": ...}}).'
+            f"{what} is a coroutine, returned by {name}(...). Pass the function itself, and its arguments beside it: "
+            f'({name}, {{"argument": ...}}).'
         )
     elif not callable(target):
         raise TypeError(
@@ -165,8 +165,8 @@ def check_target(target: object, what: str) -> None:
     elif _is_request(target):
         method = getattr(target, "__name__", "get")
         raise TypeError(
-            f"{what} is a method of a test client, whose responses cannot travel. Call "
-            f'aioconcurrent.http.request: (request, ["{method}", "/path/"], {{"data": ...}}), with '
+            f"{what} is a method of a test client, whose responses cannot be sent between "
+            f'processes. Use aioconcurrent.http.request: (request, ["{method}", "/path/"], {{"data": ...}}), with '
             "`from aioconcurrent.http import request`."
         )
 

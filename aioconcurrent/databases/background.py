@@ -28,7 +28,9 @@ def leave(function: Target, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
     call = Call(function, args, kwargs)
     name = import_name(function)
     if name is None:
-        raise ValueError(f"{call.name} cannot be imported by its name, as what other processes are to do must be.")
+        raise ValueError(
+            f"{call.name} cannot be imported by its name. What other processes do must be a function of a module."
+        )
     arguments = call.text.partition("(")[2][:-1]
     return gate.enqueue(call.name, arguments, packed(call.name, name, *args, **kwargs))
 

@@ -114,9 +114,9 @@ def _originals(handoff: Handoff, names: Mapping[str, str]) -> dict[str, tuple[st
     found: dict[str, tuple[str, Settings]] = {}
     for alias in sorted(handoff.likely, key=lambda alias: (alias != "default", alias)):
         if handoff.allowed is None or str(settings[alias]["NAME"]) not in handoff.allowed:
-            raise CopyError(f"{alias!r} is no test database")
+            raise CopyError(f"{alias!r} is not a test database")
         if alias in handoff.sessions:
-            raise CopyError(f"the test has set something in its session of {alias!r}, and a copy needs that closed")
+            raise CopyError(f"the test has changed its session on {alias!r}, which a copy would have to close")
         if is_in_memory(settings[alias]):
             raise CopyError(f"{alias!r} is in memory, and was not lent")
         found.setdefault(_name_of(settings[alias], names), (alias, settings[alias]))

@@ -104,8 +104,8 @@ def _read_left(path: Path, fcntl: Any) -> dict[str, Any]:
 
 def _told(content: Mapping[str, Any]) -> str:
     return (
-        f"An exploration of database {content['alias']!r} that began on {content['since']} was killed. What it has "
-        f"changed in {', '.join(content['tables'])} may still be there: let the test database be made anew once, as "
+        f"An exploration of database {content['alias']!r} that began on {content['since']} was killed. Its "
+        f"changes in {', '.join(content['tables'])} may still be there: create the test database again, as "
         "`pytest --create-db` does."
     )
 

@@ -76,7 +76,7 @@ def known_causes(path: Path) -> frozenset[str]:
     try:
         return frozenset(str(race["cause"]) for race in tomllib.loads(path.read_text("utf-8")).get("race", []))
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no baseline of a hunt: {error}") from None
+        raise ValueError(f"{path} is not the baseline of a hunt: {error}") from None
 
 
 def write_baseline(path: Path, found: Iterable[Finding], kept: Collection[str] = ()) -> None:

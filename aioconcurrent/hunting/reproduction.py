@@ -191,7 +191,7 @@ def _source(value: Any) -> str:
         return "Sent(" + ", ".join(f"{name}={_source(each)}" for name, each in given.items()) + ")"
     if _is_user(value):
         return f"get_user_model()._default_manager.get(pk={_source(value.pk)})"
-    raise NotWrittenError(f"a value of {type(value).__qualname__} is no plain one")
+    raise NotWrittenError(f"a {type(value).__qualname__} cannot be written as code")
 
 
 def _joined(values: Iterable[Any]) -> str:

@@ -236,7 +236,7 @@ class Exploration:
         self._unread.look()
         take_away = vars(self).get("_take_away")
         if take_away is None:
-            raise ValueError("locks() is for what explore() has returned.")
+            raise ValueError("locks() works on what explore() has returned, and on nothing else.")
         return take_away()
 
     def asked_by(self, take_away: Callable[[], Any]) -> Self:

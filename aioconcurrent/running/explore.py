@@ -141,7 +141,7 @@ async def _alone() -> AsyncIterator[None]:
     """Wait for other explorations of this process: each would put back what the other has changed."""
     if on_errand.get():
         raise RuntimeError(
-            "explore() and replay() were called by the check of another exploration, whose rows are in place."
+            "explore() or replay() was called by the check of another exploration, which needs its rows."
         )
     while not _exploring.acquire(blocking=False):  # noqa: ASYNC110 - the other one has a loop of its own
         await anyio.sleep(_PAUSE)

@@ -149,11 +149,11 @@ def refuse_unsafe(whole: Exploration) -> None:
     """Raise ValueError where there is no safety that could depend on a lock."""
     if whole.verdict == "race":
         raise ValueError(
-            f"locks() is for calls that are safe, and here is a race ({whole.reason}). "
+            f"locks() is for calls that are safe, and these race ({whole.reason}). "
             "explore(..., remedies=True) measures what would prevent it."
         )
     if whole.verdict == "inconclusive":
-        raise ValueError(f"locks() is for calls that are safe, and nothing can be said of these: {whole.reason}.")
+        raise ValueError(f"locks() is for calls that are safe, and these could not be judged: {whole.reason}.")
 
 
 def taken(sites: Iterable[LockSite]) -> list[LockSite]:

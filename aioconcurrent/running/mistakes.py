@@ -44,8 +44,8 @@ def raise_mistakes(
         if (mistake := _mistake(outcome, [*map(pickling.load_error, news)], suspects)) is not None
     ]
     for call, mistake in found[:1]:
-        others = f", and so did {len(found) - 1} of the others" if found[1:] else ""
-        mistake.add_note(f"This is a mistake of the test: {call} came upon it{others}.")
+        others = f", and {len(found) - 1} of the others too" if found[1:] else ""
+        mistake.add_note(f"This is a mistake in the test. It was met by {call}{others}.")
         raise mistake
 
 

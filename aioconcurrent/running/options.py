@@ -530,7 +530,7 @@ def decorated(function: F, contexts: Contexts) -> F:
     if isinstance(found, staticmethod | classmethod):
         return type(found)(decorated(found.__func__, contexts))  # type: ignore[return-value]
     if type(found).__module__.startswith("_pytest."):
-        raise TypeError("@options(...) has to stand below @pytest.fixture, at the function itself.")
+        raise TypeError("@options(...) has to be below @pytest.fixture, directly above the function.")
     if not callable(found):
         raise TypeError(f"@options(...) decorates functions, and classes of tests, not {found!r}.")
     return _decorated_function(found, contexts)  # type: ignore[return-value]

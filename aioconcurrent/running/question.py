@@ -96,7 +96,7 @@ def question(
     if token is not None and not isinstance(token, str):
         raise TypeError(
             f"The first argument is the token of a counterexample, a string, not {token!r}. Write "
-            'replay("aioc1:...", *calls), with the calls that it was found with.'
+            'replay("aioc1:...", *calls), with the calls with which it was found.'
         )
     _check_rule(check)
     _check_preemptions(preemptions)
@@ -193,8 +193,8 @@ def _read(token: str, calls: int) -> Schedule:
     if needed > calls:
         raise TokenError(
             token,
-            f"it is an order of at least {needed} calls, and here are {calls}. Pass the calls that it was found with, "
-            "in the order in which they were",
+            f"it is an order of at least {needed} calls, and {calls} were passed. Pass the calls with which it was "
+            "found, in the same order",
         )
     return schedule
 
@@ -209,7 +209,9 @@ def _check_rule(check: Any) -> None:
     for compared, then in pairs:  # "outcomes.count(True) == 1" alone in a line says nothing
         if compared.opname in ("COMPARE_OP", "CONTAINS_OP", "IS_OP") and then.opname == "POP_TOP":
             line = linecache.getline(code.co_filename, _line_of(compared)).strip()
-            raise TypeError(f"check compares and returns nothing of it. Write `return {line}`, or `assert {line}`.")
+            raise TypeError(
+                f"check compares two values and drops the result. Write `return {line}`, or `assert {line}`."
+            )
 
 
 def _line_of(instruction: dis.Instruction) -> int:

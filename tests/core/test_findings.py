@@ -156,5 +156,5 @@ def test_a_baseline_knows_the_causes_that_were_written_into_it(tmp_path: Path) -
 def test_a_file_that_is_no_baseline_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "hunt.toml"
     path.write_text(text)
-    with pytest.raises(ValueError, match=r"hunt\.toml is no baseline of a hunt"):
+    with pytest.raises(ValueError, match=r"hunt\.toml is not the baseline of a hunt"):
         known_causes(path)

@@ -73,8 +73,10 @@ def test_a_refusal_comes_with_the_frames_of_the_call_and_how_many_met_it() -> No
     with pytest.raises(UncommittedDataError) as caught:
         make_concurrent_calls((echo, {"value": 1}), (count_or_raise_from, {}), (count, {}))
     [note] = caught.value.__notes__
-    assert note.startswith("This is a mistake of the test: call 2 of 3, tests.project.queries.count_or_raise_from()")
-    assert note.endswith("came upon it, and so did 1 of the others.")
+    assert note.startswith(
+        "This is a mistake in the test. It was met by call 2 of 3, tests.project.queries.count_or_raise_"
+    )
+    assert note.endswith(", and 1 of the others too.")
     assert "count_or_raise_from" in {frame.name for frame in traceback.extract_tb(caught.value.__traceback__)}
 
 

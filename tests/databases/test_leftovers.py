@@ -60,7 +60,7 @@ def test_one_that_was_killed_is_told_of_once(exploring: subprocess.Popen[str]) -
     kill(exploring)
     [text] = heard()
     assert "database 'default'" in text
-    assert "was killed. What it has changed in shop_show, shop_ticket may still be there" in text
+    assert "was killed. Its changes in shop_show, shop_ticket may still be there" in text
     assert heard() == []
 
 

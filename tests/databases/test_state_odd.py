@@ -313,7 +313,7 @@ def test_a_trigger_of_somebody_else_is_refused_before_anything_is_changed(
     before = content(database)["triggers"]
     state = opened(database, stranger)
     state.check({"shop_counter"})
-    with pytest.raises(StateError, match=r"(?s)the trigger first_one is of .*GRANT SET USER"):
+    with pytest.raises(StateError, match=r"(?s)the trigger first_one belongs to .*GRANT SET USER"):
         state.check({"ledger_team"})
     assert content(database)["triggers"] == before
     opened(database).check()

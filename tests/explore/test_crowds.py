@@ -105,5 +105,5 @@ def test_three_calls_that_lock_first_are_exhausted(database: str, function: obje
 @pytest.mark.parametrize("database", on("file"))
 def test_a_token_of_calls_that_are_not_given_is_refused(database: str) -> None:
     accounts(database)
-    with pytest.raises(TokenError, match="an order of at least 5 calls, and here are 3"):
+    with pytest.raises(TokenError, match="an order of at least 5 calls, and 3 were passed"):
         replay("aioc1:0.4::0.4", *alike(database, crowds.increment, 3))

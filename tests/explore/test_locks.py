@@ -171,7 +171,7 @@ def test_a_constraint_that_has_refused_a_row_is_told_of_and_not_taken_away(datab
 def test_locks_of_calls_that_are_not_safe_are_refused(database: str) -> None:
     Account.objects.using(database).create(pk=11, balance=100)
     found = explore(*[(race, {"using": database})] * 2)
-    with pytest.raises(ValueError, match=r"locks\(\) is for calls that are safe, and here is a race \(lost update"):
+    with pytest.raises(ValueError, match=r"locks\(\) is for calls that are safe, and these race \(lost update"):
         found.locks()
     assert found.counterexample
     again = replay(found.counterexample.token, *[(race, {"using": database})] * 2)

@@ -117,7 +117,7 @@ async def test_a_coroutine_is_no_target_and_the_text_names_its_function(argument
 
     coroutine = sell()
     call: Any = (coroutine, {}) if arguments else coroutine
-    with pytest.raises(TypeError, match=r"target of call 1 of 1 is a coroutine, which .*sell\(...\) has made"):
+    with pytest.raises(TypeError, match=r"target of call 1 of 1 is a coroutine, returned by .*sell\(...\)"):
         await make_concurrent_calls(call)
 
 
@@ -142,7 +142,7 @@ async def test_a_keyword_that_is_none_of_explore_is_told_with_the_one_that_is(ap
 
 
 def test_a_token_of_more_calls_than_there_are_is_refused() -> None:
-    with pytest.raises(TokenError, match=r"order of at least 5 calls, and here are 2\. Pass the calls that it was"):
+    with pytest.raises(TokenError, match=r"order of at least 5 calls, and 2 were passed\. Pass the calls"):
         sync.replay("aioc1:0.4.1:abcd", calls.answer, calls.answer)
 
 

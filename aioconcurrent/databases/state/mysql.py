@@ -495,9 +495,9 @@ class Triggers:
         if trigger.definer != self._user and not self._may_impersonate:
             raise StateError(
                 self._alias,
-                f"the trigger {trigger.name} is of {trigger.definer}, so that {self._user} cannot keep it from firing "
-                f"while rows are put back. GRANT SET USER ON *.* TO {self._user} (SET_USER_ID on MySQL), or make the "
-                "triggers as the user that the tests connect as.",
+                f"the trigger {trigger.name} belongs to {trigger.definer}, so {self._user} cannot keep it from firing "
+                f"while rows are put back. GRANT SET USER ON *.* TO {self._user} (SET_USER_ID on MySQL), or create "
+                "the triggers as the user with which the tests connect.",
             )
 
     @contextmanager

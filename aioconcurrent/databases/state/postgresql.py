@@ -130,8 +130,8 @@ class PostgresState(State):
             if foreign:
                 raise StateError(
                     self.alias,
-                    f"the role does not own {foreign[0].quoted}, whose triggers or constraints have to be out of the "
-                    "way. Let the role that the tests connect as own the tables, or be a superuser.",
+                    f"the role does not own {foreign[0].quoted}, whose triggers or constraints have to be disabled "
+                    "meanwhile. Let the role with which the tests connect own the tables, or make it a superuser.",
                 )
             self._checked.add(table)
 

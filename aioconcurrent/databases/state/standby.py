@@ -128,8 +128,8 @@ class Standby:
         if self._spare is None or self._spare.is_lost():
             raise StateError(
                 self._alias,
-                "the server has ended all sessions that kept the rows there were, so that they cannot be put back. "
-                "Make the test database anew.",
+                "the server has ended all sessions that kept the starting rows, so they cannot be put back. "
+                "Create the test database again.",
             ) from error
         self._remarks |= dict.fromkeys(self._state.remarks)
         _discard(self._state)
