@@ -63,6 +63,7 @@ class Unfolding:
         self._dependents: list[set[int]] = []  # of each effect
         self._actors: list[set[int]] = []  # of each effect, whose steps had it
         self._latest: dict[tuple[int, int, int], int] = {}
+        self._pasts: dict[tuple[State, _Way], State] = {}
         self._asked: defaultdict[tuple[int, Request], set[int]] = defaultdict(set)  # what requests of calls came to
 
     @property
@@ -149,6 +150,12 @@ class Unfolding:
 
     def _past(self, state: State, way: _Way) -> State:
         """The events of a state that must come before a step of this kind, and all before those."""
+        known = self._pasts.get((state, way))
+        if known is None:
+            known = self._pasts[state, way] = self._gather_past(state, way)
+        return known
+
+    def _gather_past(self, state: State, way: _Way) -> State:
         effect, moved = way
         past, depths = list(self.start), [0] * len(state)
         for call, last in enumerate(state):

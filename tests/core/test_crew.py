@@ -17,7 +17,7 @@ from aioconcurrent.exploring.walk import Walk
 from tests.explore import scenarios as s
 from tests.explore.workload import POSTGRESQL, Outcome, Scenario, Simulation
 
-SCENARIO = s.twice(s.lost_update_in_atomic, calls=3)
+SCENARIO = s.twice(s.lost_update, calls=3)
 
 
 class LeftError(Exception):
