@@ -21,11 +21,10 @@ EVERY = [
 ]
 
 
-# What runs each time: every case on SQLite and PostgreSQL, where levels that end alike take turns, some on MariaDB.
-_SQLITE, _POSTGRESQL = ("file", "file-immediate"), ("postgresql-RC", "postgresql-RR", "postgresql-SER")
+# What runs each time: of every case each way to end, for which the places take turns; some in more of them.
+_TURNS = ("file", "postgresql-RC", "file-immediate", "postgresql-RR", "mysql-RC", "postgresql-SER")
 _USUAL: dict[str, Container[str]] = {
-    name: in_turn(case.found, number, _SQLITE) | in_turn(case.found, number, _POSTGRESQL)
-    for number, (name, case) in enumerate(CATALOGUE.items())
+    name: in_turn(case.found, number, _TURNS) for number, (name, case) in enumerate(CATALOGUE.items())
 } | {
     "lost update in atomic": ("memory", "file", "file-wal", "postgresql-RC", "mysql-RC", "mysql-RR"),
     "deadlock": ("file", "postgresql-RC", "mysql-RC"),

@@ -38,7 +38,7 @@ def test_what_prepare_writes_is_there_for_every_run_and_put_back(database: str, 
 def test_calls_that_prepare_for_themselves_are_judged_as_others_are(database: str, signing_in: None) -> None:
     accounts(database)
     safe, racy = [(function, {"using": database}) for function in (readiness.deposit, readiness.deposit_badly)]
-    for _ in range(3):
+    for _ in range(2):
         found = explore(safe, safe)
         assert (found.verdict, found.exhaustive) == ("no race", True), found
         found = explore(racy, racy)

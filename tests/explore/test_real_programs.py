@@ -8,10 +8,17 @@ from .places import Place, at
 from .real_programs import endings, fill
 
 SEEDS = (5, 10)
+PLACES = at("file", "postgresql-RC", "mysql-RC")
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("place", at("file", "postgresql-RC", "mysql-RC"), indirect=True)
+@pytest.mark.parametrize(
+    ("seed", "place"),
+    [
+        pytest.param(SEEDS[turn % 2], *place.values, id=f"{SEEDS[turn % 2]}-{place.id}", marks=place.marks)
+        for turn, place in enumerate(PLACES)
+    ],
+    indirect=["place"],
+)
 def test_what_is_not_run_would_have_ended_no_other_way(seed: int, place: Place) -> None:
     fill(place.alias)
     expected = endings(seed, place, all_orders=True)

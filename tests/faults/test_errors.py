@@ -24,6 +24,7 @@ from aioconcurrent.base import (
     pickling,
 )
 from tests.faults import calls, raises
+from tests.faults.conftest import WAYS
 from tests.faults.races import leaving_nothing, run_race
 
 FUNCTIONS = [
@@ -45,7 +46,7 @@ CALLS = [*((function, {}) for function in FUNCTIONS), (raises.exit_in_order, {"c
 NAMES = [function.__name__ for function, _ in CALLS]
 
 
-@pytest.fixture(scope="module", params=[("fork", "asyncio"), ("fork", "trio"), ("spawn", "trio")], ids="-".join)
+@pytest.fixture(scope="module", params=WAYS, ids="-".join)
 def race(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
     """One race of all these calls, and an innocent one."""
     start_method, backend = request.param

@@ -29,6 +29,13 @@ from tests.project.shop.models import Counter
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 EVERY = on("default", "file", "postgresql", "mysql")
+ONCE_OR_AGAIN = pytest.mark.parametrize(
+    ("database", "times"),
+    [
+        pytest.param(*database.values, times, id=f"{database.id}-{times}", marks=database.marks)
+        for database, times in zip(EVERY, [3, 1, 3, 1], strict=True)
+    ],
+)
 
 
 @pytest.fixture
@@ -75,8 +82,7 @@ def pressing(folder: Path, times: int) -> Iterator[None]:
         thread.join()
 
 
-@pytest.mark.parametrize("database", EVERY)
-@pytest.mark.parametrize("times", [1, 3])
+@ONCE_OR_AGAIN
 def test_ctrl_c_leaves_the_rows_as_they_were(counter: Counter, folder: Path, times: int) -> None:
     with pytest.raises(KeyboardInterrupt), pressing(folder, times):
         explore(*deaf(counter, folder))
@@ -97,8 +103,7 @@ def test_ctrl_c_in_a_loop_of_trio_leaves_the_rows_as_they_were(counter: Counter,
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-@pytest.mark.parametrize("database", EVERY)
-@pytest.mark.parametrize("times", [1, 3])
+@ONCE_OR_AGAIN
 async def test_a_task_of_asyncio_that_is_cancelled_leaves_the_rows_as_they_were(
     database: str, times: int, folder: Path, in_thread: ThreadOfQueries
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 from django.conf import settings
 
 from tests.hunt.runs import HUNT, PYTEST, RACES, Hunted, copied, run
+from tests.project.databases import thorough
 
 CLOSES_NO_CYCLE = "nothing that they touch closes a cycle"
 SERVERS = ("postgresql", "mysql")
@@ -27,7 +28,7 @@ def database_of(name: str, folder: Path) -> dict[str, Any] | None:
     return {**{each: known[each] for each in names}, "NAME": f"till_{os.getpid()}"}
 
 
-@pytest.fixture(scope="module", params=["memory", pytest.param("file", marks=pytest.mark.thorough), *SERVERS])
+@pytest.fixture(scope="module", params=[*thorough([pytest.param("memory"), pytest.param("file")]), *SERVERS])
 def hunted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Hunted:
     """A run of Django's own runner, with one test more that fails in every hunt that leaves anything."""
     if request.param in SERVERS and request.param not in settings.DATABASES:

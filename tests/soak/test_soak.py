@@ -152,6 +152,7 @@ def test_the_races_of_a_seed_are_the_same_each_time() -> None:
     assert [draw(3, number) for number in range(50)] != [draw(4, number) for number in range(50)]
 
 
+@pytest.mark.thorough
 def test_some_of_a_soak_finds_nothing() -> None:
     command = [sys.executable, "-m", "tests.soak", "--races=1-12", "--minutes=5", "--seed=1"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DJANGO")}
