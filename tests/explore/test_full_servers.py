@@ -14,7 +14,7 @@ from tests.project.databases import on
 from tests.project.shop.calls import increment
 from tests.project.shop.models import Counter
 
-both = pytest.mark.parametrize("database", on("postgresql", "mysql"))
+SERVERS: list[Any] = on("postgresql", "mysql")
 LIMIT = 8
 
 OF_USER = {
@@ -73,7 +73,7 @@ def asked(connection: Any, query: str, name: str) -> int:
     ("database", "left"),
     [
         pytest.param(*database.values, left, id=f"{database.id}-{left}", marks=database.marks)
-        for database, numbers in zip(on("postgresql", "mysql"), [(0, 2, 4), (0, 1, 3)], strict=True)
+        for database, numbers in zip(SERVERS, [(0, 2, 4), (0, 1, 3)], strict=True)
         for left in numbers
     ],
 )
@@ -88,7 +88,7 @@ def test_it_is_named_with_what_is_needed_and_the_rows_stay(database: str, left: 
     assert counter.value == 0
 
 
-@both
+@pytest.mark.parametrize("database", SERVERS)
 def test_as_many_as_are_needed_are_enough(database: str) -> None:
     counter = Counter.objects.using(database).create(name="clicks")
     with limited(database, 7):

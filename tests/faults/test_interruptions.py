@@ -28,7 +28,7 @@ from tests.project.shop.models import Counter
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
-EVERY = on("default", "file", "postgresql", "mysql")
+EVERY: list[Any] = on("default", "file", "postgresql", "mysql")
 ONCE_OR_AGAIN = pytest.mark.parametrize(
     ("database", "times"),
     [
