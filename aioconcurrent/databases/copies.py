@@ -11,7 +11,6 @@ removes them.
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 import sqlite3
@@ -26,6 +25,7 @@ from ..base.text import text_of
 from .handoff import database_identity, is_in_memory
 from .identity import identify, sqlite_file
 from .memory import temporary_folder
+from .sessions import unopened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -139,7 +139,7 @@ def copied(handoff: Handoff, names: Mapping[str, str], count: int) -> Iterator[l
     with ExitStack() as stack:
         folder = stack.enter_context(temporary_folder())
         for alias, settings in sources.values():
-            _take_away_left(_connection(alias, settings))
+            _take_away_left(unopened(alias, settings))
         copies = []
         for number in range(1, count + 1):
             made = {name: stack.enter_context(_copied(*source, number, folder)) for name, source in sources.items()}
@@ -160,12 +160,6 @@ def _for_copies(handoff: Handoff, copies: Mapping[str, Settings], names: Mapping
 def _name_of(settings: Settings, names: Mapping[str, str]) -> str:
     spelling = database_identity(settings)
     return names.get(spelling, spelling)
-
-
-def _connection(alias: str, settings: Settings) -> Any:
-    from django.db.utils import load_backend
-
-    return load_backend(settings["ENGINE"]).DatabaseWrapper(copy.deepcopy(dict(settings)), alias)
 
 
 def files_of(copy: Copy) -> dict[str, bytes]:
@@ -196,7 +190,7 @@ def _take_away_left(connection: Any) -> None:
 def _copied(alias: str, settings: Settings, number: int, folder: Path) -> Iterator[Settings]:
     from django.db import Error
 
-    connection = _connection(alias, settings)
+    connection = unopened(alias, settings)
     make = _WAYS.get(connection.vendor)
     if make is None:
         raise CopyError(f"there is no way to copy a database of {connection.display_name}")

@@ -33,6 +33,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 
+def unopened(alias: str, settings: Mapping[str, Any]) -> Any:
+    """Make a connection with settings of its own, as a `BaseDatabaseWrapper`; it is opened when it is used."""
+    from django.db.utils import load_backend
+
+    own = copy.deepcopy(dict(settings))
+    return load_backend(own["ENGINE"]).DatabaseWrapper(own, alias)
+
+
 def connect_directly(alias: str, settings: Mapping[str, Any] | None = None) -> Any:
     """Open a connection in autocommit; use `.connection`, the driver's, from then on.
 
@@ -47,12 +55,11 @@ def connect_directly(alias: str, settings: Mapping[str, Any] | None = None) -> A
         NoConnectionLeftError: The server has too many.
     """
     from django.db import connections
-    from django.db.utils import load_backend
 
-    live = copy.deepcopy(dict(connections[alias].settings_dict if settings is None else settings))
+    connection = unopened(alias, connections[alias].settings_dict if settings is None else settings)
+    live = connection.settings_dict
     live["AUTOCOMMIT"] = True
     live.get("OPTIONS", {}).pop("pool", None)  # or the next user of the pool would find our settings and tables
-    connection = load_backend(live["ENGINE"]).DatabaseWrapper(live, alias)
     try:
         with naming_full_servers(connection):
             connection.connect()

@@ -1,8 +1,9 @@
-"""The name of a race, what happened in a sentence or two, and a hint at the fix.
+"""The name of a race, with the story of what happened and a hint at the fix.
 
 The names are those of Berenson et al., "A Critique of ANSI SQL Isolation Levels", where it
 has one.  They are derived from who read and wrote what, and when it took effect.  Only what
-the steps show is told, never what is merely usual.
+the steps show is told, never what is merely usual.  `patterns` recognises a race, `stories`
+has the sentences, `hints` the fixes.
 """
 
 import re
