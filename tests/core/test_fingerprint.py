@@ -30,6 +30,12 @@ def test_another_version_is_told_with_both(mine: Fingerprint) -> None:
     assert other.differences(os.getcwd()) == f"it has Python {platform.python_version()}, and the test 3.0.1"
 
 
+def test_other_packages_are_compared_where_both_machines_have_them(mine: Fingerprint) -> None:
+    assert mine.packages["pytest"] == pytest.__version__
+    other = replace(mine, packages={"pytest": "1.0", "seats-for-sale": "1.0"})
+    assert other.differences(os.getcwd()) == f"it has pytest {pytest.__version__}, and the test 1.0"
+
+
 def test_a_driver_that_is_not_there_is_told(mine: Fingerprint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg2", None)
     other = replace(mine, versions={"psycopg2": "2.9.11"})
@@ -41,7 +47,7 @@ def test_files_that_differ_and_files_that_are_not_there_are_told(tmp_path: Path)
     here.mkdir()
     (here / "models.py").write_text("b = 2")
     files = {str(there / "models.py"): "0" * 64, str(there / "views.py"): "0" * 64}
-    told = Fingerprint({}, files, str(there)).differences(str(here))
+    told = Fingerprint({}, {}, files, str(there)).differences(str(here))
     assert f"{here / 'models.py'} is not what {there / 'models.py'} is for the test" in told
     assert f"it has no {there / 'views.py'}, as the test has" in told
 

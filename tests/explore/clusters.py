@@ -21,6 +21,8 @@ from aioconcurrent.base import clock as time
 from aioconcurrent.databases import copies
 from aioconcurrent.running.cluster.workers import WorkerThread
 
+from .test_workers import COPIES
+
 Ask = Callable[[WorkerThread, bytes], Awaitable[bytes]]
 
 _PATIENCE = 120.0  # seconds
@@ -125,18 +127,12 @@ def _freeze(found: Cluster, _: str) -> None:
     os.kill(found.workers[0].pid, signal.SIGSTOP)
 
 
-_NAMES = {
-    "postgresql": "SELECT datname FROM pg_database WHERE datname LIKE %s",
-    "mysql": "SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE %s",
-}
-
-
 def _drop_copy(_: Cluster, database: str) -> None:
     """In any thread; where copies are files there is nothing to drop."""
     connection = connections[database].copy()
-    if connection.vendor in _NAMES:
+    if connection.vendor in COPIES:
         with closing(connection), connection._nodb_cursor() as cursor:
-            cursor.execute(_NAMES[connection.vendor], [f"{connection.settings_dict['NAME']}_aioconcurrent%"])
+            cursor.execute(COPIES[connection.vendor], [f"{connection.settings_dict['NAME']}_aioconcurrent%"])
             copies._drop(connection, cursor, cursor.fetchall()[0][0])
 
 

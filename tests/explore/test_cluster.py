@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -215,6 +216,19 @@ def test_where_there_is_no_scheduler_an_error_says_so(monkeypatch: pytest.Monkey
     accounts(database)
     monkeypatch.setattr("aioconcurrent.running.cluster.workers._CONNECTING", 0.5)
     with options(workers="tcp://127.0.0.1:1"), pytest.raises(ClusterError, match=r"127.0.0.1:1: it cannot be reached"):
+        explored("lost update", database)
+
+
+@pytest.mark.parametrize("database", on("file"))
+def test_where_dask_is_not_installed_an_error_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, database: str
+) -> None:
+    accounts(database)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with (
+        options(workers="tcp://127.0.0.1:1"),
+        pytest.raises(ClusterError, match=r"pip install 'aioconcurrent\[dask\]'"),
+    ):
         explored("lost update", database)
 
 

@@ -40,7 +40,7 @@ PROGRAMS = {
     },
     "updates in turn": Case([(races.add_thrice, {})] * 2, counters),
 }
-_COPIES = {
+COPIES = {
     "postgresql": "SELECT datname FROM pg_database WHERE datname LIKE %s",
     "mysql": "SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE %s",
 }
@@ -50,10 +50,10 @@ def copies_of(database: str) -> list[str]:
     """The copies of a test database that there are."""
     connection = connections[database]
     name = str(connection.settings_dict["NAME"])
-    if connection.vendor not in _COPIES:
+    if connection.vendor not in COPIES:
         return []  # in a temporary folder
     with connection.cursor() as cursor:
-        cursor.execute(_COPIES[connection.vendor], [f"{name}_aioconcurrent%"])
+        cursor.execute(COPIES[connection.vendor], [f"{name}_aioconcurrent%"])
         return [found for (found,) in cursor.fetchall()]
 
 

@@ -1,4 +1,4 @@
-"""Whether two machines have the same project: the versions of what it runs on, and its own files.
+"""Whether two machines have the same project: the versions of what it runs on and has loaded, and its own files.
 
 A file of the project is one that a module of this process was loaded from, outside the standard
 library and the folders of installed packages.  On another machine it is at the same path, or, if
@@ -16,7 +16,7 @@ import sys
 import sysconfig
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _DRIVERS = ("psycopg", "psycopg2", "MySQLdb", "pymysql")
 _INSTALLED = ("site-packages", "dist-packages")
+_MISSING = "(not installed)"
 _TOLD = 3  # differences
 # What says something of the machine: a process keeps those of its own.
 _OWN = frozenset(
@@ -43,11 +44,13 @@ class Fingerprint:
 
     Attributes:
         versions: By what has them.
+        packages: Versions of what else was loaded, which another machine need not have.
         files: Digests of the project's own files, by their paths.
         folder: In which the process was started.
     """
 
     versions: Mapping[str, str]
+    packages: Mapping[str, str]
     files: Mapping[str, str]
     folder: str
 
@@ -56,7 +59,8 @@ class Fingerprint:
         """Take note of this process."""
         drivers = [name for name in _DRIVERS if getattr(sys.modules.get(name), "__name__", None) == name]
         versions = {name: _version(name) for name in ("Python", "Django", "aioconcurrent", "SQLite", *drivers)}
-        return cls(versions, {path: _digest(path) for path in sorted(_own_files())}, os.getcwd())
+        packages = {name: _version(name) for name in sorted(_loaded_packages())}
+        return cls(versions, packages, {path: _digest(path) for path in sorted(_own_files())}, os.getcwd())
 
     def differences(self, folder: str) -> str:
         """What this process has otherwise, for people; empty if nothing.
@@ -66,8 +70,8 @@ class Fingerprint:
         """
         told = [
             f"it has {name} {mine}, and the test {theirs}"
-            for name, theirs in self.versions.items()
-            if (mine := _version(name)) != theirs
+            for name, theirs in {**self.packages, **self.versions}.items()
+            if (mine := _version(name)) != theirs and (name in self.versions or mine != _MISSING)
         ]
         for path, theirs in self.files.items():
             found = relocated(path, self.folder, folder)
@@ -113,11 +117,17 @@ def _version(name: str) -> str:
     if name in _DRIVERS:
         with suppress(ImportError):
             return str(importlib.import_module(name).__version__)
-        return "(not installed)"
+        return _MISSING
     try:
         return version(name)
     except PackageNotFoundError:  # a checkout, whose files are compared
-        return "(not installed)"
+        return _MISSING
+
+
+def _loaded_packages() -> set[str]:
+    """Those of whose modules this process has loaded any, but for those that a machine has to have."""
+    roots = {name.partition(".")[0] for name in list(sys.modules)} - {"aioconcurrent", "django", *_DRIVERS}
+    return {name for root, names in packages_distributions().items() if root in roots for name in names}
 
 
 def _own_files() -> Iterator[str]:

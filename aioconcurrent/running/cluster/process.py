@@ -74,7 +74,6 @@ class _Messages:
     def __init__(self, stream: socket.socket, copies: Path) -> None:
         self._stream, self._copies = stream, copies
         self._arrived: deque[bytes] = deque()
-        self._has_ended = False
 
     def open(self, scope: anyio.CancelScope) -> None:
         """Begin to listen; the scope is cancelled when nothing more will come."""
