@@ -15,7 +15,7 @@ from pathlib import Path
 
 import anyio.to_thread
 import psutil
-from django.db import connections
+from django.db import DatabaseError, connections
 
 from aioconcurrent.base import clock as time
 from aioconcurrent.databases import copies
@@ -26,6 +26,11 @@ from .test_workers import COPIES
 Ask = Callable[[WorkerThread, bytes], Awaitable[bytes]]
 
 _PATIENCE = 120.0  # seconds
+_SESSIONS = {
+    "postgresql": "SELECT pid FROM pg_stat_activity WHERE datname LIKE %s",
+    "mysql": "SELECT id FROM information_schema.processlist WHERE db LIKE %s",
+}
+_END = {"postgresql": "SELECT pg_terminate_backend(%s)", "mysql": "KILL %s"}
 _MARK = "AIOCONCURRENT_TEST_CLUSTER"
 
 
@@ -59,6 +64,11 @@ class Cluster:
         while (found := self.processes()) and time.monotonic() < deadline:
             time.sleep(0.1)
         return found
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether none of its processes has ended."""
+        return all(each.poll() is None for each in (self.scheduler, *self.workers))
 
     def thaw(self) -> None:
         """Let workers go on that were frozen."""
@@ -136,6 +146,18 @@ def _drop_copy(_: Cluster, database: str) -> None:
             copies._drop(connection, cursor, cursor.fetchall()[0][0])
 
 
+def _end_sessions(_: Cluster, database: str) -> None:
+    """Have the server end those of the copies, as when it starts again."""
+    connection = connections[database].copy()
+    if connection.vendor in COPIES:
+        name = connection.settings_dict["NAME"]
+        with closing(connection), connection._nodb_cursor() as cursor:
+            cursor.execute(_SESSIONS[connection.vendor], [f"{name}_aioconcurrent%"])
+            for (session,) in cursor.fetchall():
+                with suppress(DatabaseError):  # it has ended by itself
+                    cursor.execute(_END[connection.vendor], [session])
+
+
 FAULTS: dict[str, Callable[[Cluster, str], None]] = {
     "a worker is killed": _kill,
     "all workers are killed": _kill_all,
@@ -143,6 +165,7 @@ FAULTS: dict[str, Callable[[Cluster, str], None]] = {
     "the scheduler is gone": _end_scheduler,
     "a worker is frozen": _freeze,
     "a copy is dropped": _drop_copy,
+    "the sessions of all copies are ended": _end_sessions,
 }
 
 

@@ -29,7 +29,8 @@ LONG = "updates in turn"
 WORKERS = 2
 MADE_FIRST = 2  # what a worker is asked before it makes its part of the runs
 PATIENCE = 120  # seconds for the workers to do what this machine waits for
-MILD = ("a worker is frozen", "a copy is dropped")  # which may show when there are no more runs to make
+# Which may show when there are no more runs to make.
+MILD = ("a worker is frozen", "a copy is dropped", "the sessions of all copies are ended")
 PLACES: list[Any] = on("default", "file", "postgresql", "mysql")
 MEMORY, FILE, POSTGRESQL, MYSQL = PLACES
 OTHERS = [name for name in PROGRAMS if name != LONG]

@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 from collections import Counter as Tally
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -50,19 +51,36 @@ def _press_key(_: Cluster, __: str) -> None:
 ALL: dict[str, Callable[[Cluster, str], None]] = {**FAULTS, "Ctrl-C": _press_key}
 
 
-def try_once(alias: str, random: Random) -> tuple[str, str]:
+class Clusters:
+    """One after another, each for as long as it is whole: to start one takes longer than an exploration."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._cluster: Cluster | None = None
+
+    def get(self) -> Cluster:
+        if self._cluster is None or not self._cluster.is_whole:
+            self._stack.close()
+            folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="aioconcurrent-"))
+            self._cluster = self._stack.enter_context(cluster(Path(folder)))
+        return self._cluster
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+def try_once(alias: str, found: Cluster, random: Random) -> tuple[str, str]:
     """Explore while something happens; say what, and what came of it."""
     fault, times = random.choice(list(ALL)), random.randint(1, _LATEST)
     rows = list(Counter.objects.using(alias).order_by("pk").values_list("pk", "value"))
-    with tempfile.TemporaryDirectory(prefix="aioconcurrent-") as folder, cluster(Path(folder)) as found:
-        ask, done = WorkerThread.ask, list[str]()
-        WorkerThread.ask = asking(ask, times, partial(ALL[fault], found, alias), done)  # type: ignore[assignment, method-assign]
-        try:
-            came = _explored(alias, found)
-        finally:
-            WorkerThread.ask = ask  # type: ignore[method-assign]
-        found.thaw()
-        left = [f"process {each.pid} left" for each in found.wait_until_left_alone()]
+    ask, done = WorkerThread.ask, list[str]()
+    WorkerThread.ask = asking(ask, times, partial(ALL[fault], found, alias), done)  # type: ignore[assignment, method-assign]
+    try:
+        came = _explored(alias, found)
+    finally:
+        WorkerThread.ask = ask  # type: ignore[method-assign]
+    found.thaw()
+    left = [f"process {each.pid} left" for each in found.wait_until_left_alone()]
     left += [f"{name} left" for name in copies_of(alias)]
     if list(Counter.objects.using(alias).order_by("pk").values_list("pk", "value")) != rows:
         left.append("rows changed")
@@ -89,6 +107,7 @@ def main(tries: int, seed: int, aliases: Sequence[str]) -> int:
 
     made = setup_databases(verbosity=0, interactive=False, aliases=dict.fromkeys(aliases, False))
     random, told, slowest = Random(seed), Tally[tuple[str, str]](), 0.0
+    clusters = Clusters()
     try:
         for alias in aliases:
             counters(alias)
@@ -97,11 +116,12 @@ def main(tries: int, seed: int, aliases: Sequence[str]) -> int:
             for other in aliases:
                 if other != alias:
                     connections[other].close()  # or it would be copied as well
-            fault, came = try_once(alias, random)
+            fault, came = try_once(alias, clusters.get(), random)
             slowest = max(slowest, time.monotonic() - begun)
             told[fault, came] += 1
             print(f"  {number + 1}, {alias}, {fault}: {came}", flush=True)
     finally:
+        clusters.close()
         connections.close_all()
         teardown_databases(made, verbosity=0)
     for (fault, came), count in sorted(told.items()):
