@@ -27,8 +27,8 @@ Ask = Callable[[WorkerThread, bytes], Awaitable[bytes]]
 
 _PATIENCE = 120.0  # seconds
 _SESSIONS = {
-    "postgresql": "SELECT pid FROM pg_stat_activity WHERE datname LIKE %s",
-    "mysql": "SELECT id FROM information_schema.processlist WHERE db LIKE %s",
+    "postgresql": "SELECT pid FROM pg_stat_activity WHERE datname LIKE %s OR datname = %s",
+    "mysql": "SELECT id FROM information_schema.processlist WHERE db LIKE %s OR db = %s",
 }
 _END = {"postgresql": "SELECT pg_terminate_backend(%s)", "mysql": "KILL %s"}
 _MARK = "AIOCONCURRENT_TEST_CLUSTER"
@@ -146,13 +146,13 @@ def _drop_copy(_: Cluster, database: str) -> None:
             copies._drop(connection, cursor, cursor.fetchall()[0][0])
 
 
-def _end_sessions(_: Cluster, database: str) -> None:
-    """Have the server end those of the copies, as when it starts again."""
+def end_sessions(database: str, *, of_copies_only: bool) -> None:
+    """Have the server end all sessions of a test database and its copies, as when it starts again."""
     connection = connections[database].copy()
     if connection.vendor in COPIES:
         name = connection.settings_dict["NAME"]
         with closing(connection), connection._nodb_cursor() as cursor:
-            cursor.execute(_SESSIONS[connection.vendor], [f"{name}_aioconcurrent%"])
+            cursor.execute(_SESSIONS[connection.vendor], [f"{name}_aioconcurrent%", "" if of_copies_only else name])
             for (session,) in cursor.fetchall():
                 with suppress(DatabaseError):  # it has ended by itself
                     cursor.execute(_END[connection.vendor], [session])
@@ -165,7 +165,7 @@ FAULTS: dict[str, Callable[[Cluster, str], None]] = {
     "the scheduler is gone": _end_scheduler,
     "a worker is frozen": _freeze,
     "a copy is dropped": _drop_copy,
-    "the sessions of all copies are ended": _end_sessions,
+    "the sessions of all copies are ended": lambda _, database: end_sessions(database, of_copies_only=True),
 }
 
 
