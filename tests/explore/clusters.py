@@ -125,7 +125,8 @@ def _kill_all(found: Cluster, _: str) -> None:
 
 
 def _kill_process(found: Cluster, _: str) -> None:
-    found.processes()[0].kill()
+    for process in found.processes()[:1]:  # none has been started, if no worker was asked before
+        process.kill()
 
 
 def _end_scheduler(found: Cluster, _: str) -> None:

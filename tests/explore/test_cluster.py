@@ -51,6 +51,12 @@ def fragile(tmp_path: Path) -> Iterator[Cluster]:
 
 
 @pytest.fixture
+def all_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for the last worker to be ready, however long after the first that is on a busy machine."""
+    monkeypatch.setattr("aioconcurrent.running.cluster.workers._LATER", PATIENCE)
+
+
+@pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The workers that were asked for something, as often as they answered."""
     answered: list[str] = []
@@ -99,9 +105,11 @@ def when_asked(monkeypatch: pytest.MonkeyPatch, times: int, do: Callable[[], obj
 
 
 def explored(name: str, database: str) -> Exploration:
-    return explore(*PROGRAMS[name].calls_at(database))
+    with options(max_seconds=10 * PATIENCE):  # on a busy machine
+        return explore(*PROGRAMS[name].calls_at(database))
 
 
+@pytest.mark.usefixtures("all_ready")
 @pytest.mark.parametrize(
     ("name", "database"),
     [pytest.param(LONG, *each.values, marks=each.marks) for each in (MEMORY, POSTGRESQL, MYSQL)]
@@ -128,6 +136,7 @@ def test_workers_of_dask_come_to_what_one_comes_to(
         )
 
 
+@pytest.mark.usefixtures("all_ready")
 @pytest.mark.parametrize("database", on("file"))
 def test_orders_that_are_drawn_are_run_by_workers_as_well(
     lasting: Cluster, monkeypatch: pytest.MonkeyPatch, database: str
@@ -150,6 +159,7 @@ def test_orders_that_are_drawn_are_run_by_workers_as_well(
     assert drawn
 
 
+@pytest.mark.usefixtures("all_ready")
 @pytest.mark.parametrize("database", on("file"))
 def test_the_client_of_a_local_cluster_is_as_good_as_an_address_and_stays_open(
     monkeypatch: pytest.MonkeyPatch, asked: list[str], database: str

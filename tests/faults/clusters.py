@@ -29,6 +29,7 @@ from django.db import InterfaceError, OperationalError, connections
 
 from aioconcurrent import ClusterError, options
 from aioconcurrent.base import clock as time
+from aioconcurrent.exceptions import StateError
 from aioconcurrent.running.cluster.workers import WorkerThread
 from aioconcurrent.sync import explore
 from tests.explore.catalogue import counters
@@ -57,7 +58,8 @@ ALL: dict[str, Callable[[Cluster, str], None]] = {
     "Ctrl-C": _press_key,
     "all sessions are ended": _end_all_sessions,
 }
-_FINE = ("the right verdict", "a clear error", "interrupted", "inconclusive, for that reason")
+_LOST = "an error that tells to make the database anew"  # the sessions that kept the rows were ended
+_FINE = ("the right verdict", "a clear error", "interrupted", "inconclusive, for that reason", _LOST)
 
 
 class Clusters:
@@ -92,7 +94,10 @@ def try_once(alias: str, found: Cluster, random: Random) -> tuple[str, str]:
     found.thaw()
     left = [f"process {each.pid} left" for each in found.wait_until_left_alone()]
     left += [f"{name} left" for name in copies_of(alias)]
-    if list(Counter.objects.using(alias).order_by("pk").values_list("pk", "value")) != rows:
+    if came == _LOST:
+        Counter.objects.using(alias).all().delete()
+        counters(alias)
+    elif list(Counter.objects.using(alias).order_by("pk").values_list("pk", "value")) != rows:
         left.append("rows changed")
     return fault if done else "nothing", "; ".join([came, *left])
 
@@ -103,10 +108,12 @@ def _explored(alias: str, found: Cluster) -> str:
             came = explore(*[(races.add_thrice, {"using": alias})] * 2)
     except (ClusterError, OperationalError, InterfaceError):
         return "a clear error"
+    except StateError as error:
+        return _LOST if "Make the test database anew" in str(error) else f"WRONG: {error}"
     except KeyboardInterrupt:
         return "interrupted"
     except BaseException as error:
-        return f"WRONG: {type(error).__name__}: {error}"[:300]
+        return f"WRONG: {error!r}"[:300]
     is_right = (came.verdict, came.schedules_run) == ("no race", _ORDERS)
     if came.verdict == "inconclusive" and "session" in came.reason:
         return "inconclusive, for that reason"
