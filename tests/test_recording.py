@@ -13,7 +13,7 @@ from aioconcurrent.base.trace import interleaved
 from aioconcurrent.sync import call_concurrently, make_concurrent_calls, options, override_environment
 from tests.faults.processes import wait_until
 from tests.project import cached, plain
-from tests.project.databases import on
+from tests.project.databases import on, taking_turns
 from tests.project.shop.calls import increment_locked
 from tests.project.shop.models import Counter
 
@@ -67,7 +67,9 @@ def test_without_the_option_nothing_is_recorded() -> None:
     assert outcomes.lanes() == "Nothing was recorded. Make the race with options(record=True)."
 
 
-@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+@pytest.mark.parametrize(
+    ("database", "start_method"), taking_turns(on("default", "file", "postgresql", "mysql"), ["fork", "spawn"])
+)
 def test_each_step_is_recorded_with_its_times_rows_and_line(database: str, start_method: str) -> None:
     pk = Counter.objects.using(database).create(name="n", value=4).pk
     with options(record=True, start_method=start_method):

@@ -7,13 +7,11 @@ from typing import Any
 import pytest
 
 from aioconcurrent.sync import Outcomes, TokenError, explore, replay
-from tests.project.databases import on, thorough
+from tests.project.databases import on, taking_turns, thorough
 from tests.project.shop import crowds
 from tests.project.shop.models import Account
 
 from .catalogue import accounts
-
-SOME = [*on("file", "postgresql"), *thorough(on("mysql"))]
 
 
 def alike(database: str, function: object, calls: int) -> list[Any]:
@@ -24,8 +22,7 @@ def different(database: str, function: object, calls: int) -> list[Any]:
     return [(function, {"pk": 1, "using": database, "by": 10**number}) for number in range(calls)]
 
 
-@pytest.mark.parametrize("database", SOME)
-@pytest.mark.parametrize("make", [alike, different])
+@pytest.mark.parametrize(("database", "make"), taking_turns(on("file", "postgresql"), [alike, different]))
 def test_five_increments_are_a_race_of_two_in_eight_schedules(database: str, make: Any) -> None:
     accounts(database)
     calls = make(database, crowds.increment, 5)

@@ -7,14 +7,14 @@ from django.db import IntegrityError
 
 from aioconcurrent.exploring.schedule import before_repeating
 from aioconcurrent.sync import Outcomes, explore, replay
-from tests.project.databases import on
+from tests.project.databases import on, thorough
 from tests.project.shop import crowds, kinds
 from tests.project.shop.models import Coupon
 
 SOME = on("file", "postgresql", "mysql")
 
 
-@pytest.mark.parametrize("database", SOME)
+@pytest.mark.parametrize("database", [*on("file", "postgresql"), *thorough(on("mysql"))])
 def test_a_loop_that_only_some_order_never_leaves_is_a_race(database: str) -> None:
     call = (crowds.claim_unless_taken, {"code": "x", "using": database})
     found = explore(call, call)

@@ -35,6 +35,7 @@ def test_what_prepare_writes_is_there_for_every_run_and_put_back(database: str, 
     assert Account.objects.using(database).get(pk=1).owner != "somebody"
 
 
+@pytest.mark.parametrize("database", on("file", "postgresql"))
 def test_calls_that_prepare_for_themselves_are_judged_as_others_are(database: str, signing_in: None) -> None:
     accounts(database)
     safe, racy = [(function, {"using": database}) for function in (readiness.deposit, readiness.deposit_badly)]

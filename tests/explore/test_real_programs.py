@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.project.databases import taking_turns
+
 from .places import Place, at
 from .real_programs import endings, fill
 
@@ -11,14 +13,7 @@ SEEDS = (5, 10)
 PLACES = at("file", "postgresql-RC", "mysql-RC")
 
 
-@pytest.mark.parametrize(
-    ("seed", "place"),
-    [
-        pytest.param(SEEDS[turn % 2], *place.values, id=f"{SEEDS[turn % 2]}-{place.id}", marks=place.marks)
-        for turn, place in enumerate(PLACES)
-    ],
-    indirect=["place"],
-)
+@pytest.mark.parametrize(("place", "seed"), taking_turns(PLACES, SEEDS), indirect=["place"])
 def test_what_is_not_run_would_have_ended_no_other_way(seed: int, place: Place) -> None:
     fill(place.alias)
     expected = endings(seed, place, all_orders=True)

@@ -107,9 +107,7 @@ async def test_a_race_can_be_bounded_by_move_on_after(folder: Path) -> None:
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("times", [1, 3])
-async def test_a_task_of_asyncio_can_be_cancelled_also_by_the_impatient(
-    start_method: str, times: int, folder: Path
-) -> None:
+async def test_a_task_of_asyncio_can_be_cancelled_also_by_the_impatient(times: int, folder: Path) -> None:
     task = asyncio.ensure_future(call_concurrently(2, calls.tell_of_termination, folder))
     await until(lambda: len(signed_in(folder)) == 2)
     for number in range(times):

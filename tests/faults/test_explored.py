@@ -21,7 +21,7 @@ from aioconcurrent.sync import explore
 from tests.faults import misbehaviour, raises
 from tests.faults.processes import wait_until
 from tests.faults.sessions import end_session, sessions_of
-from tests.project.databases import LABELS, ThreadOfQueries, on
+from tests.project.databases import LABELS, ThreadOfQueries, on, taking_turns
 from tests.project.shop.models import Counter
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -105,8 +105,8 @@ def test_a_run_in_which_somebody_ended_a_session_proves_nothing(counter: Counter
     assert "the server has ended the session of call 1, and no call asked it to" in found.reason
 
 
-@pytest.mark.parametrize("database", on("postgresql", "mysql"))
-@pytest.mark.parametrize("victim", range(5))  # what keeps the rows, twice; what sees who waits; two of the next run
+# What keeps the rows, twice; what sees who waits; two of the next run.
+@pytest.mark.parametrize(("database", "victim"), taking_turns(on("postgresql", "mysql"), range(5)))
 def test_whichever_session_the_server_ends_the_rows_are_put_back(counter: Counter, database: str, victim: int) -> None:
     own = sessions_of(database)
     left = [victim]
@@ -259,7 +259,7 @@ def test_a_call_that_cannot_be_imported_is_raised(counter: Counter) -> None:
     assert "call 3 of 3, tests.nowhere.function() was importing the function" in "".join(caught.value.__notes__)
 
 
-@pytest.mark.parametrize("database", on("postgresql", "mysql"))
+@pytest.mark.parametrize(("database", "anyio_backend"), taking_turns(on("postgresql", "mysql"), ["asyncio", "trio"]))
 async def test_a_cancelled_exploration_leaves_nothing(
     database: str, anyio_backend: str, in_thread: ThreadOfQueries
 ) -> None:

@@ -22,20 +22,14 @@ from aioconcurrent.sync import explore
 from tests.faults import misbehaviour
 from tests.faults.processes import signed_in, until, wait_until
 from tests.faults.sessions import sessions_of
-from tests.project.databases import ThreadOfQueries, on
+from tests.project.databases import ThreadOfQueries, on, taking_turns
 from tests.project.scripts import output_of
 from tests.project.shop.models import Counter
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
-EVERY: list[Any] = on("default", "file", "postgresql", "mysql")
-ONCE_OR_AGAIN = pytest.mark.parametrize(
-    ("database", "times"),
-    [
-        pytest.param(*database.values, times, id=f"{database.id}-{times}", marks=database.marks)
-        for database, times in zip(EVERY, [3, 1, 3, 1], strict=True)
-    ],
-)
+EVERY = on("default", "file", "postgresql", "mysql")
+ONCE_OR_AGAIN = pytest.mark.parametrize(("database", "times"), taking_turns(EVERY, [3, 1]))
 
 
 @pytest.fixture

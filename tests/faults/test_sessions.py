@@ -29,10 +29,12 @@ def in_statement(using: str) -> list[int]:
         return [row[0] for row in cursor.fetchall()]
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # it is another thread that ends them
 async def test_a_call_past_its_deadline_leaves_no_session(
-    database: str, start_method: str, in_thread: ThreadOfQueries
+    database: str, method: str, in_thread: ThreadOfQueries
 ) -> None:
-    with options(timeout=1):
+    with options(timeout=1, start_method=method):
         outcomes = await make_concurrent_calls((calls.wait_for_database, {"using": database}), (calls.answer, {}))
     assert not await in_thread(in_statement, database)
     assert isinstance(outcomes.errors[0].error, TerminatedProcessError)

@@ -31,6 +31,19 @@ def times(number: int) -> list[Any]:
     return [pytest.param(0), *thorough(pytest.param(turn) for turn in range(1, number))]
 
 
+def taking_turns(databases: Iterable[Any], values: Iterable[Any]) -> list[Any]:
+    """The values of (database, value), where neither asks for the other: each is there, with one of the others."""
+    databases, values = list(databases), list(values)
+    pairs = [
+        (databases[turn % len(databases)], values[turn % len(values)])
+        for turn in range(max(len(databases), len(values)))
+    ]
+    return [
+        pytest.param(*each.values, value, id=f"{each.id}-{getattr(value, '__name__', value)}", marks=each.marks)
+        for each, value in pairs
+    ]
+
+
 def _mark(alias: str) -> pytest.MarkDecorator:
     if alias == "mysql" and not servers.find_mysql():
         return pytest.mark.skip(reason=servers.NO_MYSQL)

@@ -6,6 +6,7 @@ import pytest
 
 from aioconcurrent.sync import Exploration, explore
 from tests.explore.places import Place, at
+from tests.project.databases import thorough
 from tests.project.office.programs import Block
 from tests.truth.fuzz import Comparison
 from tests.truth.random_programs import Trial, made_up
@@ -33,7 +34,7 @@ def compared(trial: Trial, place: Place, **options: Any) -> Comparison:
     return comparison
 
 
-@pytest.mark.parametrize("place", at("file-wal", "postgresql-RC", "mysql-RC"), indirect=True)
+@pytest.mark.parametrize("place", [*at("postgresql-RC"), *thorough(at("file-wal", "mysql-RC"))], indirect=True)
 def test_a_real_race_that_was_called_impossible_is_a_failure(place: Place) -> None:
     (failure,) = compared(LOSES, place, races=60, explore=says_no).failures
     assert "MISSED" in failure
@@ -53,7 +54,7 @@ def test_an_order_that_was_seen_and_found_right_though_it_is_not_is_a_failure(pl
 
 
 @pytest.mark.parametrize("trial", [LOSES, SAFE], ids=["race", "no race"])
-@pytest.mark.parametrize("place", at("file", "postgresql-RC", "mysql-RC"), indirect=True)
+@pytest.mark.parametrize("place", [*at("file"), *thorough(at("postgresql-RC", "mysql-RC"))], indirect=True)
 def test_what_is_explored_rightly_is_none(place: Place, trial: Trial) -> None:
     assert not compared(trial, place, races=20).failures
 
