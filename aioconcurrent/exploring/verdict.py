@@ -1,4 +1,4 @@
-"""The verdict on all runs, and what a user has to know besides."""
+"""The verdict on all runs, its reason, and the notes to it."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ class Account:
 
     def kept_alone(self) -> Exploration:
         """The verdict when one order was run alone, and does not go wrong."""
-        reason = "the rule is kept" if self.has_rule else "this order ends as a serial one does"
-        return Exploration("no race", f"{reason}; it was run alone", False, self.made, self.calls, preemptions=0)
+        reason = "the rule holds in this order" if self.has_rule else "this order ends as a serial one does"
+        return Exploration("no race", f"{reason}; no other was run", False, self.made, self.calls, preemptions=0)
 
     def nothing_wrong(self, search: Search, oracles: Iterable[Oracle], budget: str = "") -> Exploration:
         """The verdict when nothing went wrong, and the search has come to its end or to that of its budget."""
@@ -89,12 +89,12 @@ class Account:
             self.unseen.add(Omission.DISORDER.value)
         unseen = sorted(self.unseen)
         if len(self.calls) == 1:
-            alone = "there is one call, which enqueues no task: one alone meets nobody"
+            alone = "there is only one call, and it enqueues no task, so nothing can happen at the same time"
             return self.inconclusive("; ".join([alone, *unseen]))
         if not self.met:
             nothing = (
-                "nothing overlapped: no two calls touched the same data with one of them changing it, so that no "
-                "order of theirs could matter"
+                "nothing overlapped: no data was touched by two calls and changed by one of them, so that their order "
+                "cannot matter"
             )
             return self.inconclusive("; ".join([nothing, *unseen]))
         self.notes |= dict.fromkeys(note for oracle in oracles for note in oracle.notes())

@@ -87,7 +87,7 @@ def test_tasks_without_end_are_made_up_to_a_number_and_that_is_said(database: st
 
 def test_one_call_that_enqueues_nothing_meets_nobody() -> None:
     found = explore((plain.add, {"first": 1, "second": 1}))
-    assert found.reason.startswith("there is one call, which enqueues no task: one alone meets nobody")
+    assert found.reason.startswith("there is only one call, and it enqueues no task")
 
 
 def test_outside_of_an_exploration_nothing_is_taken_over() -> None:
