@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..sql.accesses import NEVER, Access, asks_whether
-from .values import ABSENT, alike, as_time
+from ...sql.accesses import NEVER, Access, asks_whether
+from ..values import ABSENT, alike, as_time
 
 Row = Mapping[str, object]
 _AGGREGATES = ("COUNT(", "MAX(", "MIN(", "SUM(", "AVG(")

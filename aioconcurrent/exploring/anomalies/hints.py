@@ -4,12 +4,12 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal
 
-from ..base.trace import Operation
-from ..sql.statements import Computed
-from .evidence import Difference
+from ...base.trace import Operation
+from ...sql.statements import Computed
+from ..evidence import Difference
+from ..values import ABSENT, as_number, as_time, show
 from .patterns import Finding
 from .stale import aggregated, only
-from .values import ABSENT, as_number, as_time, show
 
 _LONGEST_CONDITION = 30  # characters of a value that a hint compares with
 _REFUSAL = "If the error is a correct refusal, name it in refusals=(...)."

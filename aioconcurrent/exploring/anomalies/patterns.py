@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
 
-from ..base.trace import Precedence, call_name
-from ..sql.accesses import NEVER, Access, asks_whether
-from ..sql.statements import Computed
-from .evidence import Difference
+from ...base.trace import Precedence, call_name
+from ...sql.accesses import NEVER, Access, asks_whether
+from ...sql.statements import Computed
+from ..evidence import Difference
+from ..values import ABSENT, alike, as_number, as_time, show
 from .stale import Row, Stale, aggregated, concerns, only, stale_reads, timeless
 from .stories import (
     as_of,
@@ -27,7 +28,6 @@ from .stories import (
     values_told,
     write_told,
 )
-from .values import ABSENT, alike, as_number, as_time, show
 
 Manner = Literal[
     "",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..base.trace import call_name
-from ..sql.accesses import Access, asks_whether
-from ..sql.statements import Computed
+from ...base.trace import call_name
+from ...sql.accesses import Access, asks_whether
+from ...sql.statements import Computed
+from ..values import ABSENT, readable, show
 from .stale import Row, Stale, only, timeless
-from .values import ABSENT, readable, show
 
 _COLUMNS_TOLD = 3
 

@@ -10,9 +10,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..base.trace import Precedence, Step, call_name, call_names
-from ..sql.accesses import Access, accesses
-from .evidence import Violation, result
+from ...base.trace import Precedence, Step, call_name, call_names
+from ...sql.accesses import Access, accesses
+from ..evidence import Violation, result
 from .hints import conflict_hint_of, hint_of
 from .patterns import Finding, cycle, find
 from .stale import counts
