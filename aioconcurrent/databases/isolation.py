@@ -1,4 +1,4 @@
-"""The isolation levels of a process's transactions, as the servers say that they are.
+"""The isolation levels of a process's transactions, as the servers report them.
 
 Options of the connection, the role, the database and the server all have a part in
 it, and a statement may change it.  So the server is asked once for each connection,

@@ -1,4 +1,4 @@
-"""Which databases are being explored, noted where the next exploration finds it if this process is killed.
+"""Notes of which databases are being explored, for the next exploration to find if this process is killed.
 
 The copies of the starting rows end with our sessions, so that after a SIGKILL the rows of
 a run stay.  A database that is made anew for each run of the tests forgets them; one that

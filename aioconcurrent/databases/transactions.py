@@ -1,4 +1,4 @@
-"""Transactions around single statements, for which the application has not asked.
+"""Transactions around single statements, for which the application did not ask.
 
 They are run by the driver, on the statement's own connection, so that
 Django's `atomic`, `on_commit` and autocommit know nothing of them.  Each has what a

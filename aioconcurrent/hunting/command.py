@@ -38,7 +38,7 @@ def hunt(arguments: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_arguments(parser)
-    parser.add_argument("--story", type=int, metavar="N", help="tell race N of the last hunt in full, and stop")
+    parser.add_argument("--story", type=int, metavar="N", help="show race N of the last hunt in full, and stop")
     parser.add_argument("--write-test", type=int, metavar="N", help="write a test of race N of the last hunt, and stop")
     is_about_last = any(each.partition("=")[0] in ("--story", "--write-test") for each in before_module)
     if not module:

@@ -13,7 +13,7 @@ FAIL_ON = ("new", "any", "never")
 
 @dataclass(frozen=True)
 class HuntOptions:
-    """What is hunted, for how long, and what is told.
+    """What is hunted, for how long, and what is shown.
 
     Attributes:
         seconds: For all explorations of a process.
@@ -88,30 +88,38 @@ class HuntOptions:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Let a parser know the options of a hunt."""
     usual = HuntOptions()
-    budget = parser.add_argument_group("how long")
+    budget = parser.add_argument_group("budget")
     budget.add_argument(
-        "--seconds", type=float, metavar="N", help=f"for exploring, in all (default: {usual.seconds:g})"
+        "--seconds",
+        type=float,
+        metavar="N",
+        help=f"seconds for exploring, in each process (default: {usual.seconds:g})",
     )
-    budget.add_argument("--schedules", type=int, metavar="N", help=f"runs of a pair (default: {usual.schedules})")
-    budget.add_argument("--pair-seconds", type=float, metavar="N", help=f"for a pair (default: {usual.pair_seconds:g})")
-    what = parser.add_argument_group("what")
-    what.add_argument("--only", action="append", metavar="PATTERN", help="pairs with an action of such a name")
+    budget.add_argument("--schedules", type=int, metavar="N", help=f"runs for each pair (default: {usual.schedules})")
+    budget.add_argument(
+        "--pair-seconds", type=float, metavar="N", help=f"seconds for each pair (default: {usual.pair_seconds:g})"
+    )
+    what = parser.add_argument_group("what to explore")
+    what.add_argument("--only", action="append", metavar="PATTERN", help="only pairs with an action of such a name")
     what.add_argument("--skip", action="append", metavar="PATTERN", help="leave actions of such names alone")
     what.add_argument(
-        "--target", action="append", metavar="MODULE:NAME", help='functions and methods, as "shop.services:*"'
+        "--target",
+        action="append",
+        metavar="MODULE:NAME",
+        help='also these functions and methods, such as "shop.services:*"',
     )
-    what.add_argument("--ignore", action="append", metavar="MODEL", help="models and fields that are not compared")
+    what.add_argument("--ignore", action="append", metavar="MODEL", help="a model or field that is not compared")
     what.add_argument(
         "--bodies",
         action="store_true",
         default=None,
-        help="compare the bodies of answers, too, also of requests that only read",
+        help="compare the bodies of answers, not only their status, also of requests that only read",
     )
     what.add_argument("--list", action="store_true", default=None, help="say what would be hunted, and stop")
-    told = parser.add_argument_group("what is told")
-    told.add_argument("--stories", action="store_true", default=None, help="tell each race in full")
+    told = parser.add_argument_group("results")
+    told.add_argument("--stories", action="store_true", default=None, help="show each race in full")
     told.add_argument("--folder", metavar="DIR", help=f"where the report is written (default: {usual.folder})")
     told.add_argument("--junit", metavar="FILE", help="write a JUnit report, too")
-    told.add_argument("--baseline", metavar="FILE", help=f"known races (default: {usual.baseline})")
+    told.add_argument("--baseline", metavar="FILE", help=f"the file of known races (default: {usual.baseline})")
     told.add_argument("--accept", action="store_true", default=None, help="write all races into the baseline")
     told.add_argument("--fail-on", choices=FAIL_ON, help="which races make the run fail (default: new)")

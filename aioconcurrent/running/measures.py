@@ -1,4 +1,4 @@
-"""What locks do is measured: the calls are explored again with one more, or with one less.
+"""Measures what locks do, by exploring the calls again with one lock more, or with one less.
 
 Of a race, what would prevent it: every call is put into one transaction, at each isolation level
 that the server has, and with the stale read made a locking one.  A call that the database then

@@ -278,7 +278,7 @@ class Options:
         default=None,
         metadata=_row(
             _TOKEN,
-            Flag("TOKEN", str, "run this one order in place of explorations, in the one test that is named", False),
+            Flag("TOKEN", str, "run this one order instead of exploring, in the one test that is named", False),
         ),
     )
 
