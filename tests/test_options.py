@@ -375,6 +375,7 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"timeout": float("nan")}, ValueError, "timeout must be more than 0 seconds and finite, not nan"),
     ({"timeout": float("inf")}, ValueError, "timeout must be more than 0 seconds and finite, not inf"),
     ({"start_method": "thread"}, ValueError, "start_method must be one of fork, spawn, inline, not 'thread'"),
+    ({"processes": "new"}, ValueError, "processes must be one of fresh, reused, not 'new'"),
     ({"start_method": None}, ValueError, "start_method must be one of fork, spawn, inline, not None"),
     ({"start_method": ["fork"]}, ValueError, r"start_method must be one of fork, spawn, inline, not \['fork'\]"),
     ({"prepare": 3}, TypeError, "prepare is 3, which is not callable"),

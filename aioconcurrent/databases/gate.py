@@ -20,7 +20,7 @@ from .sessions import MYSQL_ENDED
 from .transactions import FetchedCursor, transaction_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -130,6 +130,13 @@ class Gate(Passage):
         self._locked: set[int] = set()  # ids of SQLite connections whose transaction has a lock
         self._columns: tuple[str, ...] = ()
         self._rows: list[tuple[Primitive, ...]] = []
+
+    def start_anew(self, drivers: Collection[int]) -> None:
+        super().start_anew(drivers)
+        points.number = 0
+        self.locks.clear()
+        self._locked.clear()
+        self._columns, self._rows, self._is_under_way = (), [], False
 
     def say(self, message: object) -> str:
         """Send a message to the controller, and wait for its answer."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..base import clock as time
 from ..base import pickling
 from ..exceptions import NoConnectionLeftError, NotATestDatabaseError, UncommittedDataError
-from .handoff import enter_session, enter_tenant, is_in_memory, look, test_names
+from .handoff import SessionState, enter_session, enter_tenant, is_in_memory, look, test_names
 from .sessions import end_with_client, is_ended, make_patient, naming_full_servers, tells_of_end
 
 if TYPE_CHECKING:
@@ -162,6 +162,13 @@ class Guard:
         assert self._handoff is not None
         for alias in self._handoff.pickled:
             enter_tenant(connections[alias], self._handoff.sessions.get(alias))
+
+    def settings_of(self, alias: str) -> tuple[tuple[str, str], ...]:
+        """What the test has set in the session of its connection, and calls have in theirs."""
+        assert self._handoff is not None
+        state = self._handoff.sessions.get(alias)
+        found: SessionState = SessionState() if state is None else pickling.loads(state)
+        return found.settings
 
     def _enter_session(self, connection: BaseDatabaseWrapper) -> None:
         """Before any statement of the call: one that ran without the test's settings might see another's rows."""

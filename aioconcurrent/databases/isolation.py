@@ -12,9 +12,12 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .sessions import in_autocommit
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _MAY_CHANGE = re.compile(
     r"isolation|characteristics|set_config|\bset\s+transaction\b|\b(?:reset|discard|do|call)\b", re.IGNORECASE
@@ -45,6 +48,7 @@ class _Session:
         current: The level of the open transaction, where it was asked for.
         is_doubtful: Something may have changed the level, of the open transaction or of those to come.
         is_begun: A BEGIN of the application was seen; for servers whose drivers do not tell.
+        first: What `usual` was first of all.
     """
 
     driver: Any
@@ -52,6 +56,7 @@ class _Session:
     current: str | None = None
     is_doubtful: bool = False
     is_begun: bool = False
+    first: str | None = None
 
 
 class IsolationLevels:
@@ -66,9 +71,9 @@ class IsolationLevels:
             return None
         session = self._session(connection)
         with suppress(Exception):  # the connection is broken, as the statement will find as well
-            if connection.vendor == "postgresql":
-                return _of_postgresql(session)
-            return _of_mysql(session)
+            level = _of_postgresql(session) if connection.vendor == "postgresql" else _of_mysql(session)
+            session.first = session.first or session.usual
+            return level
         return None
 
     def note(self, connection: Any, sql: str, *, ended: bool) -> None:
@@ -82,6 +87,14 @@ class IsolationLevels:
             else:
                 is_open = session.is_begun or connection.in_atomic_block or not connection.autocommit
                 _note_on_mysql(session, sql, is_open=is_open, ended=ended or _ENDS.match(sql) is not None)
+
+    def start_anew(self, drivers: Collection[int]) -> None:
+        """Know of these connections, given by their ids, what was known when they were new; forget all others."""
+        self._sessions = {
+            number: _Session(session.driver, session.first, first=session.first)
+            for number, session in self._sessions.items()
+            if number in drivers
+        }
 
     def has_begun(self, connection: Any) -> bool:
         """Whether the application has opened a transaction of which Django knows nothing."""

@@ -19,13 +19,15 @@ from .handoff import database_identity
 from .isolation import IsolationLevels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from ..base.trace import Kind, Primitive
 
     Row = tuple[Primitive, ...]
     Tell = Callable[[Any], tuple[int | None, tuple[str, ...], tuple[Row, ...]]]  # rowcount, columns, rows
 
+# A variable of an application's own, which PostgreSQL empties and does not forget.
+_OF_APPLICATION = re.compile(r"\bset_config\b|^\s*set\s+(?:session\s+|local\s+)?\w+\.\w", re.IGNORECASE)
 _NAMED = re.compile(r"%\((\w+)\)s")
 
 
@@ -35,6 +37,7 @@ class Passage(ABC):
     Attributes:
         dirty: Ids of connections that ran something since their last COMMIT.
         isolation: The levels of their transactions.
+        unresettable: Ids of connections to whose sessions something was given that the server cannot take away.
         unshared: Which caches were used that no other process sees, a sentence each.
         unseen: What was done that passes unseen, a sentence each.
     """
@@ -43,6 +46,7 @@ class Passage(ABC):
         self._local = threading.local()
         self._connections: list[object] = []  # driver connections in the order in which they were first seen
         self.dirty: set[int] = set()
+        self.unresettable: set[int] = set()
         self.isolation = IsolationLevels()
         self.unshared: dict[int, str] = {}  # by the cache's id
         self.unseen: set[str] = set()
@@ -82,6 +86,15 @@ class Passage(ABC):
         if self.is_closed():
             self.pass_through(Operation("step", name), lambda: None)
 
+    def start_anew(self, drivers: Collection[int]) -> None:
+        """Know nothing of any call: the next one is about to be made, with these connections open, given by ids."""
+        self._connections.clear()
+        self.dirty.clear()
+        self.unresettable.clear()
+        self.unshared.clear()
+        self.unseen.clear()
+        self.isolation.start_anew(drivers)
+
     def while_connecting(self, connect: Callable[[], None]) -> None:
         """Leave open what opening a connection runs: it takes no locks, and would only multiply the orders."""
         self._local.connecting = True
@@ -114,6 +127,8 @@ class Passage(ABC):
         return len(self._connections) - 1
 
     def _track(self, connection: Any, kind: Kind, sql: str) -> None:
+        if _OF_APPLICATION.search(sql):
+            self.unresettable.add(id(connection.connection))
         ended = kind in ("commit", "rollback", "close")
         (self.dirty.discard if ended else self.dirty.add)(id(connection.connection))
         self.isolation.note(connection, sql, ended=ended)

@@ -208,8 +208,8 @@ class _Packing:
         return reduced
 
 
-def put_in_place(pickled: bytes) -> None:
-    """Put into this process what the test has put into its own."""
+def put_in_place(pickled: bytes) -> list[object]:
+    """Put into this process what the test has put into its own; return that."""
     placed, starters = pickling.loads(pickled)
     for place, name, value in placed:
         target = pickle.loads(place)
@@ -223,6 +223,7 @@ def put_in_place(pickled: bytes) -> None:
         if mocks.is_mock(double):
             double.reset_mock()
         _witnesses.append(Witness.of(double))
+    return [value for _, _, value in placed]
 
 
 def recorded() -> bytes:

@@ -134,10 +134,25 @@ class Attendance:
     """The engine's dealings with one wrapper, from its start to its end."""
 
     def __init__(
-        self, wrapper: Wrapper, hear: Callable[[bytes | None], None] | None = None, pauses: Pauses | None = None
+        self,
+        wrapper: Wrapper,
+        hear: Callable[[bytes | None], None] | None = None,
+        pauses: Pauses | None = None,
+        *,
+        keeps: bool = False,
+        before: Attendance | None = None,
     ) -> None:
-        """`hear` is told what a stepped call asks, and None when it will ask no more; a race's `pauses` are shared."""
+        """Begin to deal with a wrapper.
+
+        Args:
+            hear: Is told what a stepped call asks, and None when it will ask no more.
+            pauses: Of a race, which its calls share.
+            keeps: Whether the wrapper stays after its call, if it can make another.
+            before: Of its last call, if it has stayed.
+        """
         self.report = Report()
+        self._keeps = keeps
+        self._before = before is not None
         self._hear_asking = hear
         self.arrived = anyio.Event()  # at the barrier, or at an end before it
         self._wrapper = wrapper
@@ -149,6 +164,17 @@ class Attendance:
         self._pauses = pauses or Pauses()
         self._pauses.watch(self._conversation)
         self._draining = anyio.CancelScope(shield=True)  # a wrapper that cannot print cannot end
+        self._printing = [self.report]  # the report that has what the wrapper prints
+        if before is not None:
+            self._reader, self._draining, self._printing = before._reader, before._draining, before._printing
+            self._printing[:] = [self.report]
+            before._keeps = False  # that is up to this one
+            self.report.sessions += before.report.sessions
+
+    @property
+    def wrapper(self) -> Wrapper:
+        """Whom it deals with."""
+        return self._wrapper
 
     @property
     def pid(self) -> int | None:
@@ -169,17 +195,47 @@ class Attendance:
             if self._hear_asking is not None:
                 self._hear_asking(None)
             with anyio.CancelScope(shield=True):
-                await self._end()
-                self._conclude()
+                if self.stays:
+                    self._conclude()
+                else:
+                    await self._see_gone()
                 if self.report.result is not None and self.report.result.imported:
                     await self._wrapper.learn(self.report.result.imported)
-                await self._wrapper.aclose()
+
+    @property
+    def stays(self) -> bool:
+        """Whether the wrapper waits for another call."""
+        return self._keeps and self._is_waiting
+
+    @property
+    def has_been_used(self) -> bool:
+        """Whether the wrapper had made a call before this one."""
+        return self._before
+
+    @property
+    def _is_waiting(self) -> bool:
+        return self._is_over and self.report.result is not None and self.report.result.leftover is None
+
+    async def end(self) -> None:
+        """End a wrapper that stays."""
+        with anyio.CancelScope(shield=True):
+            await self._see_gone()
+
+    async def _see_gone(self) -> None:
+        if self._is_waiting:
+            await self._wrapper.send(Frame(Kind.CALL).encode())
+        await self._end()
+        self._draining.cancel()
+        self._conclude()
+        await self._wrapper.aclose()
 
     async def drain(self) -> None:
         """Take in what the wrapper prints, until it has ended."""
+        if self._before:  # the first one of the wrapper does
+            return
         with self._draining:
             while data := await self._wrapper.read_output():
-                self.report.output.feed(data)
+                self._printing[0].output.feed(data)
 
     async def release(self, release: Release, timeout: float) -> None:
         """Let the call begin; a wrapper that is not ready has had its time."""
@@ -283,7 +339,6 @@ class Attendance:
         return not scope.cancelled_caught
 
     def _conclude(self) -> None:
-        self._draining.cancel()
         self.report.output.feed(self._wrapper.rest_of_output())
         self.report.output.noise = self._reader.noise
         self.report.pid = self._wrapper.pid

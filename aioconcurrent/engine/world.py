@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from .network import Reach
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from .surroundings import Surroundings
     from .wall_clock import WallClock
@@ -75,6 +75,15 @@ class World(Protocol):
 
     def is_severed(self) -> bool:
         """Whether a server has ended an outside session that this process had not closed."""
+
+    def take_note(self) -> str:
+        """Take note of what a call may change and `put_back` puts back; say why it could not, empty if it could."""
+
+    def put_back(self) -> str:
+        """Have all that as it was noted, so that another call can be made; say what could not be put back."""
+
+    def memory(self) -> Mapping[str, object]:
+        """What holds for the whole project besides the globals of its modules, by the names people know it by."""
 
     def leave(self) -> None:
         """Close every outside session."""

@@ -8,6 +8,7 @@ the death of the process ends the conversation.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import copy
 import importlib
 import inspect
@@ -39,9 +40,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .protocol import Channel
+    from .reuse import Process
     from .world import Context, World
 
 _SPIN = 0.0003  # seconds before the start in which a processor of its own lets a wrapper spin instead of sleep
+RAISED = "a call has raised an exception"
 _SETTLE = 0.0005  # seconds after the start in which a call that is over leaves the processors to those that begin
 
 
@@ -62,6 +65,7 @@ class Task:
             let go; None for a call that runs freely.
         moment: Where the clock of a stepped call stands that owes nothing to chance; see `chance`.
         record: Whether it tells of its operations.
+        stays: Whether its process is to make another call after it, if that comes to the same.
     """
 
     call: str
@@ -73,6 +77,7 @@ class Task:
     step: int | None = None
     moment: int | None = None
     record: bool = False
+    stays: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,7 @@ class Result:
         sent: What was sent by e-mail, pickled.
         imported: The modules of libraries that this process has and the one that it was forked from has not.
         is_severed: Whether a server has ended a session of the call.
+        leftover: Why the process makes no other call; None if it waits for one.
     """
 
     value: bytes | None
@@ -102,6 +108,7 @@ class Result:
     sent: tuple[bytes, ...] = ()
     imported: tuple[str, ...] = ()
     is_severed: bool = False
+    leftover: str | None = ""
 
 
 class _DismissedError(Exception):
@@ -140,19 +147,34 @@ class Wrapper:
         self._tell_drawn: Callable[[], int] = lambda: 0
         self._settled = 0.0
         self._is_watched = False
+        self._process: Process | None = None  # as it was before the call, where another is to follow
+        self._is_dismissed = False
+        self._doubles: list[object] = []  # the test's, that are in place
+        # why it makes no call after this one, whatever the call does
+        self._unfit = "they were not forked from one that has started the project" if known is None else ""
+        self._has_entered = self._is_forwarding = False
         self._debugging: Debugging | None = None
 
     def perform(self) -> NoReturn:
-        """Run the call that comes through the channel, report its result, and end this process."""
+        """Run the call that comes through the channel, report its result, and end this process.
+
+        Where another is to be made after it, that may come too, or the word to end.
+        """
         pid, status = os.getpid(), 1
         try:
             self.channel.greet()
             self.channel.send(Kind.STARTED, pickling.dumps(pid))
-            task: Task = pickling.loads(self.channel.expect(Kind.CALL))
-            result = self._result(task)
-            _save_coverage()  # before the result, after which the engine waits for the end of this process only so long
-            if os.getpid() == pid:  # else the function forked, and this is a copy of it that went on
-                self.channel.send(Kind.RESULT, pickling.dumps(result))
+            while call := self.channel.expect(Kind.CALL):
+                result = self._result(pickling.loads(call))
+                if result.leftover is not None:
+                    _save_coverage()  # before the result, after which the engine waits for the end only so long
+                if os.getpid() == pid:  # else the function forked, and this is a copy of it that went on
+                    self.channel.send(Kind.RESULT, pickling.dumps(result))
+                if result.leftover is not None:
+                    break
+            else:
+                self._leave()
+                _save_coverage()
             status = 0
         except (EOFError, BrokenPipeError, ConnectionResetError):
             pass  # the engine is gone: there is nobody to tell
@@ -161,16 +183,48 @@ class Wrapper:
             os._exit(status)
 
     def _result(self, task: Task) -> Result:
+        self.phase, self.started, self.finished, self._is_dismissed = "starting", None, None, False
+        result = self._outcome(task)
+        leftover = self._leftover(task, result)
+        if leftover is not None:
+            self._leave()
+        return replace(result, leftover=leftover)
+
+    def _outcome(self, task: Task) -> Result:
         try:
-            value = self._call(task)
-            self.phase = "pickling its result"
-            return self._ended(value=pickling.dumps(value, f"What {task.call} returned"))
+            self._make_certain(task)  # what the project draws while it starts
+            if not self._has_entered:
+                self._enter(task)
+            # what one call puts into context variables, another one does not find there
+            run = contextvars.copy_context().run if task.stays else _run_here
+            return self._ended(value=run(self._pickled_value, task))
         except BaseException as error:
             return self._ended(error=pickling.dump_error(error.with_traceback(_frames_of_call(error))))
-        finally:
-            if self.world is not None:
-                with contextlib.suppress(Exception):  # a connection that the call broke cannot be closed in order
-                    self.world.leave()
+
+    def _pickled_value(self, task: Task) -> bytes:
+        value = self._call(task)
+        self.phase = "pickling its result"
+        return pickling.dumps(value, f"What {task.call} returned")
+
+    def _leftover(self, task: Task, result: Result) -> str | None:
+        """Put back what the call has changed; why no other call can be made, None if one can."""
+        if self._process is None or not task.stays:
+            return self._unfit
+        if self._is_dismissed:
+            return None
+        if result.error is not None:
+            return RAISED
+        if result.is_severed:
+            return "the server has ended a session of a call"
+        try:
+            return self._process.put_back() or None
+        except Exception as error:
+            return f"a process could not be put back ({type(error).__name__}: {text_of(error)})"
+
+    def _leave(self) -> None:
+        if self.world is not None:
+            with contextlib.suppress(Exception):  # a connection that the call broke cannot be closed in order
+                self.world.leave()
 
     def _ended(self, value: bytes | None = None, error: bytes | None = None) -> Result:
         effects = self._effects()
@@ -189,19 +243,19 @@ class Wrapper:
             return b"", ()
 
     def _call(self, task: Task) -> Any:
-        self._make_certain(task)  # what the project draws while it starts
-        world = self._enter()
+        world = self.world
+        assert world is not None
         self._debugging = Debugging(self.channel, task.call, self.context.surroundings.terminal)
         self._debugging.install()
-        if self.context.doubles:
-            self._put_doubles_in_place(task)
         self.phase = "importing the function"
         function, args, kwargs = _open(task)
         self.phase = "importing prepare"
         prepare_name, prepare_function = pickling.loads(task.prepare)
         prepare = import_target(prepare_name) if prepare_name else prepare_function
-        self._forward()
+        if not self._is_forwarding:
+            self._forward()
         if _is_coroutine_function(function):
+            self._unfit = "calls are coroutines"
 
             async def main() -> Any:
                 self.phase = "connecting to the databases"
@@ -216,7 +270,8 @@ class Wrapper:
         self._start(prepare, task, get_ready and (lambda: get_ready(*args, **kwargs)))
         return self._timed(task.call, function, args, kwargs, task.backend)
 
-    def _enter(self) -> World:
+    def _enter(self, task: Task) -> None:
+        """Become as the caller's process is."""
         if self.world is None:
             self.context.surroundings.apply()
             self.phase = "starting the project"
@@ -226,7 +281,9 @@ class Wrapper:
         self.context.access.restrict(self.world.places)
         self.phase = "taking over the caller's settings"
         self.world.enter(self._announce, self._blame)
-        return self.world
+        if self.context.doubles:
+            self._put_doubles_in_place(task)
+        self._has_entered = True
 
     def _announce(self, session: bytes) -> None:
         bequest.write(session)
@@ -241,10 +298,11 @@ class Wrapper:
             with contextlib.suppress(Exception):  # it is met again
                 importlib.import_module(task.name.partition(":")[0])
         self.phase = "putting the test's mocks in place"
-        put_in_place(self.context.doubles)
+        self._doubles = put_in_place(self.context.doubles)
 
     def _forward(self) -> None:
         """From here on log records and warnings are the caller's, under the caller's filters."""
+        self._is_forwarding = True
         self.context.surroundings.apply_filters()
         self.context.surroundings.apply_levels()
         forward_logs(_ForwardingHandler(self.channel))
@@ -287,7 +345,13 @@ class Wrapper:
     ) -> None:
         """Get ready only when released, as a part of the run: before, the rows of another one are put back."""
         assert self.world is not None
-        self.world.hook()
+        if self._process is None:
+            self.world.hook()
+        if task.stays and not self._unfit:
+            from .reuse import Process  # others need none of it
+
+            self._process = self._process or Process(self.world, self._doubles)
+            self._process.take_note()
         release = self._await_release()
         self._make_certain(task, release.draw)  # what the call draws, however much was drawn before
         self._is_watched = True
@@ -316,6 +380,7 @@ class Wrapper:
         self.channel.send(Kind.READY)
         release: Release | None = pickling.loads(self.channel.expect(Kind.START))
         if release is None:
+            self._is_dismissed = True
             raise _DismissedError
         if self._debugging is not None:
             self._debugging.is_quiet = release.is_quiet
@@ -379,7 +444,8 @@ class Wrapper:
             self._debugging.leave()
         if self._is_watched and self.world is not None:
             self.world.release()
-        time.sleep(max(0.0, self._settled - self.finished))
+        if self._settled > self.finished:
+            time.sleep(self._settled - self.finished)
 
 
 class _ForwardingHandler(logging.handlers.QueueHandler):
@@ -441,6 +507,10 @@ def _run(main: Callable[[], Any], backend: str) -> Any:
     import asyncio
 
     return asyncio.run(main())
+
+
+def _run_here(function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args)
 
 
 def _travels(value: object) -> bool:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from ..engine.attendance import Report
     from ..engine.launch import Launcher, Wrapper
+    from ..engine.wrapper import Task
     from .databases import ExploredDatabases
 
 _GLANCE = 0.001  # seconds that a statement may take before the database is asked whether it waits
@@ -82,6 +83,7 @@ class Attempt:
         unshared: Which caches the calls used that no other process sees, a sentence each.
         unseen: What could not be seen of the run, a sentence each; with any, "no race" is not exhaustive.
         locks: That the calls took or left out, where that is noted.
+        is_reused: Whether a process had made a call before.
     """
 
     reports: Sequence[Report]
@@ -97,6 +99,12 @@ class Attempt:
     unshared: set[str] = field(default_factory=set)
     unseen: set[str] = field(default_factory=set)
     locks: set[LockSite] = field(default_factory=set)
+    is_reused: bool = False
+
+    @property
+    def leftovers(self) -> list[str]:
+        """Why processes make no other call, of those that were to."""
+        return [result.leftover for report in self.reports if (result := report.result) and result.leftover]
 
     @property
     def is_whole(self) -> bool:
@@ -182,6 +190,8 @@ class Controller:
     Args:
         databases: Whose probes tell who waits; calls report that themselves where there is none.
         limit: Seconds for one step.
+        wrappers: Or what a wrapper was attended by at its last call, if it stays from one to the next.
+        keeps: Whether they stay after this run, too, as far as they can.
         enqueuers: Of each wrapper that makes a task, the call that enqueues it.
         deliveries: How often a task comes that was enqueued once.
 
@@ -195,10 +205,13 @@ class Controller:
         self,
         databases: ExploredDatabases,
         limit: float,
-        wrappers: Sequence[Wrapper],
+        wrappers: Sequence[Wrapper | Attendance],
         enqueuers: Mapping[int, int],
         deliveries: int,
+        *,
+        keeps: bool = False,
     ) -> None:
+        self._are_to_stay = keeps
         self._databases = databases
         self._enqueuers, self._deliveries = enqueuers, deliveries
         self._has_begun = False
@@ -214,20 +227,37 @@ class Controller:
         self._left = len(wrappers)
         self.is_alone = False
         self._turn = 0.0  # when the event loop is to have its next turn
-        self.attempt = Attempt([process.attendance.report for process in self._processes])
+        self.attempt = Attempt(
+            [process.attendance.report for process in self._processes],
+            is_reused=any(process.attendance.has_been_used for process in self._processes),
+        )
         self.has_gone = anyio.Event()
 
     @property
     def _steps(self) -> list[Step]:
         return self.attempt.steps
 
-    def _attended(self, number: int, wrapper: Wrapper) -> _Process:
+    def _attended(self, number: int, wrapper: Wrapper | Attendance) -> _Process:
         def hear(message: bytes | None) -> None:
             self._news.append((process, None if message is None else pickling.loads(message)))
             self._wake.set()
 
-        process = _Process(number, Attendance(wrapper, hear), self._enqueuers.get(number))
+        if isinstance(wrapper, Attendance):
+            attendance = Attendance(wrapper.wrapper, hear, keeps=self._are_to_stay, before=wrapper)
+        else:
+            attendance = Attendance(wrapper, hear, keeps=self._are_to_stay)
+        process = _Process(number, attendance, self._enqueuers.get(number))
         return process
+
+    @property
+    def staying(self) -> dict[int, Attendance]:
+        """Those that wait for another call, when the run is over."""
+        return {process.number: process.attendance for process in self._processes if process.attendance.stays}
+
+    async def end_staying(self) -> None:
+        """End those that would."""
+        for attendance in self.staying.values():
+            await attendance.end()
 
     def begin(self, group: TaskGroup, tasks: Sequence[bytes], start_up: float) -> None:
         """Have the wrappers come to the barrier, in tasks of the group."""
@@ -693,7 +723,7 @@ def _describe_busy(process: _Process, outsiders: Collection[int]) -> str:
 
 
 class Stage:
-    """Runs the same calls again and again, each time in fresh wrappers.
+    """Runs the same calls again and again, each time in fresh wrappers, or in those that have stayed.
 
     Args:
         tasks: One pickled `Task` per call.
@@ -706,6 +736,7 @@ class Stage:
         enqueuers: Of each wrapper that makes a task, the call that enqueues it.
         is_quiet: Whether nobody may stop in the calls, whatever `breakpoint()` they have.
         is_alone: Whether no other stage is in use.
+        keeps: Whether wrappers stay from one run to the next, as far as they can.
     """
 
     def __init__(
@@ -729,6 +760,7 @@ class Stage:
         self._group = group
         self.is_quiet = False
         self.is_alone = False
+        self.keeps = False
         self._next: Controller | None = None
         self._last: Controller | None = None
 
@@ -743,7 +775,7 @@ class Stage:
         controller.is_alone = self.is_alone
         begun = time.monotonic()
         await controller.arrive(self._start_up)
-        self._next = await self._prepare()
+        self._next = None if self.keeps else await self._prepare()
         with anyio.move_on_at(deadline) as scope:
             await controller.run(chooser, calls, limit, quiet=self.is_quiet)
         attempt = controller.attempt
@@ -753,7 +785,25 @@ class Stage:
         if not attempt.is_whole:
             controller.give_up()
             await controller.has_gone.wait()
+        if self.keeps:
+            await controller.has_gone.wait()
+            self._next = await self._prepare(controller.staying)
         return attempt
+
+    async def begin_keeping(self) -> None:
+        """Have wrappers stay from now on."""
+        await self._dismiss_next()
+        self._set_keeping(keeps=True)
+
+    async def stop_keeping(self) -> None:
+        """Have each run made in fresh wrappers again."""
+        await self._dismiss_next()
+        self._set_keeping(keeps=False)
+
+    def _set_keeping(self, *, keeps: bool) -> None:
+        self.keeps = keeps
+        tasks: list[Task] = list(map(pickling.loads, self._tasks))
+        self._tasks = [pickling.dumps(replace(task, stays=keeps)) for task in tasks]
 
     async def add(self, task: bytes, enqueuer: int) -> None:
         """Have one more wrapper in each run, for a task that this call enqueues."""
@@ -767,6 +817,7 @@ class Stage:
             await self._next.arrive(self._start_up)
             await self._next.dismiss()
             await self._next.has_gone.wait()
+            await self._next.end_staying()
             self._next = None
 
     async def see_gone(self) -> None:
@@ -774,9 +825,13 @@ class Stage:
         if self._last is not None:
             await self._last.has_gone.wait()
 
-    async def _prepare(self) -> Controller:
-        wrappers = await self._launcher.launch(len(self._tasks))
-        controller = Controller(self._databases, self._limit, wrappers, self.enqueuers, self._deliveries)
+    async def _prepare(self, staying: Mapping[int, Attendance] | None = None) -> Controller:
+        """Make wrappers ready for a run: those that have stayed, by the numbers of their calls, and fresh ones."""
+        staying = staying or {}
+        fresh = iter(await self._launcher.launch(len(self._tasks) - len(staying)))
+        wrappers = [staying[number] if number in staying else next(fresh) for number in range(len(self._tasks))]
+        given = wrappers, self.enqueuers, self._deliveries
+        controller = Controller(self._databases, self._limit, *given, keeps=self.keeps)
         controller.begin(self._group, self._tasks, self._start_up)
         return controller
 
@@ -798,6 +853,7 @@ class Stage:
             await self._next.dismiss()
         for controller in filter(None, (self._last, self._next)):
             await controller.has_gone.wait()
+            await controller.end_staying()
 
 
 @asynccontextmanager

@@ -29,6 +29,7 @@ from .oracle import Oracle
 from .place import Made, Maker, Place, Referee, in_thread
 from .private_steps import private_steps
 from .remote import LostError, RemotePlace, UnprovedError
+from .reuse import DepartedError, Reuse
 from .schedule import Departure, Replay, Schedule, Serial, is_serial, serial_order, shrinks
 from .search import FEW, WAKINGS, Search
 from .verdict import Account
@@ -59,6 +60,9 @@ _MARGIN = 2  # how many times as many orders have to be left as can be run, sinc
 _WIDE = "tables changed in some run without any statement of the calls that says so"
 _PROBLEMS = 3  # runs that may be given up before nothing more is tried
 _SHARED = "one worker made all runs: the calls use what copies of the test database would share, such as a cache"
+_UNPROVED = "an order that went wrong in processes that were used again was not run in fresh ones any more"
+_TWICE = 2
+_CHECKED = (64, 256, 1024)  # runs after which used processes are compared with fresh ones, as after the last one
 _SHRINKING = 20  # runs at most
 _LOOPING = 200  # steps in which a run that went round for ever shows that it does so again
 _MOST_ENTANGLED = 5  # calls that are looked at without the others
@@ -128,6 +132,7 @@ class Explorer:
         employ: Gives the pickled `Task` of one call more, which makes what another enqueues.
         name: Is told the text of such a call, by its number, once it is known.
         queues: Patterns of the names of tables that hold work for others.
+        reuse: Whether runs are made in the same processes.
     """
 
     calls: tuple[str, ...]
@@ -142,6 +147,7 @@ class Explorer:
     remote: Sequence[RemotePlace] = ()
     refused: set[type[BaseException]] = field(default_factory=set)  # what calls have refused by
     queues: Sequence[str] = ()
+    reuse: Reuse = field(default_factory=lambda: Reuse(is_wanted=False, problem=""))
     locks: set[LockSite] = field(default_factory=set)  # that calls took, where it is noted, and what has refused rows
 
     def __post_init__(self) -> None:
@@ -227,6 +233,7 @@ class Explorer:
         self._may_draw = self.limits.preemptions is None  # whether it is still to be decided
         self._is_open = False  # whether the last run goes wrong
         self._model = None
+        self._last: tuple[Walk, Made] | None = None  # of the search
         self._held: Seen | None = None  # a run that is judged when the serial orders are known
 
     @property
@@ -240,6 +247,10 @@ class Explorer:
         Args:
             likely: An order that went wrong before, to be run first.
         """
+        found = await self._explored(likely)
+        return replace(found, notes=(*found.notes, self.reuse.note)) if self.reuse.note else found
+
+    async def _explored(self, likely: Schedule | None) -> Exploration:
         async with self._leaving():
             try:
                 if likely is not None:
@@ -247,7 +258,7 @@ class Explorer:
                     if found is not None:
                         return found
                 for _ in range(_WIDENED):
-                    found = await self._until_known(self._explore_once)
+                    found = await self._until_known(self._explore_proving)
                     if not any([*await self._everywhere("widen"), self._is_widened_remotely]):
                         return found
                     await self._begin_anew()
@@ -352,7 +363,73 @@ class Explorer:
                     await in_thread(partial(place.databases.restore, but=kept))
                 await self._everywhere("move_counters")
 
+    async def _explore_proving(self) -> Exploration:
+        """Explore; what was found in processes that are used again is found in fresh ones, or not told."""
+        try:
+            found = await self._explore_once()
+        except DepartedError as departed:
+            await self._keep_to_fresh(str(departed))
+            return await self._explore_once()
+        if not self.reuse.is_on or found.counterexample is None:
+            return found
+        note = self.reuse.note
+        await self._keep_to_fresh("")
+        schedule = Schedule.from_token(found.counterexample.token)
+        try:
+            proved = await self._until_known(partial(self._remembered, schedule))
+        except _SpentError as budget:
+            raise _StopError(f"{budget} is spent, and {_UNPROVED}") from None
+        if proved is not None:
+            self.reuse.note = f"{note}; the counterexample is of fresh ones"
+            return proved
+        self.reuse.stop("an order went wrong in processes that were used again, and not in fresh ones")
+        return await self._explore_once()
+
+    async def _keep_to_fresh(self, why: str) -> None:
+        """Forget all that was learnt in processes that were used again."""
+        self.reuse.stop(why)
+        for place in self.places:
+            await place.stage.stop_keeping()
+        await self._begin_anew()
+
+    async def _try_reuse(self) -> None:
+        """Find out whether the calls do the same when they are made again in the same processes."""
+        if not self.reuse.is_open:
+            return
+        await self.stage.begin_keeping()
+        first, again = [await self._make_serially() for _ in range(_TWICE)]
+        self._take_in(first)
+        if again.strange or not again.problems:  # else fresh processes show whether that comes of using them again
+            self._take_in(again)
+        self.reuse.decide(first, again)
+
+    async def _make_serially(self) -> Made:
+        self._check_limits()
+        async with self._home:
+            return await self._make(0, Serial(self._all), self._all, self._all, ask_rule=True)
+
+    async def _check_reuse(self) -> None:
+        """See whether fresh processes do the same in the last order of the search.
+
+        Raises:
+            DepartedError: They do not.
+        """
+        if not self.reuse.is_on or self._last is None:
+            return
+        run, made = self._last
+        if any(judge.oracle.is_by_chance for judge in self._judges.values()):
+            raise DepartedError("one serial order did not end the same way twice")
+        self._check_limits()
+        await self.stage.stop_keeping()
+        async with self._home:
+            fresh = await self._make(0, run.fresh(), self._all, self._all, ask_rule=True)
+        self._take_in(fresh)
+        if not self.reuse.is_borne_out(made, fresh):
+            raise DepartedError("fresh ones do other things in an order of the steps than those that were used again")
+        await self.stage.begin_keeping()
+
     async def _explore_once(self) -> Exploration:
+        await self._try_reuse()
         search = self._search = Search(
             self.classes,
             self.databases.catalogue,
@@ -373,6 +450,7 @@ class Explorer:
         counterexample = await self._judge_held()
         if counterexample is not None:
             return self._account.race(counterexample)
+        await self._check_reuse()
         await self._widen_remotely()
         await self._doubt()
         return self._conclude(search)
@@ -406,13 +484,19 @@ class Explorer:
     async def _try(self, run: Walk, search: Search, crew: Crew[int | RemotePlace, Made]) -> Counterexample | None:
         """Make one run of the search; return what it proves, if it goes wrong and does so again."""
         self._check_limits()
-        seen = self._take_in(await crew.result(run))
+        made = await crew.result(run)
+        seen = self._take_in(made)
         search.take_in()
+        if run.divergences and self.reuse.is_on:
+            raise DepartedError(str(run.divergences[0]))
         # a key that is another in each run may be all there is to it
         if run.divergences and self._tell_all(methodcaller("blur_all")):
             raise _AgainError
         if seen is None or run.is_disordered:
             return None
+        self._last = run, made
+        if run.number in _CHECKED:
+            await self._check_reuse()
         if run.number == 1:
             secrets = Secrets(seen.ending.steps, self._hidden)
             self._account.answers = answers([secrets.outcome(outcome) for outcome in seen.ending.outcomes])
@@ -703,6 +787,8 @@ class Explorer:
         raise lost
 
     async def _make(self, number: int, *args: Any, **options: Any) -> Made:
+        if self.places[number].stage.keeps and not self.reuse.keeps:
+            await self.places[number].stage.stop_keeping()
         return await self._maker.make(self.places[number], *args, is_first=not self._account.made, **options)
 
     def _take_in(self, made: Made) -> Seen | None:
@@ -713,6 +799,7 @@ class Explorer:
             _StopError: A call waits for what nobody sends.
         """
         attempt, databases = made.attempt, self.databases
+        self.reuse.take_in(made)
         if attempt.is_void:
             raise _AgainError(*filter(None, [attempt.unknown]), enqueuers=attempt.unattended)
         self._name(attempt.tasks)

@@ -297,6 +297,11 @@ class Oracle:
         return [f"{what} {_COMPARED[cause]}" for what, cause in sorted(told)]
 
     @property
+    def is_by_chance(self) -> bool:
+        """Whether an order did not end twice alike, for no reason that is known."""
+        return bool(self.unsteady) or "chance" in self._scheme.weak.values()
+
+    @property
     def _exact(self) -> Scheme:
         """The scheme by which what is made from keys counts as it is."""
         weak = {place: cause for place, cause in self._scheme.weak.items() if cause == "chance"}

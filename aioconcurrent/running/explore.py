@@ -30,6 +30,7 @@ from ..exploring.explorer import Explorer, Limits
 from ..exploring.oracle import broken_rule
 from ..exploring.place import Place, Referee
 from ..exploring.remote import RemotePlace
+from ..exploring.reuse import Reuse
 from ..report.progress import reporting
 from ..results import unread
 from ..results.exploration import Locks
@@ -51,7 +52,7 @@ from .measures import (
     without,
 )
 from .mistakes import raise_mistakes
-from .options import SAMPLE
+from .options import REUSED, SAMPLE
 from .own_loop import on_errand
 from .race import capture, context_of, end_sessions, launching, mentioned, outcomes_of, pack, relay, take_effect
 
@@ -225,6 +226,7 @@ class _Session:
                             partial(_name, calls),
                             remote,
                             queues=question.options.queues,
+                            reuse=_reuse(question, self.doubles),
                         )
                         for thread in cluster.threads if cluster is not None and remote else ():
                             if thread.readiness.problem:
@@ -321,6 +323,19 @@ class _Session:
         if len(needless) > 1:
             locks.append(await explored_without(*needless))
         return Locks([*locks, *constraints(whole.locks)])
+
+
+def _reuse(question: Question, doubles: Doubles) -> Reuse:
+    """Whether runs are made in the same processes, and why they cannot be."""
+    options = question.options
+    problem = ""
+    if options.places > 1 or options.has_cluster:
+        problem = "several workers make them"
+    elif options.prepare is not None or doubles.witnesses:
+        problem = "each of them is prepared by the test, or has mocks that tell what calls do to them"
+    elif options.real_time:
+        problem = "the calls have a running clock"
+    return Reuse(is_wanted=options.processes == REUSED, problem=problem)
 
 
 def _limits(question: Question) -> Limits:

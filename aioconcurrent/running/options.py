@@ -54,6 +54,8 @@ QUEUES = ("django_q_ormq", "procrastinate_jobs", "*_dbtaskresult", "background_t
 START_METHODS = ("fork", "spawn", "inline")
 SAMPLE = "sample"
 STRATEGIES = ("search", SAMPLE)
+FRESH, REUSED = "fresh", "reused"
+PROCESSES = (FRESH, REUSED)
 _UNSET: Any = ...
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
@@ -144,6 +146,11 @@ def _check_strategy(name: str, value: object, where: str) -> None:
         raise ValueError(f"{where}: {name} must be one of {', '.join(STRATEGIES)}, not {value!r}.")
 
 
+def _check_processes(name: str, value: object, where: str) -> None:
+    if value not in PROCESSES:
+        raise ValueError(f"{where}: {name} must be one of {', '.join(PROCESSES)}, not {value!r}.")
+
+
 def _check_prepare(name: str, value: object, where: str) -> None:
     if value is not None:
         from ..base.calls import check_target
@@ -203,6 +210,7 @@ _SECONDS = _Kind(_check_seconds, _read_number)
 _COUNT = _Kind(_check_count, _read_count)
 _NUMBER = _Kind(_check_number, _read_count)
 _STRATEGY = _Kind(_check_strategy)
+_PROCESSES = _Kind(_check_processes)
 _WORKERS = _Kind(_check_workers, _read_workers)
 _SWITCH = _Kind(_check_flag, _read_flag)
 _METHOD = _Kind(_check_start_method)
@@ -260,6 +268,7 @@ class Options:
     )
     strategy: str = field(default="search", metadata=_row(_STRATEGY))
     seed: int = field(default=0, metadata=_row(_NUMBER))
+    processes: str = field(default=FRESH, metadata=_row(_PROCESSES))
     workers: int | str | Client = field(default=1, metadata=_row(_WORKERS))
     real_time: bool = field(default=False, metadata=_row(_SWITCH))
     deliveries: int = field(default=1, metadata=_row(_COUNT))
@@ -338,6 +347,8 @@ class options:  # noqa: N801 - used like a function
             with one preemption, then those with two, and so on), or "sample" (orders drawn at random,
             until chance gives no new ones; then as "search").
         seed: Which orders are drawn at random; the same number gives the same orders.
+        processes: What runs of an exploration are made in: "fresh" (each in new processes), or "reused"
+            (in the same ones again and again, as long as the calls leave nothing behind in them).
         workers: How many runs of an exploration are made at the same time, each on its own copy
             of the test databases; "auto" for one per core that this process may use.  Or the
             cluster of dask whose workers make runs as well: the address of its scheduler, such as
@@ -381,6 +392,7 @@ class options:  # noqa: N801 - used like a function
         max_seconds: float = _UNSET,
         strategy: str = _UNSET,
         seed: int = _UNSET,
+        processes: str = _UNSET,
         workers: int | str | Client = _UNSET,
         real_time: bool = _UNSET,
         deliveries: int = _UNSET,

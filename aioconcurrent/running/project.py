@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from django.conf import LazySettings
 
     from ..databases.handoff import View
+    from ..databases.restoring import Kept
 
 _SETTINGS_MODULE = "DJANGO_SETTINGS_MODULE"
 _DRIVERS = ("MySQLdb",)  # of those that Django imports, what another one passes for
@@ -253,6 +255,27 @@ class Project:
         """Whether a server has ended a session of this process."""
         return bool(self.key) and guard.is_severed
 
+    def take_note(self) -> str:
+        """Take note of connections, caches and what else is put back between two calls."""
+        return _kept().take_note() if self.key else ""
+
+    def put_back(self) -> str:
+        """Put them back."""
+        return _kept().put_back() if self.key else ""
+
+    def memory(self) -> dict[str, object]:
+        """The settings, layer by layer."""
+        if not self.key:
+            return {}
+        from django.conf import settings
+
+        made: Any = settings
+        layers, holder = [], made._wrapped
+        while holder is not None:
+            layers.append(vars(holder))
+            holder = getattr(holder, "default_settings", None)
+        return {"the settings": [each for each in layers if "__name__" not in each]}
+
     def leave(self) -> None:
         """Close every connection, so that the test database can be dropped."""
         if self.key:
@@ -316,6 +339,13 @@ class Project:
             translation.activate(self.language)
         if self.time_zone:
             timezone.activate(pickling.loads(self.time_zone))
+
+
+@lru_cache(1)
+def _kept() -> Kept:
+    from ..databases.restoring import Kept
+
+    return Kept()
 
 
 def _rehearse_queries(aliases: Iterable[str]) -> None:
