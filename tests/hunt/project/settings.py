@@ -13,6 +13,7 @@ ROOT_URLCONF = "till.urls"
 AIOCONCURRENT_HUNT_TARGETS = ["till.services:redeem_each"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+MIGRATION_MODULES = dict.fromkeys(("auth", "contenttypes", "sessions"))  # their tables are made at once
 DATABASES = {
     "default": json.loads(
         os.environ.get("TILL_DATABASE", '{"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}')
