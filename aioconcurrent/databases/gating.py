@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..base import points
-from . import background
+from . import tasks
 from .gate import gate
 from .guard import guard
 from .sessions import make_patient
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 def install(*, with_django: bool = True) -> None:
     """Have every operation of this process come by the gate."""
     points.watch_steps(gate.pass_step)
-    points.watch_work(background.leave)
+    points.watch_work(tasks.leave)
     if with_django:
         from ..base.sources import follow_coroutines
-        from . import brokers, caches, hooks
+        from . import caches, hooks
 
         hooks.install(gate)
         caches.install(gate)
-        brokers.install()
+        tasks.install()
         follow_coroutines()
         guard.is_stepped = True
         _suit_connections(make_patient)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..base.trace import Operation
-from ..databases import brokers, hooks
+from ..databases import hooks, tasks
 from ..databases.passage import Passage
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Observer(Passage):
         if not self._is_installed:
             self._is_installed = True
             hooks.install(self)
-            brokers.notice(self._note_task)
+            tasks.notice(self._note_task)
 
     def _note_task(self, name: str) -> None:
         if self._kept is not None:

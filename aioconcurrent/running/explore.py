@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from .question import Question
     from .race import InCaller
 
-_MAKES_TASK = "aioconcurrent.databases.background:make_task"
+_MAKES_TASK = "aioconcurrent.databases.tasks:make_task"
 _PAUSE = 0.01  # seconds between two looks whether another exploration is over
 _exploring = threading.Lock()
 

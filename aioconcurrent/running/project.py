@@ -357,7 +357,7 @@ def _rehearse_queries(aliases: Iterable[str]) -> None:
     """
     from django.apps import apps
 
-    from ..databases import brokers, caches, hooks  # noqa: F401 - imported for the gate of a wrapper
+    from ..databases import caches, hooks, tasks  # noqa: F401 - imported for the gate of a wrapper
 
     for alias in set(aliases) - _rehearsed:
         _rehearsed.add(alias)

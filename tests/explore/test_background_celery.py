@@ -76,10 +76,10 @@ def test_a_call_that_waits_for_the_result_of_a_task_is_told_so_at_once(database:
 def test_celery_is_not_imported_for_projects_that_do_not_use_it_and_is_met_where_they_do_so_later() -> None:
     program = """
 import sys
-from aioconcurrent.databases import brokers
+from aioconcurrent.databases import tasks as followed
 heard = []
-brokers.install()
-brokers.notice(heard.append)
+followed.install()
+followed.notice(heard.append)
 assert not [name for name in sys.modules if name.partition(".")[0] == "celery"]
 from celery import Celery
 app = Celery("shop", broker="memory://", task_always_eager=True)

@@ -1,4 +1,4 @@
-"""Celery and Django's own tasks in stepped calls: each message goes to a new wrapper instead of to a broker.
+"""Tasks that stepped calls enqueue by Celery, Django or `background()`: each goes to a new wrapper, not to a broker.
 
 The wrapper gets what a worker would get: a message, serialized as the broker does it.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import reprlib
 import sys
 from contextlib import nullcontext, suppress
 from importlib.abc import MetaPathFinder
@@ -14,17 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 from django import VERSION
 
-from ..base import points
+from ..base import pickling, points
+from ..base.calls import Call, check_target, import_name
 from ..base.points import UNFOLLOWED
 from ..engine.wrapper import import_target
 from ..exceptions import TaskResultError
-from .background import packed, told
 from .gate import gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
+
+    from ..base.calls import Target
 
 _CELERY = "celery.app.base"  # what nobody enqueues a task without
 _HAS_TASKS = VERSION >= (6, 0)  # of Django's own
@@ -52,6 +55,50 @@ def notice(hear: Callable[[str], None]) -> None:
 
         kind: Any = DjangoTask
         kind.enqueue, kind.aenqueue = _heard(kind.enqueue, hear), _heard(kind.aenqueue, hear)
+
+
+def leave(function: Target, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Have the work done by a wrapper of its own, if this process is stepped.
+
+    Raises:
+        TypeError: The function cannot be called.
+        ValueError: It has no name to import it by.
+        UnpicklableError: An argument cannot be pickled.
+    """
+    check_target(function, "The work that is left to others")
+    call = Call(function, args, kwargs)
+    name = import_name(function)
+    if name is None:
+        raise ValueError(
+            f"{call.name} cannot be imported by its name. What other processes do must be a function of a module."
+        )
+    arguments = call.text.partition("(")[2][:-1]
+    return gate.enqueue(call.name, arguments, packed(call.name, name, *args, **kwargs))
+
+
+def packed(name: str, maker: str, *args: Any, **kwargs: Any) -> bytes:
+    """A task as it travels to a wrapper.
+
+    Args:
+        name: Of the task, with its module.
+        maker: "module:function" that makes it, of `args` and `kwargs`.
+    """
+    return pickling.dumps((maker, args, kwargs), f"What {name} is enqueued with")
+
+
+def make_task() -> Any:
+    """Make the task that was enqueued for this process, if one was."""
+    task = gate.fetch_task()
+    if task is None:
+        return None
+    maker, args, kwargs = pickling.loads(task)
+    return import_target(maker)(*args, **kwargs)
+
+
+def told(args: Any, kwargs: Mapping[str, Any]) -> str:
+    """Arguments that came out of a message, for people."""
+    shown = [*map(reprlib.repr, args), *(f"{name}={reprlib.repr(value)}" for name, value in kwargs.items())]
+    return ", ".join(shown)
 
 
 def _listen_to_celery(hear: Callable[[str], None]) -> None:
