@@ -109,7 +109,7 @@ def _explored(alias: str, found: Cluster) -> str:
     except (ClusterError, OperationalError, InterfaceError):
         return "a clear error"
     except StateError as error:
-        return _LOST if "Make the test database anew" in str(error) else f"WRONG: {error}"
+        return _LOST if "the server has ended all sessions that kept" in str(error) else f"WRONG: {error}"
     except KeyboardInterrupt:
         return "interrupted"
     except BaseException as error:
