@@ -264,17 +264,17 @@ class Project:
         return _kept().put_back() if self.key else ""
 
     def memory(self) -> dict[str, object]:
-        """The settings, layer by layer."""
+        """The settings, layer by layer, and what is registered with Django."""
         if not self.key:
             return {}
         from django.conf import settings
 
         made: Any = settings
         layers, holder = [], made._wrapped
-        while holder is not None:
+        while hasattr(holder, "is_overridden"):  # below is Django's module of defaults
             layers.append(vars(holder))
             holder = getattr(holder, "default_settings", None)
-        return {"the settings": [each for each in layers if "__name__" not in each]}
+        return {"the settings": layers, **_registered()}
 
     def leave(self) -> None:
         """Close every connection, so that the test database can be dropped."""
@@ -339,6 +339,21 @@ class Project:
             translation.activate(self.language)
         if self.time_zone:
             timezone.activate(pickling.loads(self.time_zone))
+
+
+def _registered() -> dict[str, object]:
+    """What objects of the project remember that no module of it refers to: Django has them."""
+    from django.apps import apps
+
+    found: dict[str, object] = {}
+    for config in apps.get_app_configs():
+        found[f"the configuration of {config.label}"] = vars(config)
+        for model in config.get_models(include_auto_created=True):
+            found |= {f"{model.__name__}.{manager.name}": vars(manager) for manager in model._meta.managers}
+    sites: Any = sys.modules.get("django.contrib.admin.sites")
+    for site in sites.all_sites if sites is not None else ():
+        found |= {f"the admin of {model.__name__}": vars(admin) for model, admin in site._registry.items()}
+    return found
 
 
 @lru_cache(1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections import Counter as Count
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest
 
 from aioconcurrent import options
 from aioconcurrent.sync import Exploration, explore
+from tests.faults.processes import wait_until
 from tests.project.coroutines import increment
 from tests.project.databases import on
 from tests.project.shop import remembering
@@ -56,6 +60,8 @@ def test_calls_that_remember_nothing_are_made_in_the_same_processes(database: st
         (remembering.add_and_count, "remembering.seen"),
         (remembering.add_after_remembering, "remembering.remembered"),
         (remembering.add_with_default, "remembering.add_with_default"),
+        (remembering.add_from_manager, "Counter.remembered"),
+        (remembering.add_to_settings, "the settings"),
     ],
 )
 @pytest.mark.parametrize("database", on("file"))
@@ -134,6 +140,43 @@ def test_the_counterexample_is_of_processes_that_made_no_other_call(database: st
 
 
 _PLACE_OF = {"postgresql": "postgresql-RC", "mysql": "mysql-RC", "file": "file"}
+
+
+@pytest.mark.parametrize("database", on("file"))
+def test_a_process_whose_call_has_raised_makes_no_other(database: str, tmp_path: Path) -> None:
+    record = tmp_path / "calls"
+    Counter.objects.using(database).create(pk=1)
+    call = (remembering.refuse_when_behind, {"pk": 1, "using": database, "calls": str(record)})
+    found = explore(call, call, check=lambda outcomes: None, refusals=(BlockingIOError,))
+    assert found.verdict == "no race", found
+    assert SAME in note(found)
+    lines = [line.split() for line in record.read_text().splitlines()]
+    raised = Count(pid for pid, what in lines if what == "raised")
+    assert set(raised.values()) == {1}
+    assert all([what for pid, what in lines if pid == each][-1] == "raised" for each in raised)
+    assert max(Count(pid for pid, what in lines if what == "made").values()) > 2
+
+
+@pytest.mark.parametrize("database", on("file", "postgresql"))
+def test_an_interruption_ends_processes_that_wait_for_another_call_too(database: str, tmp_path: Path) -> None:
+    Counter.objects.using(database).create(pk=1)
+    here = tmp_path / "here"
+
+    def press() -> None:
+        if wait_until(here.exists):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        explore(
+            (remembering.add_twice, {"pk": 1, "using": database}),
+            (remembering.stand, {"pk": 1, "using": database, "here": str(here)}),
+        )
+    thread.join()
+    assert Counter.objects.using(database).get(pk=1).value == 0
+
+
 STATEMENTS = {
     "postgresql": [
         ["CREATE TEMP TABLE left_behind (a int)"],

@@ -10,8 +10,10 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.db import connections, transaction
 from django.db.models import F
 
@@ -70,6 +72,17 @@ def add_from_cache(pk: int, using: str) -> None:
     Counter.objects.using(using).filter(pk=pk).update(value=balances[pk] + 1)
 
 
+def add_from_manager(pk: int, using: str) -> None:
+    Counter.remembered.value_of(pk, using)
+    add(pk, using)
+
+
+def add_to_settings(pk: int, using: str) -> None:
+    look(pk, using)
+    settings.SHOP_IS_OPEN = not getattr(settings, "SHOP_IS_OPEN", False)
+    add(pk, using)
+
+
 def add_with_default(pk: int, using: str, known: list[int] = []) -> None:  # noqa: B006 - to be remembered
     known.append(pk)
     add(pk, using)
@@ -124,6 +137,25 @@ def lose(pk: int, using: str, calls: str) -> None:
         record.write(f"{os.getpid()}\n")
     value = look(pk, using)
     Counter.objects.using(using).filter(pk=pk).update(value=value + 1)
+
+
+def refuse_when_behind(pk: int, using: str, calls: str) -> None:
+    """Raises where the other call came in between; each call is put on record, and each that raises once more."""
+    before = look(pk, using)
+    with open(calls, "a", encoding="utf-8") as record:
+        record.write(f"{os.getpid()} made\n")
+    add(pk, using)
+    if look(pk, using) > before + 1:
+        with open(calls, "a", encoding="utf-8") as record:
+            record.write(f"{os.getpid()} raised\n")
+        raise BlockingIOError
+
+
+def stand(pk: int, using: str, here: str) -> None:
+    """Says that it is there, and stays."""
+    add(pk, using)
+    Path(here).touch()
+    signal.pause()
 
 
 def leave(what: str, pk: int, using: str) -> None:
