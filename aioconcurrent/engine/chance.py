@@ -85,7 +85,13 @@ def make_certain(
 
 def drawn() -> int:
     """How far this process has drawn: the same number for two that have drawn the same."""
-    return hash((random.getstate(), _entropy.getstate(), _seeds.getstate()))
+    return hash(tuple(_position(each) for each in (random._inst, _entropy, _seeds)))
+
+
+def _position(generator: random.Random) -> tuple[tuple[int, ...], float]:
+    """Where a generator is, in numbers alone: the hash of None is another in each process before Python 3.12."""
+    _, numbers, pending = generator.getstate()
+    return numbers, 0.0 if pending is None else pending
 
 
 def _seed_generator(self: random.Random, a: float | str | bytes | bytearray | None = None, version: int = 2) -> None:

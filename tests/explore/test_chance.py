@@ -15,6 +15,8 @@ from tests.project.databases import on
 from tests.project.shop import chance
 from tests.project.shop.models import Counter
 
+from .catalogue import CATALOGUE
+
 pytestmark = pytest.mark.parametrize("database", on("file"))
 
 
@@ -80,3 +82,14 @@ def test_interpreters_of_their_own_draw_the_same_in_every_run(database: str) -> 
     with options(start_method="spawn"):
         runs = outcomes_of_all_runs(chance.draw_in_order, database)
     assert all(run == runs[0] for run in runs)
+
+
+def test_how_far_a_call_has_drawn_does_not_depend_on_its_process(database: str) -> None:
+    """Else each serial order that a violation is compared with would be run once more, with other random numbers."""
+    CATALOGUE["phantom"].rows(database)
+    runs = []
+    for start_method in ("fork", "spawn"):
+        with options(start_method=start_method):
+            found = explore(*CATALOGUE["phantom"].calls_at(database))
+        runs.append((found.verdict, found.schedules_run))
+    assert runs[0] == runs[1]
