@@ -39,7 +39,7 @@ from .test_search import TABLE, TASKS, outcomes_of, told
 Step = tuple[int, int]  # a call, and which of its steps
 Before = tuple[Step, Step]
 
-DRAWS = 3000
+DRAWS = 1500
 
 
 def drawn(sizes: Sequence[int], number: int, seed: int = 0) -> tuple[int, ...]:
@@ -136,23 +136,23 @@ def test_whatever_order_waiters_are_woken_in_nothing_is_lost(one_waiter: bool) -
 
 
 @given(seed=st.integers(0, 10**6), start=st.integers(0, 30))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_whenever_it_begins_what_is_drawn_changes_neither_outcomes_nor_what_is_said_at_the_end(
     seed: int, start: int
 ) -> None:
     scenario, engine = random_programs.scenario(seed)
-    whole, mixed = explore(scenario, engine, limit=100), explore(scenario, engine, limit=150, drawing_from=start)
-    if whole.runs < 100:
+    whole, mixed = explore(scenario, engine, limit=60), explore(scenario, engine, limit=90, drawing_from=start)
+    if whole.runs < 60:
         assert set(mixed.outcomes) == set(whole.outcomes)
         assert mixed.search.exhaustive == whole.search.exhaustive
 
 
 @given(seed=st.integers(0, 10**6), workers=st.sampled_from([2, 4, 16]), arrival=st.randoms(use_true_random=False))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_with_any_number_of_workers_the_same_orders_are_drawn(seed: int, workers: int, arrival: Random) -> None:
     scenario, engine = random_programs.scenario(seed)
-    alone = explore(scenario, engine, limit=30, drawing_from=5)
-    crowd = explore(scenario, engine, limit=30, drawing_from=5, crowd=Crowd(workers, arrival))
+    alone = explore(scenario, engine, limit=20, drawing_from=5)
+    crowd = explore(scenario, engine, limit=20, drawing_from=5, crowd=Crowd(workers, arrival))
     assert told(crowd) == told(alone)
     assert (crowd.search.draws, crowd.search.chance) == (alone.search.draws, alone.search.chance)
 

@@ -60,6 +60,13 @@ def test_a_race_is_found_and_named_and_its_fixed_twin_is_none(name: str, place: 
         assert place.name not in ("file", "postgresql-RC") or found.schedules_run <= _LATE.get(name, 6), found
 
 
+@pytest.mark.parametrize("place", at("mysql-RC"), indirect=True)
+def test_rows_that_one_statement_locks_in_turn_leave_a_doubt(place: Place) -> None:
+    found = explored("waits with an old snapshot", place)
+    assert (found.verdict, found.exhaustive) == ("no race", False), found
+    assert "locks rows of shop_ticket one after the other, all in one step" in found.reason
+
+
 @pytest.mark.parametrize("place", at("postgresql-RC"), indirect=True)
 def test_a_race_that_takes_two_preemptions_says_so(place: Place) -> None:
     found = explored("two preemptions", place)
