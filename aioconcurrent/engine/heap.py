@@ -169,9 +169,13 @@ class Heap:
             return self._enter_class(place, item)
         if kind is FunctionType:
             return self._enter_function(place, item)
+        if issubclass(kind, threading.local):
+            return [(place, vars(item))]  # this thread's
         if (tell := _state_of(item)) is not None:
             self._states.append((place, tell))
-        elif issubclass(kind, _CONTAINERS + _WRAPPERS):
+            held = _value_of(item) if kind is contextvars.ContextVar else getattr(item, "__wrapped__", None)
+            return [(place, part) for part in (held, getattr(item, "__dict__", None)) if part is not None]
+        if issubclass(kind, _CONTAINERS + _WRAPPERS):
             pass
         elif kind.__module__.partition(".")[0] in _MACHINERY:
             return ()
@@ -248,11 +252,18 @@ _STATES: tuple[tuple[Any, Callable[[Any], object]], ...] = (
     (random.Random, random.Random.getstate),
     ((bytearray, memoryview), bytes),
     ((itertools.count, itertools.repeat), repr),
-    (contextvars.ContextVar, lambda variable: id(variable.get(None))),
-    (threading.local, lambda holder: dict(vars(holder))),
+    (contextvars.ContextVar, lambda variable: id(_value_of(variable))),
     (type(threading.Lock()), lambda lock: lock.locked()),
     (type(threading.RLock()), repr),
 )
+
+
+def _value_of(variable: contextvars.ContextVar[Any]) -> Any:
+    """What a variable has here, also where that is its default; None if it has nothing."""
+    try:
+        return variable.get()
+    except LookupError:
+        return None
 
 
 def _is_of_python(kind: type) -> bool:

@@ -18,6 +18,7 @@ cache, number, big, flag = {"a": 1}, 0, 1000, None
 ordered, queue, lists, tally, seen = OrderedDict(), deque(), defaultdict(list), Counter(), set()
 buffer, chance, numbers, steps = bytearray(b"x"), random.Random(1), itertools.count(), iter([1, 2, 3])
 local, variable, lock = threading.local(), contextvars.ContextVar("shop"), threading.Lock()
+local.basket, basket = [], contextvars.ContextVar("basket", default=[])
 pattern, log = re.compile("x"), logging.getLogger("shop")
 
 
@@ -89,6 +90,8 @@ def shop() -> Iterator[ModuleType]:
         ("next(steps)", "steps"),
         ("local.here = 1", "local"),
         ("variable.set(1)", "variable"),
+        ("basket.get().append(1)", "basket"),
+        ("local.basket.append(1)", "local"),
         ("lock.acquire()", "lock"),
         ("Till.is_open = True", "Till.is_open"),
         ("Till.opened = True", "Till.opened"),
