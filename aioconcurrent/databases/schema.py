@@ -57,8 +57,8 @@ class Keys:
         kinds: The columns of which two values are equal exactly if they are the same, and of what kind they are.
         uniques: All keys, by their columns.
         is_closed: Nothing else keeps two rows from being together in the table.
-        automatic: The column that the database numbers; rows that a run makes are not told apart by it, because
-            their numbers are others in the next run.
+        automatic: The column that the database numbers; rows that a run makes are told apart by their places among
+            those, because their numbers are others when the counter was moved.
         references: The columns of foreign keys, with the table and the column that each points at.
     """
 

@@ -16,7 +16,7 @@ from ..base.trace import Operation
 from ..databases.schema import NOTHING
 from ..sql.statements import Control
 from .footprint import Footprint
-from .rows import Lock, Row, Thing, meet
+from .rows import Fresh, Lock, Row, Thing, is_untold, meet, with_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +123,14 @@ class Result:
 
     Attributes:
         operation: The statement, if it is known which rows it returned.
+        number: That of the row that it has inserted, if it has told one.
     """
 
     rowcount: int | None = None
     operation: Operation | None = None
     columns: tuple[str, ...] = ()
     rows: tuple[tuple[object, ...], ...] = ()
+    number: Fresh | None = None
 
 
 NO_RESULT = Result()
@@ -140,6 +142,7 @@ class Act:
 
     Attributes:
         rows: Of some tables, all rows that it can touch, provided that each of them exists.
+        counters: What gives numbers to the rows that it has inserted: at once, whatever becomes of the transaction.
     """
 
     operation: Operation
@@ -147,6 +150,7 @@ class Act:
     ledger: Ledger
     waited: bool = False
     rows: Mapping[str, frozenset[Row]] = field(default_factory=dict)
+    counters: frozenset[Thing] = NOTHING
 
     def effect(self, status: Status, result: Result = NO_RESULT) -> Effect:
         """What the statement touched when it came to `status`."""
@@ -164,7 +168,15 @@ class Act:
         locks = bool(self.footprint.locks or self.footprint.shares)
         # InnoDB locks the gap where it does not find the row; what it waits for is not known.
         is_sound = not self._strict and (self.operation.vendor != "mysql" or not locks or is_found)
-        return self if is_sound else replace(self, rows={})
+        if not is_sound:
+            return replace(self, rows={})
+        # An INSERT that waits or fails has met another row with a key of its own.
+        is_made = status is Status.DONE and not self.waited
+        made = with_number(self.rows, result.number if is_made else None)
+        if made is self.rows:
+            return self
+        counters = (name for name, rows in self.rows.items() if any(map(is_untold, rows)) and made)
+        return replace(self, rows=made, counters=frozenset(Lock(f"{name} numbers") for name in counters))
 
     def _things(self, names: frozenset[str]) -> frozenset[Thing]:
         if not self.rows:
@@ -180,6 +192,7 @@ class Act:
         if control in _LOCAL_CONTROLS:
             return LOCAL
         locks, shares = self._wants()
+        locks |= self.counters
         if self._in_file and not self._in_transaction and touched.writes and (self.waited or status is Status.WAITING):
             locks |= {self._lock(_PENDING)}  # at its COMMIT, as far as is known
         effect = Effect(

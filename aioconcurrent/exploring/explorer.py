@@ -490,7 +490,7 @@ class Explorer:
         if run.divergences and self.reuse.is_on:
             raise DepartedError(str(run.divergences[0]))
         # a key that is another in each run may be all there is to it
-        if run.divergences and self._tell_all(methodcaller("blur_all")):
+        if (run.divergences or search.mixes_numbers) and self._tell_all(methodcaller("blur_all")):
             raise _AgainError
         if seen is None or run.is_disordered:
             return None

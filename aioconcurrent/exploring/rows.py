@@ -7,9 +7,9 @@ type for equal.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from uuid import UUID
 
@@ -54,6 +54,18 @@ class Lock(str):
     __slots__ = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """A number that the database gave to a row in this run, counted from the first that the table gave in it."""
+
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """The number of a row that is about to be inserted."""
+
+
 Thing = str | Row  # a whole table, a key of a cache, a `Lock`; or a row
 
 
@@ -83,7 +95,7 @@ def rows_of(
     """By table, all rows of it that a statement can touch; tables of which that is not known are left out.
 
     The rules are PostgreSQL's below SERIALIZABLE, and InnoDB's for statements that have found the row they
-    were to lock: on others it locks the gap where the row would be.
+    were to lock, or made it: on others it locks the gap where the row would be.
 
     Args:
         new: Rows that were made in this run.
@@ -127,7 +139,7 @@ class _Teller:
             case "UPDATE":
                 rows, parents = self._updated(name, keys), self._pointed(keys, [statement.assigned or ()])
                 untouched = self._unmoved(name)
-            case "INSERT" if not self._on_mysql and not statement.removals:
+            case "INSERT" if not statement.removals:
                 rows, parents = self._inserted(name, keys), self._pointed(keys, statement.given, all_said=False)
                 untouched = frozenset()
             case "DELETE" if not self._on_mysql:
@@ -165,12 +177,19 @@ class _Teller:
 
     def _inserted(self, name: str, keys: Keys) -> frozenset[Row]:
         found: set[Row] = set()
+        own = frozenset({keys.automatic})
+        is_numbered = bool(keys.automatic) and len(self._statement.given) == 1
+        # where InnoDB finds another key taken, even if only by a row that was deleted, it locks the gap beside it
         for values in map(dict, self._statement.given):
+            if self._on_mysql and not (is_numbered and keys.uniques == {own} and keys.automatic not in values):
+                return frozenset()
             known = frozenset(
                 (tuple(sorted(key)), told)
                 for key in keys.uniques
                 if (told := self._told(name, sorted(key), [values.get(column) for column in sorted(key)])) is not None
             )
+            if is_numbered and keys.automatic not in values and own in keys.uniques:
+                known |= {((keys.automatic,), (Untold(),))}
             if not known or len(known) != len(keys.uniques):
                 return frozenset()
             found.add(Row(self._qualified(name), known, is_new=True))
@@ -227,21 +246,23 @@ class _Teller:
         return condition.alone and len(list(rows)) == 1 and len(condition.values) == 1
 
     def _told(self, name: str, columns: list[str], values: Iterable[Value]) -> tuple[object, ...] | None:
-        keys = self._catalogue.keys[name]
-        told = tuple(
-            _canonical(keys.kinds.get(column), self._filled(value))
-            for column, value in zip(columns, values, strict=True)
-        )
-        may_be_new = any(self._may_be_new(name, *each) for each in zip(columns, told, strict=True))
-        return None if None in told or may_be_new else told
+        told = tuple(self._value(name, *each) for each in zip(columns, values, strict=True))
+        return None if None in told else told
 
-    def _may_be_new(self, name: str, column: str, value: object) -> bool:
-        """Whether the value may hold the number of a row that this run made, which is another in each run.
+    def _value(self, name: str, column: str, value: Value) -> object:
+        """The value of a column as it is the same in each run; None where that is not known.
 
-        What the database numbers can only be new if it is this table's own number.
+        The number of a row that this run made is another one after the counter was moved.
         """
-        if column == self._catalogue.keys[name].automatic:
-            return (self._qualified(name), value) in self._new
+        found = _canonical(self._catalogue.keys[name].kinds.get(column), self._filled(value))
+        table = numbering(name, column, self._catalogue)
+        if table is None:
+            return None if self._may_be_new(found) else found
+        first = first_number(self._qualified(table), self._new)
+        return Fresh(found - first) if isinstance(found, int) and first is not None and found >= first else found
+
+    def _may_be_new(self, value: object) -> bool:
+        """Whether the value may hold the number of a row that this run made."""
         if isinstance(value, str):
             return any(str(number) in value for _, number in self._new)
         return any(value == number for _, number in self._new)
@@ -304,6 +325,52 @@ def numbered(operation: Operation, catalogue: Catalogue) -> tuple[str, str] | No
     (name,) = statement.changes
     keys = catalogue.keys.get(name)
     return (name, keys.automatic) if keys is not None and keys.automatic else None
+
+
+def numbering(name: str, column: str, catalogue: Catalogue) -> str | None:
+    """The table whose numbers a column holds; None if it is none of these."""
+    keys = catalogue.keys.get(name)
+    if keys is None or column == keys.automatic:
+        return name if keys is not None else None
+    for reference, parent, other in keys.references:
+        pointed = catalogue.keys.get(parent)
+        if reference == column and pointed is not None and other == pointed.automatic:
+            return parent
+    return None
+
+
+def first_number(table: str, new: AbstractSet[Number]) -> int | None:
+    """The first number that a table, qualified, gave in this run."""
+    return min((number for name, number in new if name == table and isinstance(number, int)), default=None)
+
+
+def with_number(rows: Mapping[str, frozenset[Row]], number: Fresh | None) -> Mapping[str, frozenset[Row]]:
+    """Put the number that a row was given where it was not told yet; nothing is known of any row without it."""
+    if not any(is_untold(row) for each in rows.values() for row in each):
+        return rows
+    if number is None:
+        return {}
+    return {table: frozenset(_numbered_row(row, number) for row in each) for table, each in rows.items()}
+
+
+def is_untold(row: Row) -> bool:
+    return any(value == Untold() for _, values in row.keys for value in values)
+
+
+def _numbered_row(row: Row, number: Fresh) -> Row:
+    keys = ((columns, tuple(number if each == Untold() else each for each in values)) for columns, values in row.keys)
+    return replace(row, keys=frozenset(keys))
+
+
+def known_numbers(rows: Iterable[Row], catalogue: Catalogue) -> Iterator[tuple[str, int]]:
+    """The numbers of rows that were not made in this run, as far as that was known, with the tables that gave them."""
+    for row in rows:
+        lead, _, name = row.table.rpartition(".")
+        for columns, values in row.keys:
+            for column, value in zip(columns, values, strict=True):
+                table = numbering(name, column, catalogue) if isinstance(value, int) else None
+                if table is not None and isinstance(value, int):
+                    yield f"{lead}.{table}", value
 
 
 _UNCLEAR = object()

@@ -118,6 +118,8 @@ class _Known:
     was_disordered: bool = False
     guess: Walk | None = None
     omissions: set[Omission] = field(default_factory=set)
+    firsts: dict[str, int] = field(default_factory=dict)  # by table, the least of the first numbers that it gave
+    highest: dict[str, int] = field(default_factory=dict)  # the highest that rows were known by from the start
 
 
 class _UntoldError(Exception):
@@ -407,6 +409,12 @@ class Search:
         return self._finished and not self.omissions
 
     @property
+    def mixes_numbers(self) -> bool:
+        """Whether a call has asked for a row by a number that its table may also give in a run: it may be either."""
+        known = self._known
+        return any(known.highest.get(table, first - 1) >= first for table, first in known.firsts.items())
+
+    @property
     def needless_runs(self) -> int:
         """How many runs were given out ahead whose turn has not come."""
         return len(self._early) + self._forgotten
@@ -487,6 +495,9 @@ class Search:
         if known.unfolding is not None:
             run.tell(known.unfolding)
         known.habits.learn(run)
+        firsts, highest = run.numbers()
+        known.firsts |= {table: min(number, known.firsts.get(table, number)) for table, number in firsts.items()}
+        known.highest |= {table: max(number, known.highest.get(table, number)) for table, number in highest.items()}
         self.divergences += run.divergences
         if run.divergences:
             known.omissions.add(Omission.DIVERGED)

@@ -15,7 +15,7 @@ from ..base.trace import Operation
 from ..databases.schema import Catalogue
 from .dependence import LOCAL, NO_RESULT, Act, Effect, Ledger, Result, Status, contend
 from .footprint import footprint, rows
-from .rows import Number, Row, Thing
+from .rows import Fresh, Number, Row, Thing, first_number, numbers_of
 
 Request = tuple[str, str]
 
@@ -107,7 +107,7 @@ def observe(
     moved: dict[int, Standing] = {}
     for call, standing in before.items():
         if call == worker or (standing.blocked and call not in decision.blocked):
-            touched, moved[call] = _advance(call, standing, decision, catalogue)
+            touched, moved[call] = _advance(call, standing, decision, catalogue, new)
             asked = moved[call].operation
             if asked is not None and not moved[call].blocked:
                 moved[call] = replace(moved[call], rows=rows(asked, catalogue, new))
@@ -118,11 +118,14 @@ def observe(
     return _with_bystanders(effect, waiting), moved
 
 
-def _advance(call: int, before: Standing, decision: Decision, catalogue: Catalogue) -> tuple[Effect, Standing]:
+def _advance(
+    call: int, before: Standing, decision: Decision, catalogue: Catalogue, new: AbstractSet[Number]
+) -> tuple[Effect, Standing]:
     act = before.act(catalogue)
     ended = Status.FAILED if call in decision.failed else Status.DONE
     status = Status.WAITING if call in decision.blocked else ended
     result = decision.results.get(call, NO_RESULT)
+    result = replace(result, number=_number_made(result, catalogue, new))
     effect = act.effect(status, result)
     ledgers = {**before.ledgers, (act.operation.database, act.operation.connection): act.after(status, result)}
     standing = replace(before, operation=decision.ready.get(call), blocked=status is Status.WAITING, ledgers=ledgers)
@@ -139,6 +142,17 @@ def _advance(call: int, before: Standing, decision: Decision, catalogue: Catalog
         seen: frozenset[Operation] = frozenset() if changes else before.seen
         return effect, replace(standing, seen=seen | {act.operation}, idle=0)
     return effect, replace(standing, idle=before.idle + 1)
+
+
+def _number_made(result: Result, catalogue: Catalogue, new: AbstractSet[Number]) -> Fresh | None:
+    """The number of the one row that an INSERT has made, if it has told it."""
+    if result.operation is None or not result.rowcount == len(result.rows) == 1:
+        return None
+    for table, number in numbers_of(result.operation, result.columns, result.rows, catalogue):
+        first = first_number(table, new)
+        if isinstance(number, int) and first is not None:
+            return Fresh(number - first)
+    return None
 
 
 def _with_bystanders(effect: Effect, waiting: list[Act]) -> Effect:

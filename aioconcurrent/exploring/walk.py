@@ -13,7 +13,7 @@ from typing import Any
 from ..base.trace import LATER, Step, call_name
 from ..databases.schema import Catalogue
 from .dependence import Effect, Status, contend
-from .rows import Number, meet, numbers_of
+from .rows import Number, Row, first_number, known_numbers, meet, numbers_of
 from .sampling import Draw, Lots
 from .schedule import take, unforced
 from .standings import Decision, Request, Standing, observe, request
@@ -214,11 +214,11 @@ class Walk:
     @property
     def shown(self) -> tuple[object, ...]:
         """What it has shown, for one of the same plan to `hear`."""
-        return self.steps, self.cut, self.is_disordered, self.first, self.moves, self.lots
+        return self.steps, self.cut, self.is_disordered, self.first, self.moves, self.lots, self._new
 
     def hear(self, shown: tuple[Any, ...]) -> None:
         """Become one that was made elsewhere."""
-        self.steps, self.cut, self.is_disordered, self.first, self.moves, self.lots = shown
+        self.steps, self.cut, self.is_disordered, self.first, self.moves, self.lots, self._new = shown
 
     def fresh(self) -> Walk:
         """One of the same order that nobody has made."""
@@ -236,6 +236,22 @@ class Walk:
                 told = _requests(expected.moved), _requests(move.moved)
                 self.divergences.append(Divergence(self.number, move.step, move.worker, *told))
             self.state = unfolding.successor(self.state, event)
+
+    def numbers(self) -> tuple[dict[str, int], dict[str, int]]:
+        """By table the first number that it gave to a row, and the highest that a row was known by as none of those."""
+        firsts: dict[str, int] = {}
+        for table in {table for table, _ in self._new}:
+            first = first_number(table, self._new)
+            if first is not None:
+                firsts[table] = first
+        highest: dict[str, int] = {}
+        for effect in {move.effect for move in self.moves}:
+            things = effect.reads | effect.writes | effect.locks | effect.shares
+            for table, number in known_numbers(
+                (each for each in things if isinstance(each, Row)), self.rules.catalogue
+            ):
+                highest[table] = max(number, highest.get(table, number))
+        return firsts, highest
 
     def foretell(self, unfolding: Unfolding) -> State:
         """Say before its turn what each choice came to; return where it ended."""

@@ -11,6 +11,7 @@ from aioconcurrent.base.trace import Operation, Step
 from aioconcurrent.databases.schema import Catalogue, Keys, Kind
 from aioconcurrent.exploring.dependence import Act, Ledger, Result, Status, dependent
 from aioconcurrent.exploring.footprint import blurred_by, footprint, rows
+from aioconcurrent.exploring.rows import Fresh, Row, meet
 
 ID = frozenset({"id"})
 INTEGER: dict[str, Kind] = {"id": "integer"}
@@ -25,9 +26,11 @@ def keyed(*uniques: frozenset[str], kinds: dict[str, Kind] | None = None, **more
 CATALOGUE = Catalogue(
     tables=frozenset(
         {"a", "slot", "pair", "text", "uuid", "parent", "child", "odd", "tree", "owner", "owned", "other"}
+        | {"ticket", "named"}
     ),
     views={"view": frozenset({"a"}), "parts": frozenset({"a"})},
     parents={
+        "ticket": frozenset({"a"}),
         "child": frozenset({"parent"}),
         "tree": frozenset({"tree"}),
         "owned": frozenset({"owner"}),
@@ -46,6 +49,8 @@ CATALOGUE = Catalogue(
         "owner": keyed(),
         "owned": keyed(references=(("owner", "owner", "id"),)),
         "other": Keys(uniques=frozenset({ID})),
+        "ticket": keyed(automatic="id", references=(("a", "a", "id"),)),
+        "named": keyed(ID, frozenset({"name"}), kinds={"id": "integer", "name": "text"}, automatic="id"),
     },
 )
 
@@ -273,11 +278,96 @@ class TestInnodb:
         )
 
 
+TICKET = sql('INSERT INTO "ticket" ("n") VALUES (%s) RETURNING "id"', 5)
+
+
+@pytest.mark.parametrize("vendor", ["postgresql", "mysql"])
+class TestRowsThatTheDatabaseNumbers:
+    """A new row is apart from all that were there and from those of others, but who is first gets the lower number."""
+
+    @staticmethod
+    def in_text(text: str, *values: Any, vendor: str, number: int | None = None, **more: Any) -> list[Any]:
+        """The effects of an INSERT that was given a number, and of its COMMIT; or of a statement of another row."""
+        operation = sql(text if vendor == "postgresql" else text.replace('"', "`"), *values, vendor=vendor, **more)
+        place = None if number is None else Fresh(number)
+        act = Act(
+            operation, footprint(operation, CATALOGUE), Ledger(), rows=rows(operation, CATALOGUE, {("d.ticket", 9)})
+        )
+        result = Result(1, number=place)
+        end = replace(operation, kind="commit", text="", parameters=None)
+        commit = Act(end, footprint(end, CATALOGUE), act.after(Status.DONE, result))
+        return [act.effect(Status.DONE, result), commit.effect(Status.DONE)]
+
+    def inserted(self, vendor: str, number: int | None, text: str = TICKET.text, **more: Any) -> list[Any]:
+        return self.in_text(text, 5, vendor=vendor, number=number, **more)
+
+    def test_only_who_inserts_first_matters(self, vendor: str) -> None:
+        (insert, commit), (other, others_commit) = self.inserted(vendor, 0), self.inserted(vendor, 1)
+        assert dependent(insert, other)
+        assert not any(dependent(*pair) for pair in ((insert, others_commit), (commit, other), (commit, others_commit)))
+
+    @pytest.mark.parametrize(
+        ("text", "key", "meets"),
+        [
+            ('SELECT * FROM "ticket" WHERE "id" = %s', 3, False),
+            ('UPDATE "ticket" SET "n" = 1 WHERE "id" = %s', 3, False),
+            ('UPDATE "ticket" SET "n" = 1 WHERE "id" = %s', 10, False),  # of another new one
+            ('SELECT * FROM "ticket" WHERE "id" = %s', 9, True),
+            ('UPDATE "ticket" SET "n" = 1 WHERE "id" = %s', 9, True),
+            ('SELECT COUNT(*) FROM "ticket" WHERE "n" = %s', 1, True),
+            ('SELECT MAX("id") FROM "ticket" WHERE "n" < %s', 1, True),
+            ('SELECT * FROM "ticket" WHERE "n" = %s ORDER BY "id" DESC LIMIT 1', 1, True),
+            ('UPDATE "ticket" SET "n" = 1 WHERE "id" > %s', 3, True),
+            ('INSERT INTO "ticket" ("n") SELECT COUNT(*) FROM "ticket" WHERE "n" = %s', 3, True),
+        ],
+    )
+    def test_whatever_looks_at_more_than_other_rows_meets_it(
+        self, vendor: str, text: str, key: int, meets: bool
+    ) -> None:
+        inserts, others = self.inserted(vendor, 0), self.in_text(text, key, vendor=vendor)
+        assert any(dependent(one, other) for one in inserts for other in others) is meets
+
+    def test_a_number_that_was_not_told_may_be_of_any_row(self, vendor: str) -> None:
+        other = self.in_text('UPDATE "ticket" SET "n" = 1 WHERE "id" = %s', 3, vendor=vendor)
+        assert any(dependent(one, each) for one in self.inserted(vendor, None) for each in other)
+
+    def test_an_insert_that_waits_or_fails_has_met_some_row(self, vendor: str) -> None:
+        operation = replace(
+            TICKET, vendor=vendor, text=TICKET.text if vendor == "postgresql" else TICKET.text.replace('"', "`")
+        )
+        act = Act(operation, footprint(operation, CATALOGUE), Ledger(), rows=rows(operation, CATALOGUE))
+        told = Result(1, number=Fresh(0))
+        assert "d.ticket" not in act.effect(Status.DONE, told).locks
+        assert "d.ticket" in act.effect(Status.FAILED, told).locks
+        assert "d.ticket" in act.effect(Status.WAITING, told).locks
+        assert "d.ticket" in replace(act, waited=True).effect(Status.DONE, told).locks
+
+    def test_where_transactions_are_serialised_it_is_the_table(self, vendor: str) -> None:
+        assert "d.ticket" in self.inserted(vendor, 0, isolation="serializable")[0].locks
+
+    def test_several_rows_of_one_statement_are_the_table(self, vendor: str) -> None:
+        text = 'INSERT INTO "ticket" ("n") VALUES (%s), (6) RETURNING "id"'
+        assert "d.ticket" in self.inserted(vendor, 0, text)[0].locks
+
+
+def test_a_new_row_with_a_name_of_its_own_meets_whoever_may_have_that() -> None:
+    named = sql('INSERT INTO "named" ("name") VALUES (%s) RETURNING "id"', "x")
+
+    def met(name: str, vendor: str = "postgresql") -> bool:
+        one, other = (replace(each, vendor=vendor) for each in (named, replace(named, parameters=(name,))))
+        acts = [Act(each, footprint(each, CATALOGUE), Ledger(), rows=rows(each, CATALOGUE)) for each in (one, other)]
+        ends = [act.after(Status.DONE, Result(1, number=Fresh(index))) for index, act in enumerate(acts)]
+        return meet(ends[0].locks, ends[1].locks)
+
+    assert met("x")
+    assert not met("y")
+    assert met("y", vendor="mysql")  # InnoDB locks the gap beside a name that a deleted row had
+
+
 class TestNumbersThatTheDatabaseGives:
     @pytest.mark.parametrize(
         ("statement", "number"),
         [
-            (sql('SELECT 1 FROM "a" WHERE "id" = %s', 7), 7),
             (sql('SELECT 1 FROM "pair" WHERE "x" = %s AND "y" = %s', 1, 7), 7),
             (sql('SELECT 1 FROM "text" WHERE "name" = %s', "order 7"), 7),
         ],
@@ -286,9 +376,22 @@ class TestNumbersThatTheDatabaseGives:
         assert rows(statement, CATALOGUE, {("d.a", number + 1)})
         assert not rows(statement, CATALOGUE, {("d.a", number)})
 
-    def test_a_row_that_the_run_has_made_is_not_told_apart(self) -> None:
-        assert rows(UPDATE, CATALOGUE)
-        assert not rows(UPDATE, CATALOGUE, {("d.a", 1)})
+    def test_a_row_that_the_run_has_made_is_known_by_its_place_among_those(self) -> None:
+        def row(new: set[tuple[str, object]], statement: Operation = UPDATE) -> Row:
+            (found,) = rows(statement, CATALOGUE, new)["d.a"]
+            return found
+
+        assert row(set()).keys == {(("id",), (1,))}
+        assert row({("d.a", 1)}).keys == {(("id",), (Fresh(0),))}
+        assert row({("d.a", 4158)}, of_row(UPDATE, 4158)) == row({("d.a", 1)})  # with the counter moved
+        assert row({("d.a", 1), ("d.a", 2)}, of_row(UPDATE, 2)).keys == {(("id",), (Fresh(1),))}
+        assert row({("d.a", 1)}, of_row(UPDATE, 5)).keys == {(("id",), (Fresh(4),))}  # which may be made later
+        assert row({("d.a", 7)}) == row({("d.parent", 1)}) == row(set())
+
+    def test_what_points_at_a_row_that_the_run_has_made_is_known_by_its_place_too(self) -> None:
+        ticket = sql('INSERT INTO "ticket" ("a") VALUES (%s) RETURNING "id"', 7)
+        told = rows(ticket, CATALOGUE, {("d.a", 7)})
+        assert told["d.a"] == rows(of_row(UPDATE, 7), CATALOGUE, {("d.a", 7)})["d.a"]
 
     @pytest.mark.parametrize(
         ("step", "tables"),
@@ -303,8 +406,8 @@ class TestNumbersThatTheDatabaseGives:
             ),
             (Step(0, INSERT, rowcount=1), set()),
             (Step(0, sql('INSERT INTO "slot" ("name") VALUES (%s)', 1), rowcount=1), set()),
-            (Step(0, sql("SELECT make_rows()")), {"a"}),
-            (Step(0, sql("COPY a FROM STDIN")), {"a"}),
+            (Step(0, sql("SELECT make_rows()")), {"a", "ticket", "named"}),
+            (Step(0, sql("COPY a FROM STDIN")), {"a", "ticket", "named"}),
             (Step(0, sql("SELECT pg_advisory_lock(1)")), set()),
             (Step(0, sql('INSERT INTO "a" ("n") VALUES (1)'), error="IntegrityError: no"), set()),
         ],

@@ -83,7 +83,7 @@ def _rows(alias: str) -> list[Any]:
     return [
         list(Account.objects.using(alias).order_by("pk").values_list("pk", "balance")),
         list(Show.objects.using(alias).order_by("pk").values_list("pk", "title")),
-        sorted(Ticket.objects.using(alias).values_list("show_id", "buyer")),
+        sorted(Ticket.objects.using(alias).values_list("pk", "show_id", "buyer")),
         Coupon.objects.using(alias).count(),
         sorted(Voucher.objects.using(alias).values_list("code", flat=True)),
     ]

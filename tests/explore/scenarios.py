@@ -185,6 +185,11 @@ def allows(c: Client) -> Steps:
     yield c.update("counter", put(1), id=2)
 
 
+PARENTS = Schema(
+    {"parent": [{"id": 1, "n": 0}], "child": [], "counter": [{"id": 1, "n": 0}, {"id": 2, "n": 0}], "slot": []},
+    unique={"slot": "name"},
+    foreign={"child": "parent"},
+)
 SLOTS = counters(slot=[])
 UNIQUE_SLOTS = Schema({"slot": []}, unique={"slot": "name"})
 DOCTORS = counters(doctor=[{"id": pk, "n": 1} for pk in (1, 2, 3)], slot=[{"id": 1, "n": 0}])
@@ -216,6 +221,54 @@ def copies_the_next(c: Client) -> Steps:
     """Each of three calls reads what the next one writes."""
     rows = yield c.select("doctor", id=(c.index + 1) % 3 + 1)
     yield c.update("doctor", put(rows[0]["n"] + 1), id=c.index + 1)
+
+
+def orders(lines: int) -> Program:
+    """Makes a row with rows that point at it, changes it, and reads it: what two customers do at once."""
+
+    def steps(c: Client) -> Steps:
+        own = yield c.insert("parent", n=c.index)
+        for number in range(lines):
+            yield c.insert("child", n=number, parent=own)
+        yield c.update("parent", plus(100), id=own)
+        c.log.append((yield c.select("parent", id=own)))
+
+    return lambda c: c.atomic(steps(c))
+
+
+def makes(*more: str) -> Program:
+    """Makes rows, and then looks at what others may have made, or at what its own numbers are."""
+
+    def steps(c: Client) -> Steps:
+        own = yield c.insert("parent", n=c.index)
+        for each in more:
+            match each:
+                case "another":
+                    own = yield c.insert("parent", n=c.index)
+                case "newest" | "the newest":
+                    rows = yield c.select("parent")
+                    own = max(row["id"] for row in rows)
+                    c.log.append(own)
+                case "count":
+                    c.log.append(len((yield c.select("parent"))))
+                case "change it":
+                    yield c.update("parent", plus(10 + c.index), id=own)
+                case "change the next":
+                    c.log.append((yield c.update("parent", plus(10 + c.index), id=own + 1)))
+                case "change one by number":
+                    yield c.update("parent", plus(10 + c.index), id=2)
+                case "half of it":
+                    rows = yield c.select("counter", id=own // 2)
+                    yield c.update("counter", put(rows[0]["n"] + 1 if rows else 0), id=own // 2)
+                case "take a name":
+                    c.log.append((yield c.insert("slot", name="x")))
+
+    return steps
+
+
+def guesses(c: Client) -> Steps:
+    """Changes the row that will have the next number."""
+    c.log.append((yield c.update("parent", plus(10 + c.index), id=2)))
 
 
 def polls(c: Client) -> Steps:

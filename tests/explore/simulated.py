@@ -317,7 +317,8 @@ class Server(Host):
         """Lock the rows that match; gives them as they are then."""
         transaction = session.open
         transaction.reads.add(table)
-        if self.vendor == "mysql" and self.isolation != "read committed":
+        is_found = where.get("id") in self._view(table, transaction)
+        if self.vendor == "mysql" and self.isolation != "read committed" and not is_found:
             yield from self._acquire(session, (table, "gap"), exclusive=False)
         seen = self._view(table, transaction, transaction.snapshot if self.vendor == "postgresql" else None)
         claimed: list[Row] = []

@@ -82,6 +82,7 @@ class Scenario:
                     kinds={"id": "integer", "parent": "integer", "name": "text"},
                     uniques=frozenset(map(frozenset, schema.keys(table))),
                     is_closed=True,
+                    automatic="id",
                     references=(("parent", schema.foreign[table], "id"),) if table in schema.foreign else (),
                 )
                 for table in schema.rows
@@ -142,6 +143,8 @@ class Client:
     def insert(self, table: str, *, ignore: bool = False, **values: Any) -> Request:
         names, marks = ", ".join(f'"{name}"' for name in values), ", ".join(["%s"] * len(values))
         text = f'INSERT INTO "{table}" ({names}) VALUES ({marks})'
+        if not ignore and "id" not in values and self.engine.vendor != "sqlite":
+            text += ' RETURNING "id"'
         if ignore:
             on_mysql = self.engine.vendor == "mysql"
             text = text.replace("INSERT", "INSERT IGNORE") if on_mysql else f"{text} ON CONFLICT DO NOTHING"
@@ -324,6 +327,15 @@ class Simulation:
         operation = replace(worker.request.operation, kind="commit", text="", parameters=None)
         return Request(operation, partial(self._host.commit, worker.client.session))
 
+    def _result(self, session: Session) -> Result:
+        """What a statement came to, as a driver tells."""
+        assert session.result is not None
+        kind, value = session.result
+        request = self._workers[session.number].request
+        if kind == "value" and request and "RETURNING" in request.operation.text:
+            return Result(1, request.operation, ("id",), ((value,),))
+        return Result(len(value) if isinstance(value, list) else value)
+
     def _settle(self, ended: list[Session]) -> None:
         """Let the calls whose statement ended go on one by one: the one that was let go first, then by number."""
         left = list(ended)
@@ -332,8 +344,7 @@ class Simulation:
             session = left.pop(0)
             left.sort(key=lambda session: session.number)
             assert session.result is not None
-            value = session.result[1]
-            self._results[session.number] = Result(len(value) if isinstance(value, list) else value)
+            self._results[session.number] = self._result(session)
             if session.result[0] == "error":
                 self._failed.add(session.number)
             freed = self._advance(session.number, *session.result)
@@ -473,12 +484,13 @@ def explore(
     """
     crowd = crowd or Crowd()
     moments = Moments()
+    catalogue = scenario.catalogue
 
     def split(operation: Operation) -> Operation:
         return moments.split(operation, scenario.catalogue)
 
     while True:
-        search = Search(classes or range(len(scenario.programs)), scenario.catalogue, **options)
+        search = Search(classes or range(len(scenario.programs)), catalogue, **options)
         found = Found(search, [], [], split)
         learnt, has_drawn = False, drawing_from is None
 
@@ -500,5 +512,8 @@ def explore(
             found.log.append(run)
             found.outcomes.append(crowd.outcome(run, search, perform))
             learnt = moments.learn((step.operation for step in run.steps), scenario.catalogue)
+            search.take_in()
+            if search.mixes_numbers:
+                learnt, catalogue = True, replace(catalogue, keys={})
         if not learnt:
             return found

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from django.db import DatabaseError, transaction
-from django.db.models import F
+from django.db.models import F, Max
 
 from tests.project.shop.models import Account, Coupon, Show, Ticket, Voucher
 
@@ -17,6 +17,8 @@ THEMES = (
     ("row", "row", "find", "drop", "put", "add", "some", "poor", "lock"),
     ("pass", "pass", "move", "show pass", "drop pass", "voucher"),
     ("sell", "seat", "title", "close", "book", "shows"),
+    ("print", "print", "sign", "keep", "tear", "next", "odd"),
+    ("print", "print", "sign", "keep", "newest", "highest", "hang", "count", "title", "sell"),
 )
 
 
@@ -43,6 +45,8 @@ def _run_all(operations: Sequence[Operation], using: str, seen: list[object]) ->
 def _run_one(verb: str, pk: int, using: str, seen: list[object]) -> object:
     accounts = Account.objects.using(using).filter(pk=pk)
     numbers = [each for each in seen if isinstance(each, int)]
+    printed = [each for each in seen if isinstance(each, str) and each.isdecimal()]
+    own = Ticket.objects.using(using).filter(pk=int(printed[-1]) if printed else 0)
     match verb:
         case "read":
             return accounts.get().balance
@@ -62,6 +66,27 @@ def _run_one(verb: str, pk: int, using: str, seen: list[object]) -> object:
         case "sell":
             Ticket.objects.using(using).create(show_id=pk, buyer="ada")
             return None
+        case "print":
+            return str(Ticket.objects.using(using).create(show_id=pk, buyer="joe").pk)
+        case "sign":
+            return own.update(buyer="eve")
+        case "keep":
+            return list(own.values_list("buyer", flat=True))
+        case "tear":
+            return own.delete()[0]
+        case "next":
+            return list(
+                Ticket.objects.using(using).filter(pk=int(printed[-1]) + pk if printed else 2).values_list("pk")
+            )
+        case "odd":
+            odd = int(printed[-1]) % 2 + 1 if printed else pk
+            return Account.objects.using(using).filter(pk=odd).update(balance=F("balance") * 3 + pk)
+        case "newest":
+            return list(Ticket.objects.using(using).order_by("-pk").values_list("pk")[:1])
+        case "highest":
+            return Ticket.objects.using(using).aggregate(highest=Max("pk"))["highest"]
+        case "hang":
+            return Show.objects.using(using).filter(pk=pk).update(title=printed[-1] if printed else "none")
         case "close":
             return Show.objects.using(using).filter(pk=pk).delete()[0]
         case "row":

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db import IntegrityError, OperationalError, connections, transaction
-from django.db.models import F
+from django.db.models import F, Max
 
 from tests.project.shop.models import Account, Counter, Coupon, Doctor, Show, Ticket, Voucher
 
@@ -215,6 +215,54 @@ def look_thrice(using: str) -> str:
 def look_once(using: str) -> str:
     seen = dict(Counter.objects.using(using).values_list("pk", "value"))
     return "torn" if (seen[1], seen[2]) == (0, 1) else "whole"
+
+
+# Rows that the database numbers
+
+
+def order(buyer: str, using: str) -> int:
+    """Place an order of two tickets, and look at it again."""
+    with transaction.atomic(using):
+        show = Show.objects.using(using).create(title=buyer, seats_left=2)
+        for _ in range(2):
+            Ticket.objects.using(using).create(show=show, buyer=buyer)
+        Show.objects.using(using).filter(pk=show.pk).update(seats_left=F("seats_left") - 2)
+        return Show.objects.using(using).get(pk=show.pk).seats_left
+
+
+def order_and_count(buyer: str, using: str) -> int:
+    """The same, with the number of all shows for an answer."""
+    order(buyer, using)
+    return Show.objects.using(using).count()
+
+
+def order_numbered(buyer: str, using: str) -> None:
+    """Give the order the number after the highest."""
+    highest = Show.objects.using(using).aggregate(highest=Max("seats_left"))["highest"] or 0
+    Show.objects.using(using).create(title=buyer, seats_left=highest + 1)
+
+
+def order_newest(buyer: str, using: str) -> str:
+    """Take the newest row for one's own."""
+    Show.objects.using(using).create(title=buyer, seats_left=1)
+    newest = Show.objects.using(using).order_by("-pk").first()
+    assert newest is not None
+    return newest.title
+
+
+def order_with_name(buyer: str, using: str) -> bool:
+    """Take a name that only one can have, unless it is taken."""
+    Show.objects.using(using).create(title=buyer, seats_left=1)
+    return claim_unique("x", using)
+
+
+def order_of_half(buyer: str, using: str) -> None:
+    """Count orders in a row whose number is made from that of the last of two."""
+    for _ in range(2):
+        show = Show.objects.using(using).create(title=buyer, seats_left=1)
+    counter = Counter.objects.using(using).get(pk=show.pk % 2 + 1)
+    counter.value += 1
+    counter.save()
 
 
 # Windows far apart
