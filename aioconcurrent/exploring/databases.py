@@ -204,11 +204,18 @@ class ExploredDatabases:
 
     def open_likely(self) -> None:
         """Open the database that the calls will use, if it is clear which."""
+        likely = self._names_of(self._handoff.likely)
+        if len(likely) == 1:
+            self.open(*likely)
+
+    def is_expected(self, identity: str) -> bool:
+        """Whether the caller has connected to it, as calls probably will."""
+        return identity in self._names_of(self._handoff.in_use)
+
+    def _names_of(self, aliases: Iterable[str]) -> set[str]:
         settings = self._handoff.settings()
-        spelled = [database_identity(settings[alias]) for alias in self._handoff.likely]
-        in_use = {self._names.get(spelling, spelling) for spelling in spelled}
-        if len(in_use) == 1:
-            self.open(*in_use)
+        spelled = [database_identity(settings[alias]) for alias in aliases]
+        return {self._names.get(spelling, spelling) for spelling in spelled}
 
     def can_open(self, identity: str) -> bool:
         """Whether it is one of these databases, and not open."""

@@ -111,6 +111,10 @@ class _AgainError(Exception):
         self.enqueuers = enqueuers
 
 
+class NotCopiedError(Exception):
+    """The calls use a database that nobody expected, so that it was not copied; the argument is an alias of it."""
+
+
 class _StopError(Exception):
     """Nothing more can be learnt; the argument says why."""
 
@@ -313,6 +317,8 @@ class Explorer:
                     others: list[ExploredDatabases | RemotePlace] = [*copies, *self.remote]
                     if all(each.can_open(identity) for each in others):
                         await self._everywhere("open", identity)
+                    elif self.databases.can_open(identity) and not self.databases.is_expected(identity):
+                        raise NotCopiedError(self.databases.aliases[identity]) from None
                     else:
                         self._keep_to_one_place()
                 await self._attend(new.enqueuers)

@@ -26,7 +26,7 @@ from ..engine.surroundings import findable
 from ..exceptions import RealDatabaseError, UncommittedDataError, WrappedError
 from ..exploring.controller import staging
 from ..exploring.databases import ExploredDatabases
-from ..exploring.explorer import Explorer, Limits
+from ..exploring.explorer import Explorer, Limits, NotCopiedError
 from ..exploring.oracle import broken_rule
 from ..exploring.place import Place, Referee
 from ..exploring.remote import RemotePlace
@@ -192,6 +192,16 @@ class _Session:
     shown: Sequence[Report] = ()
 
     async def explore(self, question: Question) -> _Explored:
+        """Explore the calls, again if they use a database of which copies should have been made."""
+        while True:
+            try:
+                return await self._explored(question)
+            except NotCopiedError as found:
+                databases = self.project.databases
+                in_use = databases.in_use | {*found.args}
+                self.project = replace(self.project, databases=replace(databases, in_use=in_use))
+
+    async def _explored(self, question: Question) -> _Explored:
         calls = list(question.calls)  # tasks come to them
         with ExploredDatabases(self.project.databases) as databases:
             await anyio.to_thread.run_sync(databases.identify)

@@ -130,6 +130,18 @@ def test_copies_of_a_process_that_was_killed_are_taken_away(database: str) -> No
     assert copies_of(database) == []
 
 
+@pytest.mark.django_db(transaction=True, databases="__all__")
+@pytest.mark.parametrize("database", on("file", "postgresql"))
+def test_a_database_that_the_test_has_not_used_is_copied_as_soon_as_the_calls_use_it(database: str) -> None:
+    connections["default"].ensure_connection()
+    connections[database].close()
+    with options(workers=2):
+        found = explore(*CATALOGUE["get_or_create"].calls_at(database))
+    assert found.verdict == "race"
+    assert not found.notes
+    assert copies_of(database) == []
+
+
 @pytest.mark.parametrize("database", on("postgresql"))
 def test_where_a_copy_cannot_be_made_one_worker_does_all_and_says_why(database: str) -> None:
     accounts(database)
