@@ -158,7 +158,7 @@ def test_with_any_number_of_workers_the_same_orders_are_drawn(seed: int, workers
 
 
 def test_a_search_that_is_left_while_it_draws_is_not_exhaustive() -> None:
-    scenario, engine, _, most = TABLE["get_or_create, 3 calls"]
+    scenario, engine, _, most = TABLE["lost update in atomic, 3 calls"]
     found = explore(scenario, engine, limit=40, drawing_from=0)
     assert 20 < found.search.drawn_runs < 40 < most
     assert not found.search.exhaustive
@@ -217,7 +217,7 @@ def test_a_call_that_polls_lets_the_others_go_on_where_orders_are_drawn() -> Non
 
 
 def test_a_drawn_run_that_is_given_up_does_not_keep_the_search_from_its_end() -> None:
-    scenario = s.twice(s.get_or_create, s.SLOTS)
+    scenario = s.twice(s.lost_update_in_atomic)
     search, outcomes = Search(range(2), scenario.catalogue), set[Outcome]()
     while (run := search.next_run()) is not None:
         simulation = Simulation(scenario, POSTGRESQL)
