@@ -59,6 +59,7 @@ class Keys:
         is_closed: Nothing else keeps two rows from being together in the table.
         automatic: The column that the database numbers; rows that a run makes are told apart by their places among
             those, because their numbers are others when the counter was moved.
+        counted: Columns besides a key of one column that take numbers from a sequence.
         references: The columns of foreign keys, with the table and the column that each points at.
     """
 
@@ -66,6 +67,7 @@ class Keys:
     uniques: frozenset[frozenset[str]] = frozenset()
     is_closed: bool = False
     automatic: str = ""
+    counted: frozenset[str] = NOTHING
     references: tuple[tuple[str, str, str], ...] = ()
 
     @property

@@ -170,12 +170,14 @@ class _Teller:
         pointed = {  # InnoDB lets a foreign key point at a column that is no key
             other for each in self._catalogue.keys.values() for _, parent, other in each.references if parent == name
         }
-        if assigned & (keys.unique_columns | pointed):
+        if assigned & (keys.unique_columns | pointed | keys.counted):
             return frozenset()
         rows = self._found(name, self._statement.found.get(name))
         return rows if not self._on_mysql or self._is_one_lookup(rows, name) else frozenset()
 
     def _inserted(self, name: str, keys: Keys) -> frozenset[Row]:
+        if keys.counted:  # who is first gets the lower number, whatever else is known of the row
+            return frozenset()
         found: set[Row] = set()
         own = frozenset({keys.automatic})
         is_numbered = bool(keys.automatic) and len(self._statement.given) == 1

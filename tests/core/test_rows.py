@@ -26,7 +26,7 @@ def keyed(*uniques: frozenset[str], kinds: dict[str, Kind] | None = None, **more
 CATALOGUE = Catalogue(
     tables=frozenset(
         {"a", "slot", "pair", "text", "uuid", "parent", "child", "odd", "tree", "owner", "owned", "other"}
-        | {"ticket", "named"}
+        | {"ticket", "named", "counted"}
     ),
     views={"view": frozenset({"a"}), "parts": frozenset({"a"})},
     parents={
@@ -51,6 +51,7 @@ CATALOGUE = Catalogue(
         "other": Keys(uniques=frozenset({ID})),
         "ticket": keyed(automatic="id", references=(("a", "a", "id"),)),
         "named": keyed(ID, frozenset({"name"}), kinds={"id": "integer", "name": "text"}, automatic="id"),
+        "counted": keyed(counted=frozenset({"number"})),
     },
 )
 
@@ -362,6 +363,20 @@ def test_a_new_row_with_a_name_of_its_own_meets_whoever_may_have_that() -> None:
     assert met("x")
     assert not met("y")
     assert met("y", vendor="mysql")  # InnoDB locks the gap beside a name that a deleted row had
+
+
+@pytest.mark.parametrize(
+    ("text", "is_apart"),
+    [
+        ('INSERT INTO "counted" ("id") VALUES (%s)', False),
+        ('INSERT INTO "counted" ("id", "number") VALUES (%s, DEFAULT)', False),
+        ('UPDATE "counted" SET "number" = DEFAULT WHERE "id" = %s', False),
+        ('UPDATE "counted" SET "n" = 1 WHERE "id" = %s', True),
+        ('SELECT * FROM "counted" WHERE "id" = %s', True),
+    ],
+)
+def test_who_takes_a_number_for_another_column_meets_all_who_do(text: str, is_apart: bool) -> None:
+    assert apart(sql(text, 1), sql(text, 2)) is is_apart
 
 
 class TestNumbersThatTheDatabaseGives:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -48,3 +49,30 @@ def test_a_race_for_what_is_made_of_the_numbers_or_of_all_rows_is_found(
 ) -> None:
     Counter.objects.using(place.alias).bulk_create([Counter(pk=1), Counter(pk=2)])
     assert explored(function, place).verdict == "race"
+
+
+@pytest.fixture
+def _receipts(place: Place) -> Iterator[None]:
+    with connections[place.alias].cursor() as cursor:
+        cursor.execute("CREATE TABLE shop_receipt (id bigint PRIMARY KEY, number bigserial)")
+        cursor.execute("INSERT INTO shop_receipt VALUES (1), (2), (3), (4)")
+        yield
+        cursor.execute("DROP TABLE shop_receipt")
+
+
+@pytest.mark.usefixtures("_receipts")
+@pytest.mark.parametrize(
+    ("function", "first"),
+    [
+        (partial(races.numbers_apart, default=False), 11),
+        (partial(races.numbers_apart, default=True), 11),
+        (races.renumbers_apart, 1),
+    ],
+    ids=["inserted", "inserted as DEFAULT", "updated"],
+)
+@pytest.mark.parametrize("place", at("postgresql-RC"), indirect=True)
+def test_a_race_for_numbers_of_rows_that_have_keys_of_their_own_is_found(
+    function: Callable[..., Any], first: int, place: Place
+) -> None:
+    found = explore(*((function, {"first": key, "using": place.alias}) for key in (first, first + 2)))
+    assert found.verdict == "race", found

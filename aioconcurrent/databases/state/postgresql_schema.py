@@ -358,13 +358,17 @@ def _table(
     name: str, quoted: str, columns: list[Any], uniques: Iterable[list[str]], *, odd: bool, alone: bool
 ) -> Table:
     keyed = sorted((place, column, automatic) for column, _, place, automatic, _ in columns if place is not None)
+    is_automatic = len(keyed) == 1 and keyed[0][2]
     return Table(
         name=name,
         quoted=quoted,
         columns=tuple(column[0] for column in columns),
         generated=frozenset(column[0] for column in columns if column[1]),
         primary=tuple(column for _, column, _ in keyed),
-        automatic=len(keyed) == 1 and keyed[0][2],
+        automatic=is_automatic,
+        counted=frozenset(
+            column for column, _, place, numbered, _ in columns if numbered and not (place is not None and is_automatic)
+        ),
         uniques=frozenset(map(frozenset, uniques)),
         kinds=tuple(
             (name, kind)

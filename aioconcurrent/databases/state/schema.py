@@ -43,6 +43,7 @@ class Table:
     uniques: frozenset[frozenset[str]] = frozenset()  # the columns of each other key
     kinds: tuple[tuple[str, Kind], ...] = ()  # of columns of which different values are never equal
     is_closed: bool = False  # no row is kept out of it but by those keys
+    counted: frozenset[str] = NOTHING  # columns that take numbers from a sequence, but for an automatic key
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ class Schema:
             uniques=_keys(table),
             is_closed=table.is_closed and max(names.values()) == 1,
             automatic=table.primary[0].casefold() if table.automatic else "",
+            counted=frozenset(column.casefold() for column in table.counted),
             references=tuple(
                 (reference.column.casefold(), reference.parent, reference.parent_column.casefold())
                 for reference in self.references

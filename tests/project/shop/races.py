@@ -265,6 +265,27 @@ def order_of_half(buyer: str, using: str) -> None:
     counter.save()
 
 
+def numbers_apart(first: int, default: bool, using: str) -> int:
+    """Make two rows with keys of one's own, of which the database numbers another column; how far apart are they?"""
+    names, marks = ("(id, number)", "(%s, DEFAULT)") if default else ("(id)", "(%s)")
+    numbers: list[int] = []
+    with connections[using].cursor() as cursor:
+        for key in (first, first + 1):
+            cursor.execute(f"INSERT INTO shop_receipt {names} VALUES {marks} RETURNING number", [key])
+            numbers.append(cursor.fetchall()[0][0])
+    return numbers[1] - numbers[0]
+
+
+def renumbers_apart(first: int, using: str) -> int:
+    """Give two rows the next numbers."""
+    numbers: list[int] = []
+    with connections[using].cursor() as cursor:
+        for key in (first, first + 1):
+            cursor.execute("UPDATE shop_receipt SET number = DEFAULT WHERE id = %s RETURNING number", [key])
+            numbers.append(cursor.fetchall()[0][0])
+    return numbers[1] - numbers[0]
+
+
 # Windows far apart
 
 
