@@ -173,6 +173,11 @@ class Heap:
             return [(place, vars(item))]  # this thread's
         if (tell := _state_of(item)) is not None:
             self._states.append((place, tell))
+            if issubclass(kind, _lru_cache_wrapper):  # as many entries may be others, after cache_clear()
+                self._add(place, item)
+                for part in gc.get_referents(item):
+                    if type(part) is dict:
+                        self._add(place, part)
             held = _value_of(item) if kind is contextvars.ContextVar else getattr(item, "__wrapped__", None)
             return [(place, part) for part in (held, getattr(item, "__dict__", None)) if part is not None]
         if issubclass(kind, _CONTAINERS + _WRAPPERS):

@@ -56,6 +56,27 @@ def known(what):
     return what
 
 
+@functools.lru_cache
+def rate():
+    return next(rates)
+
+
+@functools.cache
+def share():
+    return next(rates)
+
+
+def warm(function):
+    global rates
+    rates = iter([object()])
+    function()
+    rates = None
+
+
+warm(rate)
+warm(share)
+
+
 counting = outer()
 """
 
@@ -102,6 +123,8 @@ def shop() -> Iterator[ModuleType]:
         ("keep()", "keep"),
         ("keep.calls = 1", "keep"),
         ("known(1)", "known"),
+        ("rate.cache_clear(); warm(rate)", "rate"),
+        ("share.cache_clear(); warm(share)", "share"),
     ],
 )
 def test_what_has_changed_is_told_by_its_place(shop: ModuleType, statement: str, place: str) -> None:
