@@ -115,4 +115,4 @@ def test_pytest_says_so_at_its_beginning_where_it_keeps_the_database(
     (tmp_path / "test_nothing.py").write_text("def test_nothing(): pass")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(tmp_path), *options]
     output = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ).stdout
-    assert ("was killed. What it has changed" in output) is (options == ("--reuse-db",))
+    assert ("was killed. Its changes in" in output) is (options == ("--reuse-db",))

@@ -350,7 +350,7 @@ def test_explore_changes_nothing_that_could_not_be_put_back(
     connection.close()
     connection.settings_dict["USER"] = stranger["USER"]
     try:
-        with pytest.raises(StateError, match="the trigger first_one is of"):
+        with pytest.raises(StateError, match="the trigger first_one belongs to"):
             explore((rename, {"using": database, "name": "a"}), (rename, {"using": database, "name": "b"}))
     finally:
         connection.close()
