@@ -15,6 +15,7 @@ import contextvars, functools, itertools, logging, random, re, threading
 from collections import Counter, OrderedDict, defaultdict, deque
 
 cache, number, big, flag = {"a": 1}, 0, 1000, None
+shelf = {"a": [1]}.values()
 ordered, queue, lists, tally, seen = OrderedDict(), deque(), defaultdict(list), Counter(), set()
 buffer, chance, numbers, steps = bytearray(b"x"), random.Random(1), itertools.count(), iter([1, 2, 3])
 local, variable, lock = threading.local(), contextvars.ContextVar("shop"), threading.Lock()
@@ -96,6 +97,7 @@ def shop() -> Iterator[ModuleType]:
         ("cache['b'] = 2", "cache"),
         ("cache['a'] = 2", "cache"),
         ("del cache['a']; cache['b'] = 1", "cache"),
+        ("next(iter(shelf)).append(2)", "shelf"),
         ("number += 1", "number"),
         ("big += 1", "big"),
         ("flag = True", "flag"),

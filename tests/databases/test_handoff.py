@@ -124,7 +124,7 @@ def test_a_database_can_be_dropped_right_after_a_race_on_it(database: str, monke
             cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = %s", [name])
             assert cursor.fetchone() == (0,)
         finally:
-            cursor.execute(f"DROP DATABASE {name}")
+            cursor.execute(f"DROP DATABASE {name}")  # which fails if a session is there and does not end at once
 
 
 def test_a_database_whose_name_is_a_path_will_be_used_like_any_other() -> None:
