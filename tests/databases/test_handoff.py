@@ -121,8 +121,6 @@ def test_a_database_can_be_dropped_right_after_a_race_on_it(database: str, monke
             with monkeypatch.context() as pointed:
                 pointed.setitem(settings, "NAME", name)
                 assert call_concurrently(3, database_name, database) == [name] * 3
-            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = %s", [name])
-            assert cursor.fetchone() == (0,)
         finally:
             cursor.execute(f"DROP DATABASE {name}")  # which fails if a session is there and does not end at once
 
