@@ -59,7 +59,7 @@ _FIXED = (
     *(date, time, timedelta, tzinfo, Decimal, UUID, range, slice, ReferenceType),
     *(re.Pattern, Struct),
 )
-_VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 _CONTAINERS = (dict, list, set, frozenset, tuple, deque, MappingProxyType, CellType, *_VIEWS)
 _WRAPPERS = (property, staticmethod, classmethod, partial, MethodType)
 _MACHINERY = frozenset(
