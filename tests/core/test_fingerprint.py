@@ -7,6 +7,7 @@ import platform
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -40,6 +41,14 @@ def test_a_driver_that_is_not_there_is_told(mine: Fingerprint, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "psycopg2", None)
     other = replace(mine, versions={"psycopg2": "2.9.11"})
     assert other.differences(os.getcwd()) == "it has psycopg2 (not installed), and the test 2.9.11"
+
+
+def test_a_driver_that_has_no_version_but_its_parts_is_compared_by_them(
+    mine: Fingerprint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "MySQLdb", SimpleNamespace(version_info=(2, 2, 0)))
+    other = replace(mine, versions={"MySQLdb": "(2, 2, 8)"})
+    assert other.differences(os.getcwd()) == "it has MySQLdb (2, 2, 0), and the test (2, 2, 8)"
 
 
 def test_files_that_differ_and_files_that_are_not_there_are_told(tmp_path: Path) -> None:

@@ -116,7 +116,8 @@ def _version(name: str) -> str:
         return sqlite3.sqlite_version
     if name in _DRIVERS:
         with suppress(ImportError):
-            return str(importlib.import_module(name).__version__)
+            driver = importlib.import_module(name)
+            return str(getattr(driver, "__version__", None) or driver.version_info)  # old MySQLdb has only this
         return _MISSING
     try:
         return version(name)
