@@ -17,11 +17,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -231,7 +231,7 @@ def first_wrong(_: int) -> Rows:
         return await confirm(self, first)
 
     told: list[int] = []
-    with replaced(Explorer, _confirm=noted), replaced(Maker, make=kept):
+    with patch.multiple(Explorer, _confirm=noted), patch.multiple(Maker, make=kept):
         for case in CATALOGUE.values():
             if case.found.get(place) is None:
                 continue
@@ -268,7 +268,7 @@ def wait(rounds: int) -> Rows:
         await block(self, player, *blockers)
         waits.append(time.perf_counter() - gone[player.number])
 
-    with replaced(Controller, _answer=timed_answer, _block=timed_block):
+    with patch.multiple(Controller, _answer=timed_answer, _block=timed_block):
         for _ in range(rounds):
             explore("add_locked")
     reached = f"{median(waits) * 1000:.2f} ms, least {min(waits) * 1000:.2f} ms, of {len(waits)}"
@@ -312,7 +312,7 @@ def times_of_schedules(name: str) -> list[float]:
         finally:
             resets.append(time.perf_counter())
 
-    with replaced(Maker, make=timed):
+    with patch.multiple(Maker, make=timed):
         explore(name)
     return [later - earlier for earlier, later in pairwise(resets)]
 
@@ -361,18 +361,6 @@ def times_of_frontrun(how: str) -> list[float]:
     command = [sys.executable, str(Path(__file__).with_name("peer.py")), how, path]
     times: list[float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return times
-
-
-@contextmanager
-def replaced(kind: type, **methods: object) -> Iterator[None]:
-    before = {name: getattr(kind, name) for name in methods}
-    for name, method in methods.items():
-        setattr(kind, name, method)
-    try:
-        yield
-    finally:
-        for name, method in before.items():
-            setattr(kind, name, method)
 
 
 if __name__ == "__main__":

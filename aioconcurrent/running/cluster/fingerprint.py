@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _DRIVERS = ("psycopg", "psycopg2", "MySQLdb", "pymysql")
 _INSTALLED = ("site-packages", "dist-packages")
+_STANDARD = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))
+_ZIPPED = f"{_STANDARD[0].rpartition('/')[0]}/python{sys.version_info[0]}{sys.version_info[1]}.zip"
 _MISSING = "(not installed)"
 _TOLD = 3  # differences
 # What says something of the machine: a process keeps those of its own.
@@ -139,10 +141,9 @@ def _own_files() -> Iterator[str]:
 
 
 def _is_installed(path: str) -> bool:
-    if any(part in _INSTALLED for part in Path(path).parts):
-        return True
-    return any(Path(path).is_relative_to(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")) or path == (
-        sysconfig.get_path("stdlib").rpartition("/")[0] + f"/python{sys.version_info[0]}{sys.version_info[1]}.zip"
+    place = Path(path)
+    return (
+        path == _ZIPPED or any(part in _INSTALLED for part in place.parts) or any(map(place.is_relative_to, _STANDARD))
     )
 
 

@@ -39,7 +39,7 @@ from .actor import receive, send
 from .assignment import Readiness
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Sequence
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
     from ...engine.attendance import Report
     from .assignment import Assignment
@@ -171,17 +171,16 @@ def _with_files(assignment: Assignment, copies: Path) -> tuple[Any, Copy]:
     for number, (path, content) in enumerate(assignment.files.items()):
         moved[path] = str(copies / f"{number}.sqlite3")
         Path(moved[path]).write_bytes(content)
-    settings = {
-        alias: {**values, "NAME": moved.get(str(values["NAME"]), values["NAME"])}
-        for alias, values in copy.handoff.settings().items()
-    }
+
+    def led(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        return {
+            name: {**values, "NAME": moved.get(str(values["NAME"]), values["NAME"])}
+            for name, values in settings.items()
+        }
+
     allowed = frozenset(moved.get(name, name) for name in copy.handoff.allowed or ())
-    handoff = copy.handoff.changed(settings, allowed)
-    places = {
-        name: {**values, "NAME": moved.get(str(values["NAME"]), values["NAME"])}
-        for name, values in copy.settings.items()
-    }
-    return replace(project, databases=handoff), Copy(handoff, places)
+    handoff = copy.handoff.changed(led(copy.handoff.settings()), allowed)
+    return replace(project, databases=handoff), Copy(handoff, led(copy.settings))
 
 
 def _boot(project: Any) -> None:
