@@ -1,5 +1,6 @@
 """How long a restore and a look at lock waits take on each database: `python tests/benchmarks/databases.py`."""
 
+import argparse
 import os
 import sys
 import threading
@@ -31,6 +32,7 @@ TABLES = ("shop_counter", "shop_account")
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     aliases = [alias for alias in ("file", "postgresql", "mysql") if alias in connections]
     with databases(aliases):
         for alias in aliases:

@@ -5,6 +5,7 @@ of which 30 make one request, 15 make two (each two of its six endpoints that
 write meet once), and 55 none.  The CPU seconds are those of all its processes.
 """
 
+import argparse
 import os
 import resource
 import sys
@@ -49,6 +50,7 @@ OTHER = """\
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     table = Table("run", "wall", "CPU", "hunted", title=f"{machine()}, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory(prefix="aioconcurrent-") as folder:
         project = copied(Path(folder))

@@ -1,4 +1,4 @@
-"""What is written for those who change the library names files and tools that are there."""
+"""What is written for those who change the library names files, tools and scripts that are there."""
 
 from __future__ import annotations
 
@@ -9,18 +9,36 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "aioconcurrent"
 PAPERS = ["CONTRIBUTING.md", "docs/architecture.md", "docs/decisions.md"]
-HOMES = [ROOT, ROOT / "aioconcurrent", ROOT / "aioconcurrent" / "exploring", ROOT / "aioconcurrent" / "databases"]
+HOMES = [ROOT, PACKAGE, PACKAGE / "exploring", PACKAGE / "databases"]
 
 
 @pytest.mark.parametrize("paper", PAPERS)
 def test_every_file_that_is_named_is_there(paper: str) -> None:
-    named = re.findall(r"`([\w./]+(?:\.py|\.md|\.toml|/[a-z]\w+))`", (ROOT / paper).read_text())
+    modules = {path.name for path in PACKAGE.rglob("*.py")}  # where a page has named a folder it names what is in it
+    named = re.findall(r"`([\w./]+(?:\.(?:py|md|toml|html)|/[a-z]\w+))`", (ROOT / paper).read_text())
     assert named
-    assert [name for name in named if not any((home / name).exists() for home in HOMES)] == []
+    assert [name for name in named if name not in modules and not any((home / name).exists() for home in HOMES)] == []
 
 
 def test_pre_commit_has_the_ruff_that_hatch_has() -> None:
-    environments = tomllib.loads((ROOT / "hatch.toml").read_text())["envs"]
-    [pin] = environments["hatch-check-code"]["dependencies"]
+    [pin] = environments()["hatch-check-code"]["dependencies"]
     assert f"rev: v{pin.removeprefix('ruff==')}\n" in (ROOT / ".pre-commit-config.yaml").read_text()
+
+
+def test_contributing_names_every_script_of_hatch_and_no_other() -> None:
+    scripts = {
+        (name if environment == "default" else f"{environment}:{name}")
+        for environment, table in environments().items()
+        if not environment.startswith("hatch-")
+        for name in table.get("scripts", ())
+    }
+    told = re.findall(r"^\| (`hatch run .*?) \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    assert {name for line in told for name in re.findall(r"`(?:hatch run )?([\w:]+)", line)} == scripts
+
+
+def environments() -> dict[str, dict[str, list[str]]]:
+    """Those of hatch, by name."""
+    found: dict[str, dict[str, list[str]]] = tomllib.loads((ROOT / "hatch.toml").read_text())["envs"]
+    return found

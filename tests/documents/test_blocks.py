@@ -43,13 +43,3 @@ def test_the_tutorial_finds_its_race_and_mends_it_on_the_database_that_it_has(tm
     assert f"hint: {text.partition('hint: ')[2].splitlines()[0]}" in printed
     project.write(mended.place, mended.code)
     assert re.search(r"^2 passed", project.pytest("shop/test_explore.py", "shop/test_race.py", "-q"), re.MULTILINE)
-
-
-def test_the_files_that_are_named_for_those_who_carry_on_are_there() -> None:
-    package = ROOT / "aioconcurrent"
-    known = {path.name for path in package.rglob("*.py")}  # a page that has named a folder names what is in it alone
-    for page in ("CONTRIBUTING.md", "docs/architecture.md", "docs/decisions.md"):
-        named = set(re.findall(r"`([\w/]+\.(?:py|toml|md|html))`", (ROOT / page).read_text()))
-        assert named
-        gone = {name for name in named if not ((ROOT / name).exists() or (package / name).exists() or name in known)}
-        assert gone == set(), page

@@ -1,8 +1,11 @@
-"""Random small programs, and the property that they are for: pruning loses no outcome."""
+"""Random small programs, and the property that they are for: pruning loses no outcome.
+
+hatch run fuzz:schedules [SECONDS [FIRST_SEED]]
+"""
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -233,4 +236,7 @@ def fuzz(seconds: float, first_seed: int = 0) -> Tally:
 
 
 if __name__ == "__main__":
-    print(fuzz(seconds=float(sys.argv[1]), first_seed=int(sys.argv[2])))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("seconds", type=float, nargs="?", default=60)
+    parser.add_argument("first_seed", type=int, nargs="?", default=0)
+    print(fuzz(**vars(parser.parse_args())))

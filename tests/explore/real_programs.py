@@ -5,6 +5,7 @@ hatch run fuzz:programs [SECONDS [FIRST_SEED]]
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from random import Random
@@ -118,4 +119,7 @@ def main(seconds: float, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main(float((sys.argv[1:] or ["60"])[0]), int((sys.argv[2:] or ["0"])[0]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("seconds", type=float, nargs="?", default=60)
+    parser.add_argument("seed", type=int, nargs="?", default=0, help="of the first program")
+    main(**vars(parser.parse_args()))

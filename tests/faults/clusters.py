@@ -7,6 +7,7 @@ Each has to end with the verdict that one worker comes to, or with a clear error
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
@@ -150,7 +151,10 @@ def main(tries: int, seed: int, aliases: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    given = sys.argv[1:]
-    chosen = given[2:] or ["file", "postgresql", "mysql"]
-    print(f"seed {(given[1:2] or ['0'])[0]}", flush=True)
-    sys.exit(main(int((given or ["100"])[0]), int((given[1:] or ["0"])[0]), chosen))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tries", type=int, nargs="?", default=100)
+    parser.add_argument("seed", type=int, nargs="?", default=0)
+    parser.add_argument("aliases", nargs="*", default=["file", "postgresql", "mysql"], metavar="DATABASE")
+    chosen = parser.parse_args()
+    print(f"seed {chosen.seed}", flush=True)
+    sys.exit(main(chosen.tries, chosen.seed, chosen.aliases))

@@ -7,6 +7,7 @@ Prints, for each database and each way to be interrupted, what was left behind; 
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import signal
@@ -224,7 +225,10 @@ def main(tries: int, seed: int, aliases: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    told = sys.argv[1:]
-    chosen = told[2:] or ["default", "file", "postgresql", "mysql"]
-    print(f"seed {(told[1:2] or ['0'])[0]}", flush=True)
-    sys.exit(main(int((told or ["1000"])[0]), int((told[1:] or ["0"])[0]), chosen))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tries", type=int, nargs="?", default=1000)
+    parser.add_argument("seed", type=int, nargs="?", default=0)
+    parser.add_argument("aliases", nargs="*", default=["default", "file", "postgresql", "mysql"], metavar="DATABASE")
+    chosen = parser.parse_args()
+    print(f"seed {chosen.seed}", flush=True)
+    sys.exit(main(chosen.tries, chosen.seed, chosen.aliases))
