@@ -88,9 +88,14 @@ def mysql_on_loopback(port: int) -> str:
     return f"mysql://root@127.0.0.1:{port}/"
 
 
+def has_pymysql() -> bool:
+    """Whether PyMySQL is to be Django's driver for MySQL; `AIOCONCURRENT_TEST_MYSQL_DRIVER` may name mysqlclient."""
+    return os.environ.get("AIOCONCURRENT_TEST_MYSQL_DRIVER") != "mysqlclient"
+
+
 def choose_mysql_driver() -> None:
-    """Let PyMySQL be Django's driver for MySQL, unless `AIOCONCURRENT_TEST_MYSQL_DRIVER` is "mysqlclient"."""
-    if os.environ.get("AIOCONCURRENT_TEST_MYSQL_DRIVER") != "mysqlclient":
+    """Let the driver for MySQL be the one that is to be Django's."""
+    if has_pymysql():
         import pymysql
 
         pymysql.install_as_MySQLdb()
@@ -117,13 +122,16 @@ def connection_settings(url: str) -> dict[str, Any]:
     """
     parts = urlsplit(url)
     socket_folder = parse_qs(parts.query).get("host", [""])[0]
-    return {
+    settings = {
         "NAME": unquote(parts.path.lstrip("/")),
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
         "HOST": socket_folder or parts.hostname or "",
         "PORT": str(parts.port or ""),
     }
+    if parts.scheme == "mysql" and has_pymysql():  # it would read all certificates of the system for each connection
+        return {**settings, "OPTIONS": {"ssl_disabled": True}}
+    return settings
 
 
 @contextmanager

@@ -30,8 +30,14 @@ from tests.project.shop.models import Counter
         ),
     ],
 )
-def test_a_url_becomes_connection_settings(url: str, expected: dict[str, Any]) -> None:
+def test_a_url_becomes_connection_settings(url: str, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIOCONCURRENT_TEST_MYSQL_DRIVER", "mysqlclient")
     assert servers.connection_settings(url) == expected
+
+
+def test_pymysql_is_told_to_read_no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIOCONCURRENT_TEST_MYSQL_DRIVER", raising=False)
+    assert servers.connection_settings("mysql://root@127.0.0.1:3306/")["OPTIONS"] == {"ssl_disabled": True}
 
 
 def test_the_variable_comes_before_the_server_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

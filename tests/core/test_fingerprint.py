@@ -15,7 +15,7 @@ from aioconcurrent.engine.surroundings import Surroundings
 from aioconcurrent.running.cluster.fingerprint import Fingerprint, relocated
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def mine() -> Fingerprint:
     return Fingerprint.capture()
 

@@ -33,6 +33,7 @@ from tests.explore.workload import (
     every_outcome,
     explore,
 )
+from tests.project.databases import thorough
 
 from .test_search import TABLE, TASKS, outcomes_of, told
 
@@ -109,7 +110,12 @@ def test_the_same_seed_draws_the_same_orders_and_another_one_others() -> None:
     assert orders[0] == orders[1] != orders[2]
 
 
-@pytest.mark.parametrize("name", TABLE)
+LONG = {"deadlock over three tables", "lost update in atomic, 3 calls", "select_for_update, 3 calls"}
+
+
+@pytest.mark.parametrize(
+    "name", [*(name for name in TABLE if name not in LONG), *thorough(map(pytest.param, sorted(LONG)))]
+)
 def test_drawing_first_takes_no_more_runs_and_loses_no_outcome(name: str) -> None:
     scenario, engine, _, most = TABLE[name]
     found = explore(scenario, engine, drawing_from=0)
@@ -129,9 +135,9 @@ def test_tasks_are_drawn_when_they_are_enqueued(name: str) -> None:
 
 @pytest.mark.parametrize("one_waiter", [True, False])
 def test_whatever_order_waiters_are_woken_in_nothing_is_lost(one_waiter: bool) -> None:
-    scenario = s.twice(s.locked_update, s.SLOTS, calls=3)
-    found = explore(scenario, Engine("postgresql", wake=7), one_waiter=one_waiter, drawing_from=0)
-    assert set(found.outcomes) == set(every_outcome(scenario, POSTGRESQL)[0])
+    name = "select_for_update, 3 calls"
+    found = explore(TABLE[name][0], Engine("postgresql", wake=7), one_waiter=one_waiter, drawing_from=0)
+    assert set(found.outcomes) == set(outcomes_of(name)[0])
     assert found.search.exhaustive
 
 

@@ -142,22 +142,29 @@ def test_rows_that_the_database_numbers_leave_only_who_inserts_first(lines: int,
         assert (found.runs, found.search.exhaustive) == (most, True)
 
 
-@pytest.mark.parametrize("engine", NUMBERED, ids=str)
+MORE = [
+    ("newest",),
+    ("the newest", "change it"),
+    ("count",),
+    ("another", "change it"),
+    ("change the next",),
+    ("change one by number",),
+    ("half of it",),
+    ("another", "half of it"),
+    ("take a name",),
+    ("count", "take a name"),
+]
+
+
 @pytest.mark.parametrize(
-    "more",
+    ("more", "engine"),
     [
-        ("newest",),
-        ("the newest", "change it"),
-        ("count",),
-        ("another", "change it"),
-        ("change the next",),
-        ("change one by number",),
-        ("half of it",),
-        ("another", "half of it"),
-        ("take a name",),
-        ("count", "take a name"),
+        # each with both databases, at levels that take turns
+        pytest.param(more, engine, marks=[] if turn % 2 == number % 2 else pytest.mark.thorough)
+        for number, more in enumerate(MORE)
+        for turn, engine in enumerate(NUMBERED)
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value),
 )
 def test_whatever_a_program_makes_of_numbers_nothing_is_lost(more: tuple[str, ...], engine: Engine) -> None:
     """The numbers themselves are in the outcomes."""
@@ -414,18 +421,19 @@ def test_a_call_without_any_operation_is_no_trouble() -> None:
 
 
 def test_with_one_waiter_a_lock_three_calls_want_is_explored_without_queues() -> None:
-    scenario = s.twice(s.locked_update, calls=3)
-    found = explore(scenario, POSTGRESQL, one_waiter=True)
+    name = "select_for_update, 3 calls"
+    found = explore(TABLE[name][0], POSTGRESQL, one_waiter=True)
     assert found.runs == 54  # of 72
-    assert set(found.outcomes) == set(every_outcome(scenario, POSTGRESQL)[0])
+    assert set(found.outcomes) == set(outcomes_of(name)[0])
 
 
-@pytest.mark.parametrize("program", [s.locked_update, s.lost_update_in_atomic, s.get_or_create])
-def test_with_one_waiter_the_order_of_waking_does_not_matter(program: Program) -> None:
-    scenario = s.twice(program, s.SLOTS, calls=3)
-    found = explore(scenario, Engine("postgresql", wake=7), one_waiter=True)
+@pytest.mark.parametrize(
+    "name", ["select_for_update, 3 calls", "lost update in atomic, 3 calls", "get_or_create, 3 calls"]
+)
+def test_with_one_waiter_the_order_of_waking_does_not_matter(name: str) -> None:
+    found = explore(TABLE[name][0], Engine("postgresql", wake=7), one_waiter=True)
     assert found.search.exhaustive
-    assert set(found.outcomes) == set(every_outcome(scenario, POSTGRESQL)[0])
+    assert set(found.outcomes) == set(outcomes_of(name)[0])
 
 
 def test_two_that_wait_for_a_third_are_both_let_wait_where_they_look_at_more_than_the_row() -> None:
@@ -452,13 +460,12 @@ def test_two_that_wait_for_a_third_are_both_let_wait_where_they_look_at_more_tha
     assert found.first(lambda outcome: "'n': 1, 'name': 10, 'about': 10" in dict(outcome)["counter"])
 
 
-@pytest.mark.parametrize("program", [s.locked_update, s.lost_update_in_atomic])
-def test_an_order_is_tried_again_until_waiters_are_woken_as_they_came(program: Program) -> None:
-    scenario = s.twice(program, s.SLOTS, calls=3)
-    found = explore(scenario, Engine("postgresql", wake=7))
+@pytest.mark.parametrize("name", ["select_for_update, 3 calls", "lost update in atomic, 3 calls"])
+def test_an_order_is_tried_again_until_waiters_are_woken_as_they_came(name: str) -> None:
+    found = explore(TABLE[name][0], Engine("postgresql", wake=7))
     assert found.search.exhaustive
     assert not found.search.divergences
-    assert set(found.outcomes) == set(every_outcome(scenario, POSTGRESQL)[0])
+    assert set(found.outcomes) == set(outcomes_of(name)[0])
     assert any(run.is_disordered for run in found.log)
 
 

@@ -55,7 +55,6 @@ elif os.environ["AIOCONCURRENT_BENCHMARK"] == "mysql":
     DATABASES = {
         "default": {"ENGINE": "django.db.backends.mysql", "TEST": {"NAME": TEST_NAME}}
         | servers.connection_settings(os.environ[servers.MYSQL_VARIABLE])
-        | {"OPTIONS": {"ssl_disabled": True}}  # else PyMySQL reads all certificates of the system for each connection
     }
 else:
     FOLDER = Path(os.environ["AIOCONCURRENT_BENCHMARK_FOLDER"])
