@@ -9,11 +9,13 @@ from ..base.text import counted, text_of
 from ..base.trace import Run, call_name
 from ..exceptions import WrappedError
 from ..results.exploration import Counterexample, Exploration
+from ..sql.secrets import Secrets
 from .search import Omission
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
+    from ..base.trace import Step
     from .oracle import Oracle
     from .search import Search
 
@@ -28,6 +30,7 @@ class Account:
         calls: The text of each, without secrets.
         has_rule: Whether the caller's rule decides.
         bound: Orders with more preemptions are left out; None for no limit.
+        hidden: Texts that are secret wherever they stand.
         made: Runs that were made.
         met: Some call changed what another touched.
         uncompared: An ending was not compared with all serial orders.
@@ -40,6 +43,7 @@ class Account:
     calls: tuple[str, ...]
     has_rule: bool
     bound: int | None
+    hidden: Collection[str] = ()
     made: int = 0
     met: bool = False
     uncompared: bool = False
@@ -48,13 +52,26 @@ class Account:
     notes: dict[str, None] = field(default_factory=dict)
     unseen: set[str] = field(default_factory=set)
 
+    @property
+    def everyone(self) -> tuple[int, ...]:
+        """The numbers of all calls."""
+        return tuple(range(len(self.calls)))
+
+    def secrets(self, steps: Sequence[Step] = ()) -> Secrets:
+        """What must not be shown, of a run with these steps."""
+        return Secrets(steps, self.hidden)
+
+    def note(self, sentence: str) -> None:
+        """Let people know of something."""
+        self.notes[sentence] = None
+
     def note_errors(self, ending: Run, refusals: tuple[type[BaseException], ...]) -> None:
         """Take note of what calls raise while they meet nobody: then little of them is explored."""
         for call, outcome in enumerate(ending.outcomes):
             error = outcome.error if isinstance(outcome, WrappedError) else None
             if error is not None and not isinstance(error, refusals):
                 told = f"{type(error).__name__}: {text_of(error)}".strip(": ")
-                self.notes[f"{ALONE} one after another {call_name(call)} raises {told}"] = None
+                self.note(f"{ALONE} one after another {call_name(call)} raises {told}")
 
     def race(self, example: Counterexample) -> Exploration:
         """The verdict when an order goes wrong."""

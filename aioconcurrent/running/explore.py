@@ -26,11 +26,13 @@ from ..engine.surroundings import findable
 from ..exceptions import RealDatabaseError, UncommittedDataError, WrappedError
 from ..exploring.controller import staging
 from ..exploring.databases import ExploredDatabases
-from ..exploring.explorer import Explorer, Limits, NotCopiedError
+from ..exploring.explorer import Explorer
 from ..exploring.oracle import broken_rule
 from ..exploring.place import Place, Referee
+from ..exploring.places import NotCopiedError
 from ..exploring.remote import RemotePlace
 from ..exploring.reuse import Reuse
+from ..exploring.runs import Limits
 from ..report.progress import reporting
 from ..results import unread
 from ..results.exploration import Locks
@@ -240,13 +242,15 @@ class _Session:
                         )
                         for thread in cluster.threads if cluster is not None and remote else ():
                             if thread.readiness.problem:
-                                explorer.note(f"no runs were made on {thread.address}: {thread.readiness.problem}")
+                                explorer.account.note(
+                                    f"no runs were made on {thread.address}: {thread.readiness.problem}"
+                                )
                         if problem:
-                            explorer.note(f"one worker made all runs: {problem}")
+                            explorer.account.note(f"one worker made all runs: {problem}")
                         found = await _found(explorer, question)
             except BootFailedError as failure:
                 raise _tame(failure.args[0], "Starting the project") from None
-        return _Explored(found, calls, explorer.shown, explorer.refused, databases, explorer.locks)
+        return _Explored(found, calls, explorer.shown, explorer.runs.refused, databases, explorer.runs.locks)
 
     @asynccontextmanager
     async def _copies(

@@ -211,14 +211,14 @@ def first_wrong(_: int) -> Rows:
     from django.db import connection
 
     from aioconcurrent import sync
-    from aioconcurrent.exploring.explorer import Explorer
     from aioconcurrent.exploring.place import Maker
+    from aioconcurrent.exploring.proof import Prover
     from tests.explore.catalogue import CATALOGUE
     from tests.project.shop.models import Account, Counter, Coupon, Doctor, Show, Ticket, Voucher
 
     place = {"sqlite": "file", "mysql": "mysql-RC", "postgresql": "postgresql-RC"}[connection.vendor]
     firsts: list[int] = []
-    confirm, make = Explorer._confirm, Maker.make
+    confirm, make = Prover.confirm, Maker.make
     seen: list[Any] = []  # of each run
 
     async def kept(self: Any, *args: Any, **options: Any) -> Any:
@@ -226,12 +226,12 @@ def first_wrong(_: int) -> Rows:
         seen.append(made.seen)
         return made
 
-    async def noted(self: Any, first: Any) -> Any:
+    async def noted(self: Any, first: Any, search: Any) -> Any:
         firsts[-1] = next(number for number, each in enumerate(seen, 1) if each is first.seen)
-        return await confirm(self, first)
+        return await confirm(self, first, search)
 
     told: list[int] = []
-    with patch.multiple(Explorer, _confirm=noted), patch.multiple(Maker, make=kept):
+    with patch.multiple(Prover, confirm=noted), patch.multiple(Maker, make=kept):
         for case in CATALOGUE.values():
             if case.found.get(place) is None:
                 continue

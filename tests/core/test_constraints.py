@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aioconcurrent.base.trace import LockSite
-from aioconcurrent.exploring.explorer import constraints_met
+from aioconcurrent.exploring.runs import constraints_met
 from tests.explore.traces import Tracer
 
 T = Tracer()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aioconcurrent.base.trace import Run
 from aioconcurrent.databases.schema import Catalogue
-from aioconcurrent.exploring.explorer import _entangled
 from aioconcurrent.exploring.judge import Seen
+from aioconcurrent.exploring.proof import entangled
 from tests.explore.traces import Tracer
 
 T = Tracer()
@@ -17,5 +17,5 @@ SEEN = Seen(
 
 def test_a_task_is_there_with_the_call_that_enqueues_it() -> None:
     catalogue = Catalogue(frozenset({"account"}))
-    assert [*_entangled(SEEN, 2, catalogue, {})] == [(0, 1), (0, 2), (1, 2)]
-    assert [*_entangled(SEEN, 2, catalogue, {2: 0})] == [(0, 2)]
+    assert [*entangled(SEEN, 2, catalogue, {})] == [(0, 1), (0, 2), (1, 2)]
+    assert [*entangled(SEEN, 2, catalogue, {2: 0})] == [(0, 2)]
