@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import methodcaller
 from typing import TYPE_CHECKING, TypeVar
@@ -20,7 +20,7 @@ from .judge import CountersMatterError, Seen
 from .place import Made, Maker, Place, Referee
 from .places import Places
 from .proof import Prover
-from .reuse import DepartedError, Reuse
+from .reuse import DepartedError, Reuse, is_borne_out
 from .runs import AgainError, Limits, Runs, SpentError, StopError
 from .schedule import Schedule, Serial, is_serial
 from .search import Search
@@ -73,12 +73,12 @@ class Explorer:
     referee: Referee
     limits: Limits
     end_sessions: Callable[[Sequence[Report]], Awaitable[None]]
-    progress: Callable[[int, Callable[[], str]], None] = lambda *_: None
-    employ: Callable[[], bytes] = bytes
-    name: Callable[[int, str], None] = lambda number, text: None
-    remote: Sequence[RemotePlace] = ()
-    queues: Sequence[str] = ()
-    reuse: Reuse = field(default_factory=lambda: Reuse(is_wanted=False, problem=""))
+    progress: Callable[[int, Callable[[], str]], None]
+    employ: Callable[[], bytes]
+    name: Callable[[int, str], None]
+    remote: Sequence[RemotePlace]
+    queues: Sequence[str]
+    reuse: Reuse
 
     def __post_init__(self) -> None:
         hidden = hidden_texts()
@@ -279,7 +279,7 @@ class Explorer:
         await self._places.stage.stop_keeping()
         fresh = await self.runs.make(run.fresh())
         self.runs.take_in(fresh)
-        if not self.reuse.is_borne_out(made, fresh):
+        if not is_borne_out(made, fresh):
             raise DepartedError("fresh ones do other things in an order of the steps than those that were used again")
         await self._places.stage.begin_keeping()
 

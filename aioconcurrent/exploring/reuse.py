@@ -54,10 +54,6 @@ class Reuse:
         self.is_open = self.is_on = False
         self.note = f"each run had fresh processes: {why}"
 
-    def is_borne_out(self, made: Made, fresh: Made) -> bool:
-        """Whether fresh processes have come to the same, unless they came to nothing for reasons of their own."""
-        return bool(fresh.problems) or _shown(made) == _shown(fresh)
-
     @property
     def keeps(self) -> bool:
         """Whether processes are to stay from one run to the next."""
@@ -79,6 +75,11 @@ class Reuse:
         if self._left >= _PATIENCE:
             self.is_on = False
             self.note = f"from some run on each had fresh processes: in {self._left} runs {left[-1]}"
+
+
+def is_borne_out(made: Made, fresh: Made) -> bool:
+    """Whether fresh processes have come to the same, unless they came to nothing for reasons of their own."""
+    return bool(fresh.problems) or _shown(made) == _shown(fresh)
 
 
 def _difference(first: Made, again: Made) -> str:
