@@ -2,10 +2,6 @@
 
 In order of precedence: `options(...)`, the command line of the test runner, the environment,
 the runner's configuration file, the Django setting `AIOCONCURRENT`, the defaults.
-
-`options(...)` decorates functions of any kind, and classes of tests: the options apply to each
-of their runs.  For a generator or coroutine they apply while it runs, but not while a generator
-waits at a `yield`: what runs then is other code.
 """
 
 from __future__ import annotations
@@ -18,20 +14,17 @@ from collections.abc import Collection
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, replace
-from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from ..base.text import meant, naming_unknown
+from .decorating import decorated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
     from types import TracebackType
     from typing import Self
 
     from ..base.calls import Target
-
-    Contexts = Callable[[], AbstractContextManager[object]]
 
 
 class Client(Protocol):
@@ -53,9 +46,7 @@ AUTO = "auto"
 QUEUES = ("django_q_ormq", "procrastinate_jobs", "*_dbtaskresult", "background_task")
 START_METHODS = ("fork", "spawn", "inline")
 SAMPLE = "sample"
-STRATEGIES = ("search", SAMPLE)
 FRESH, REUSED = "fresh", "reused"
-PROCESSES = (FRESH, REUSED)
 _UNSET: Any = ...
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
@@ -134,21 +125,18 @@ def _check_workers(name: str, value: object, where: str) -> None:
         _check_count(name, value, where)
 
 
+def _one_of(*known: str) -> Callable[[str, object, str], None]:
+    def check_choice(name: str, value: object, where: str) -> None:
+        if value not in known:
+            raise ValueError(f"{where}: {name} must be one of {', '.join(known)}, not {value!r}.")
+
+    return check_choice
+
+
 def _check_start_method(name: str, value: object, where: str) -> None:
-    if value not in START_METHODS:
-        raise ValueError(f"{where}: {name} must be one of {', '.join(START_METHODS)}, not {value!r}.")
+    _one_of(*START_METHODS)(name, value, where)
     if value == "fork" and not hasattr(os, "fork"):
         raise ValueError(f"{where}: {name} 'fork' does not exist on this system; use 'spawn'.")
-
-
-def _check_strategy(name: str, value: object, where: str) -> None:
-    if value not in STRATEGIES:
-        raise ValueError(f"{where}: {name} must be one of {', '.join(STRATEGIES)}, not {value!r}.")
-
-
-def _check_processes(name: str, value: object, where: str) -> None:
-    if value not in PROCESSES:
-        raise ValueError(f"{where}: {name} must be one of {', '.join(PROCESSES)}, not {value!r}.")
 
 
 def _check_prepare(name: str, value: object, where: str) -> None:
@@ -209,8 +197,8 @@ class _Kind(NamedTuple):
 _SECONDS = _Kind(_check_seconds, _read_number)
 _COUNT = _Kind(_check_count, _read_count)
 _NUMBER = _Kind(_check_number, _read_count)
-_STRATEGY = _Kind(_check_strategy)
-_PROCESSES = _Kind(_check_processes)
+_STRATEGY = _Kind(_one_of("search", SAMPLE))
+_PROCESSES = _Kind(_one_of(FRESH, REUSED))
 _WORKERS = _Kind(_check_workers, _read_workers)
 _SWITCH = _Kind(_check_flag, _read_flag)
 _METHOD = _Kind(_check_start_method)
@@ -523,134 +511,3 @@ def check(given: Mapping[str, Any], where: str) -> None:
         if name not in _OPTIONS:
             raise ValueError(f"{where} has no option {name!r}; there are {', '.join(_OPTIONS)}{meant(name, _OPTIONS)}.")
         _OPTIONS[name].check(name, value, where)
-
-
-# What runners of tests call around the tests of a class.
-_AROUND_TESTS = ("setUp", "tearDown", "setUpClass", "tearDownClass", "setUpTestData", "asyncSetUp", "asyncTearDown")
-_HOOKS = ("setup_method", "teardown_method", "setup_class", "teardown_class")
-
-
-def decorated(function: F, contexts: Contexts) -> F:
-    """Return the function, or the class, with a new context around each of its runs.
-
-    Raises:
-        TypeError: It is nothing that could be decorated.
-    """
-    found: Any = function
-    if isinstance(found, type):
-        return _decorated_class(found, contexts)  # type: ignore[return-value]
-    if isinstance(found, staticmethod | classmethod):
-        return type(found)(decorated(found.__func__, contexts))  # type: ignore[return-value]
-    if type(found).__module__.startswith("_pytest."):
-        raise TypeError("@options(...) has to be below @pytest.fixture, directly above the function.")
-    if not callable(found):
-        raise TypeError(f"@options(...) decorates functions, and classes of tests, not {found!r}.")
-    return _decorated_function(found, contexts)  # type: ignore[return-value]
-
-
-def _decorated_class(tests: type, contexts: Contexts) -> type:
-    names = [name for name in dir(tests) if name.startswith("test") or name in _AROUND_TESTS + _HOOKS]
-    functions = {name: inspect.getattr_static(tests, name) for name in names}
-    own = {name: function for name, function in functions.items() if _is_of_tests(tests, name, function)}
-    if not any(name.startswith("test") for name in own):
-        raise TypeError(
-            f"@options(...) on a class is for its tests, and {tests.__qualname__} has no method whose name begins with "
-            '"test". Decorate its methods, or write `with options(...):` in them.'
-        )
-    for name, function in own.items():
-        setattr(tests, name, decorated(function, contexts))
-    return tests
-
-
-def _is_of_tests(tests: type, name: str, function: object) -> bool:
-    """Whether it is a method, and not one of the frameworks that the class is derived from."""
-    home = next(each for each in tests.__mro__ if name in vars(each))
-    is_foreign = home.__module__.partition(".")[0] == "unittest" or home.__module__.startswith("django.test.")
-    return isinstance(function, FunctionType | staticmethod | classmethod) and not is_foreign
-
-
-def _decorated_function(function: Callable[..., Any], contexts: Contexts) -> Callable[..., Any]:
-    usual = _around_hook if getattr(function, "__name__", "") in _HOOKS else _around_function
-    around = next((around for fits, around in _KINDS if fits(function)), usual)
-    return functools.wraps(function)(around(function, contexts))
-
-
-def _around_function(function: Callable[..., Any], contexts: Contexts) -> Callable[..., Any]:
-    def run(*args: Any, **kwargs: Any) -> Any:
-        with contexts():
-            result = function(*args, **kwargs)
-        # a decorator may hide what kind of function it is
-        around = next((around for fits, around in _RESULTS if fits(result)), None)
-        return result if around is None else around(lambda: result, contexts)()
-
-    return run
-
-
-def _around_hook(function: Callable[..., Any], contexts: Contexts) -> Callable[..., Any]:
-    """pytest counts the arguments of these to know whether to pass the test as well."""
-
-    def run(owner: object) -> Any:
-        with contexts():
-            return function(owner)
-
-    def run_with_test(owner: object, test: object) -> Any:
-        with contexts():
-            return function(owner, test)
-
-    return run if function.__code__.co_argcount < 2 else run_with_test
-
-
-def _around_coroutine(function: Callable[..., Any], contexts: Contexts) -> Callable[..., Any]:
-    async def run(*args: Any, **kwargs: Any) -> Any:
-        with contexts():
-            return await function(*args, **kwargs)
-
-    return run
-
-
-def _around_generator(function: Callable[..., Any], contexts: Contexts) -> Callable[..., Any]:
-    def generate(*args: Any, **kwargs: Any) -> Any:
-        generator = function(*args, **kwargs)
-        resume, value = generator.send, None
-        while True:
-            try:
-                with contexts():
-                    item = resume(value)
-            except StopIteration as end:
-                return end.value
-            try:
-                resume, value = generator.send, (yield item)
-            except BaseException as error:
-                resume, value = generator.throw, error
-
-    return generate
-
-
-def _around_async_generator(function: Callable[..., Any], contexts: Contexts) -> Callable[..., Any]:
-    async def generate(*args: Any, **kwargs: Any) -> Any:
-        generator = function(*args, **kwargs)
-        resume, value = generator.asend, None
-        while True:
-            try:
-                with contexts():
-                    item = await resume(value)
-            except StopAsyncIteration:
-                return
-            try:
-                resume, value = generator.asend, (yield item)
-            except BaseException as error:
-                resume, value = generator.athrow, error
-
-    return generate
-
-
-_KINDS = (
-    (inspect.iscoroutinefunction, _around_coroutine),
-    (inspect.isgeneratorfunction, _around_generator),
-    (inspect.isasyncgenfunction, _around_async_generator),
-)
-_RESULTS = (
-    (inspect.iscoroutine, _around_coroutine),
-    (inspect.isgenerator, _around_generator),
-    (inspect.isasyncgen, _around_async_generator),
-)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aioconcurrent.databases.state.schema import MANY, moments
+from aioconcurrent.databases.state.tables import MANY, moments
 
 ROUTINES: dict[str, list[str | None]] = {
     "look": ["SELECT 1 FROM a"],

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
     from ..schema import Catalogue, Changes, Key
-    from .schema import Schema, Table
+    from .tables import Schema, Table
 
 
 PATIENCE = 5  # seconds for the locks of a session that is about to end; whole ones, for MySQL

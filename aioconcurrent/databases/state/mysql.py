@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from ..schema import Changes
     from .base import Keys
-    from .schema import Table
+    from .tables import Table
 
     Digests = dict[str, tuple[Any, Any]]
     from collections.abc import Callable

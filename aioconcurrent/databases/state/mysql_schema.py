@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...sql.statements import read_statement
 from ..schema import Kind
-from .schema import MANY, UNKNOWN, Reference, Schema, Table, listed, moments, of_routine
+from .tables import MANY, UNKNOWN, Reference, Schema, Table, listed, moments, of_routine
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

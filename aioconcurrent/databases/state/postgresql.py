@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..schema import Changes
     from .base import Keys
     from .postgresql_schema import Binding, Unproven
-    from .schema import Table
+    from .tables import Table
 
 _LARGE = 2**20  # bytes of a table that is left for later
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .schema import UNKNOWN, Reference, Schema, Table, listed, of_routine
+from .tables import UNKNOWN, Reference, Schema, Table, listed, of_routine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ...base import clock as time
 from ...exceptions import StateError
 from .base import PATIENCE, Advance, Row, State, as_rows, decoded
-from .schema import UNKNOWN, Reference, Schema, Table
+from .tables import UNKNOWN, Reference, Schema, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
