@@ -1,4 +1,4 @@
-"""The verdict without assertions: an ending that no serial order gives is a race.
+"""Whether an ending is a race, without assertions: it is one if no serial order gives it.
 
 An ending is what the calls returned or raised and the rows of the touched tables.  What a call
 read counts through its return value alone.  The keys of rows that a run made count only through
