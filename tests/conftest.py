@@ -40,6 +40,21 @@ def pytest_configure() -> None:
         raise pytest.UsageError(f"AIOCONCURRENT_TEST_REQUIRE_SERVERS is set, but there is {servers.NO_MYSQL}")
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the event loops take turns with start methods and with databases, which do not ask for the loop."""
+    of_functions: dict[str, list[tuple[pytest.Item, dict[str, int]]]] = {}
+    for item in items:
+        if (parameters := getattr(item, "callspec", None)) and "anyio_backend" in parameters.indices:
+            of_functions.setdefault(item.nodeid.partition("[")[0], []).append((item, parameters.indices))
+    for same in of_functions.values():
+        partner = next((name for name in ("start_method", "database") if name in same[0][1]), "")
+        if partner and len({(each["anyio_backend"], each[partner]) for _, each in same}) >= 4:
+            for item, each in same:
+                if each["anyio_backend"] % 2 != each[partner] % 2:
+                    item.add_marker("thorough")
+
+
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     return cast("str", request.param)
