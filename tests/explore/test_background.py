@@ -8,13 +8,14 @@ from pytest_django import Settings
 
 from aioconcurrent.sync import Outcomes, background, explore, options, replay
 from tests.project import plain
-from tests.project.databases import on
+from tests.project.databases import on, thorough
 from tests.project.shop import orders
 from tests.project.shop.models import Account, Coupon
 
 IN_MEMORY = pytest.mark.parametrize("database", on("default"))
 
 
+@pytest.mark.parametrize("database", [*on("default", "postgresql"), *thorough(on("file", "mysql"))])
 def test_a_task_that_is_enqueued_before_the_commit_may_come_before_it(database: str) -> None:
     call = (orders.place, {"using": database})
     found = explore(call)
@@ -30,6 +31,7 @@ def test_a_task_that_is_enqueued_before_the_commit_may_come_before_it(database: 
     assert not Coupon.objects.using(database).exists()
 
 
+@pytest.mark.parametrize("database", [*on("file", "mysql"), *thorough(on("default", "postgresql"))])
 def test_a_task_that_is_enqueued_on_commit_comes_after_it(database: str) -> None:
     found = explore((orders.place, {"using": database, "on_commit": True}))
     assert (found.verdict, found.exhaustive) == ("no race", True), found

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aioconcurrent.sync import Exploration, explore
-from tests.project.databases import on, thorough
+from tests.project.databases import on, taking_turns, thorough
 from tests.project.shop import chance
 from tests.project.shop.models import Counter, Coupon, Note
 
@@ -52,8 +52,10 @@ def test_the_keys_that_tests_see_go_on_where_they_were(database: str) -> None:
 WHO: tuple[dict[str, object], ...] = ({"who": "a"}, {"who": "b"})
 
 
-@EVERYWHERE
-@pytest.mark.parametrize("write", [chance.write_line, chance.add_to_history])
+@pytest.mark.parametrize(
+    ("database", "write"),
+    taking_turns(on("file", "postgresql", "mysql"), [chance.write_line, chance.add_to_history]),
+)
 def test_a_line_that_is_lost_beside_a_time_of_the_database_is_a_race(write: Any, database: str) -> None:
     note = Note.objects.using(database).create()
     is_race(explored(write, database, *WHO, pk=note.pk))

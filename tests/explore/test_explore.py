@@ -15,7 +15,7 @@ from aioconcurrent.exploring.controller import Attempt, Stage
 from aioconcurrent.exploring.schedule import Serial
 from aioconcurrent.sync import InconclusiveError, Outcomes, RaceFound, explore
 from tests.faults.races import at_once
-from tests.project.databases import ThreadOfQueries, on
+from tests.project.databases import ThreadOfQueries, on, thorough
 from tests.project.shop import kinds, races
 from tests.project.shop.models import Account, Coupon, Voucher
 
@@ -40,6 +40,7 @@ def test_a_rule_sees_the_rows_as_a_run_has_left_them(database: str) -> None:
     assert Account.objects.using(database).get(pk=1).balance == 100
 
 
+@pytest.mark.parametrize("database", [*on("default", "postgresql"), *thorough(on("file", "mysql"))])
 def test_a_rule_that_no_order_breaks_is_no_race(database: str) -> None:
     accounts(database)
 
@@ -83,14 +84,14 @@ def test_an_error_in_a_rule_is_the_callers(database: str) -> None:
     assert Account.objects.using(database).get(pk=1).balance == 100
 
 
-@pytest.mark.parametrize("database", on("file", "postgresql", "mysql"))
+@pytest.mark.parametrize("database", [*on("mysql"), *thorough(on("file", "postgresql"))])
 def test_an_error_by_which_a_call_refuses_is_no_race(database: str) -> None:
     call = (races.claim_unique, {"code": "x", "using": database})
     found = explore(call, call, refusals=IntegrityError)
     assert (found.verdict, found.exhaustive) == ("no race", True), found
 
 
-@pytest.mark.parametrize("database", on("file", "postgresql", "mysql"))
+@pytest.mark.parametrize("database", [*on("postgresql"), *thorough(on("file", "mysql"))])
 def test_a_call_that_refuses_and_leaves_something_behind_is_a_race(database: str) -> None:
     call = (kinds.note_and_claim, {"code": "x", "using": database})
     found = explore(call, call, refusals=[kinds.TakenError])
@@ -128,7 +129,7 @@ def add_thrice(pk: int, using: str) -> None:
         Account.objects.using(using).filter(pk=pk).update(balance=F("balance") + 1)
 
 
-@pytest.mark.parametrize("database", on("file", "postgresql", "mysql"))
+@pytest.mark.parametrize("database", [*on("file"), *thorough(on("postgresql", "mysql"))])
 def test_a_budget_that_is_spent_after_all_orders_with_one_preemption_says_that_none_goes_wrong(database: str) -> None:
     accounts(database)
     found = explore(*[partial(add_thrice, 1, database)] * 2, max_schedules=5)
@@ -223,7 +224,7 @@ async def test_the_async_api_finds_no_race_where_there_is_none(database: str, in
     assert (found.verdict, found.exhaustive) == ("no race", True), found
 
 
-@pytest.mark.parametrize("database", on("file", "postgresql"))
+@pytest.mark.parametrize("database", [*on("file"), *thorough(on("postgresql"))])
 def test_explorations_in_two_threads_come_one_after_the_other(database: str) -> None:
     accounts(database)
     found = at_once(lambda _: explore(*additions(database, races.add_in_database)))

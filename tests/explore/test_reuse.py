@@ -16,13 +16,13 @@ from aioconcurrent import options
 from aioconcurrent.sync import Exploration, explore
 from tests.faults.processes import wait_until
 from tests.project.coroutines import increment
-from tests.project.databases import on
+from tests.project.databases import on, thorough
 from tests.project.shop import remembering
 from tests.project.shop.models import Counter
 
 from .catalogue import CATALOGUE
-from .places import PLACES, Place, marks_of, thorough_but
-from .test_catalogue import _USUAL, explored
+from .places import Place, marks_of, thorough_but
+from .test_catalogue import EVERY, TURNS, explored
 
 SAME = "the same processes again and again"
 EACH = "each run had fresh processes"
@@ -82,6 +82,7 @@ def test_a_cache_in_memory_hides_no_lost_update(database: str) -> None:
     assert "remembering.balances" in note(found)
 
 
+@pytest.mark.parametrize("database", [*on("file", "postgresql"), *thorough(on("default", "mysql"))])
 def test_what_is_remembered_in_some_orders_only_decides_as_in_fresh_processes(database: str) -> None:
     found = explored_twice(database, remembering.add_unless_behind)
     with options(processes="fresh"):
@@ -128,6 +129,7 @@ def test_a_race_that_fresh_processes_do_not_have_is_not_told(database: str) -> N
     assert EACH in note(found)
 
 
+@pytest.mark.parametrize("database", [*on("default", "mysql"), *thorough(on("file", "postgresql"))])
 def test_the_counterexample_is_of_processes_that_made_no_other_call(database: str, tmp_path: Path) -> None:
     record = tmp_path / "calls"
     found = explored_twice(database, remembering.lose, calls=str(record))
@@ -283,16 +285,9 @@ def test_where_processes_cannot_be_used_again_a_note_says_why(database: str, giv
     assert f"{EACH}: {why}" in note(found)
 
 
-EVERY = [
-    pytest.param(name, PLACES[place], id=f"{name}-{place}", marks=marks_of(place))
-    for name, case in CATALOGUE.items()
-    for place in case.found
-]
-
-
 @pytest.mark.parametrize(
     ("name", "place"),
-    thorough_but(EVERY, lambda name, place: place.name in _USUAL[name] and name.startswith(("lost", "write", "dead"))),
+    thorough_but(EVERY, lambda name, place: place.name in TURNS[name] and name.startswith(("lost", "write", "dead"))),
     indirect=["place"],
 )
 def test_the_verdict_on_a_race_and_on_its_fixed_twin_is_the_same(name: str, place: Place) -> None:
