@@ -63,7 +63,7 @@ RUNS: dict[str, tuple[list[str], list[str]]] = {
 
 
 ON_DATABASES: list[Any] = on("file", "postgresql")
-USUAL = ("file", "alone"), ("file", "others"), ("postgresql", "xdist")
+USUAL = ("file", "others"), ("postgresql", "xdist")
 
 
 @dataclass

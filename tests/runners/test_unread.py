@@ -188,8 +188,7 @@ def test_a_test_that_fails_shows_what_it_has_not_looked_at_and_does_not_warn(sho
 
 
 def test_where_warnings_are_errors_a_test_that_has_not_looked_fails(shop: Site) -> None:
-    # Two workers would each have a fixture of the module, of which one test alone looks at one.
-    options = ["-W", "error::aioconcurrent.UnreadResultWarning", "-n", "2", "--dist", "loadfile"]
+    options = ["-W", "error::aioconcurrent.UnreadResultWarning", "-n", "1"]
     with shop.start("test_shop.py", *options, plugins=["xdist"]) as process:
         text, _ = process.communicate(timeout=600)
     failed = set(re.findall(r"^(FAILED|ERROR) test_shop\.py::\w+::test_(\w+)", text, re.MULTILINE))
