@@ -524,15 +524,17 @@ class Controller:
 
     def _listen_at_once(self, end: float) -> None:
         """Keep the event loop waiting for the next news: most come so soon that its turns would take longer."""
-        awaited = self._in(_State.RUNNING, _State.GRANTED)
-        if not awaited or any(each.attendance.source is None for each in awaited):
-            return  # the event loop has the news, such as that of an end
+        awaited = [each.attendance for each in self._in(_State.RUNNING, _State.GRANTED)]
+        if not awaited:
+            return
         heard, poll = {}, select.poll()
         for attendance in (each.attendance for each in self._processes):
             if (source := attendance.source) is not None:
                 heard[source] = attendance
                 poll.register(source, select.POLLIN)
         while not self._news and (left := end - time.monotonic()) > 0:
+            if any(attendance.source is None for attendance in awaited):
+                return  # the event loop has the news, such as that of an end
             ready = [heard[source] for source, _ in poll.poll(left * 1000)]
             if not ready or not all(attendance.hear_at_once() for attendance in ready):
                 return
