@@ -45,6 +45,15 @@ _SINGLETONS = (
 _by_value = threading.Lock()  # cloudpickle keeps the modules that go by value in a global
 
 
+class Fields:
+    """Lets instances of a dataclass with slots be pickled as its arguments, far faster than by its own way."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(getattr(self, name) for name in self.__slots__)
+
+
 def dumps(value: object, what: str = "An object of this library") -> bytes:
     """Pickle `value`; by reference where that works, by value where it does not.
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from .pickling import Fields
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -20,7 +22,7 @@ ROWS_KEPT = 20  # of a result
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Fields):
     """One thing a call asks to do; equal in two runs if it is the same request."""
 
     kind: Kind

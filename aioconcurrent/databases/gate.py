@@ -1,7 +1,7 @@
 """The gate in front of everything that a stepped wrapper does to shared data.
 
-Each operation asks before it runs and reports after it ran.  Between the report and its
-acknowledgement nothing else runs in this process.  Threads and coroutines pass one at a time.
+Each operation asks before it runs and reports after it ran.  Where another call may have waited for it, nothing
+else runs in this process between the report and its acknowledgement.  Threads and coroutines pass one at a time.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import threading
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from ..base import pickling, points
 from ..base.sources import application_line
@@ -33,7 +34,7 @@ _SQLITE_BUSY = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Want:
+class Want(pickling.Fields):
     """A request to run one operation.
 
     Attributes:
@@ -48,6 +49,20 @@ class Want:
     source: str | None
     columns: tuple[str, ...]
     rows: tuple[tuple[Primitive, ...], ...]
+
+
+class Leave(NamedTuple):
+    """What lets an operation go.
+
+    Attributes:
+        manner: "go", "split", or "at once" with its COMMIT; "free" if it is no step.
+        number: Of the step, from 1; 0 if it is none.
+        goes_on: Whether the call goes on when the operation has ended, without leave.
+    """
+
+    manner: str
+    number: int = 0
+    goes_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +94,8 @@ class Unsplittable:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """The operation has ended; the acknowledgement lets the call go on.
+class Done(pickling.Fields):
+    """The operation has ended; an acknowledgement lets the call go on, unless it was told that it may.
 
     Attributes:
         rowcount: Of a cache operation: how many keys it found, added, touched or deleted.
@@ -97,7 +112,7 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(pickling.Fields):
     """The function has returned or raised; what it fetched last.
 
     Attributes:
@@ -118,16 +133,21 @@ class Gate(Passage):
 
     Attributes:
         talk: Sends a message and returns the answer; None while the gate is open.
+        tell: Sends a message that is not answered; None likewise.
         locks: That the call took or left out, where that is noted.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.talk: Callable[[bytes], bytes] | None = None
+        self.tell: Callable[[bytes], None] | None = None
         self.locks: set[LockSite] = set()
         self._passing = threading.RLock()
         self._is_under_way = False  # an operation was let go and has not reported yet
+        self._goes_on = False  # when it has
+        self._done: Done | None = None  # a report that travels with the next message
         self._locked: set[int] = set()  # ids of SQLite connections whose transaction has a lock
+        self._reporting: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # connections, Django's and the driver's
         self._columns: tuple[str, ...] = ()
         self._rows: list[tuple[Primitive, ...]] = []
 
@@ -136,12 +156,20 @@ class Gate(Passage):
         points.number = 0
         self.locks.clear()
         self._locked.clear()
-        self._columns, self._rows, self._is_under_way = (), [], False
+        self._columns, self._rows, self._is_under_way, self._done = (), [], False, None
 
-    def say(self, message: object) -> str:
+    def close(self, talk: Callable[[bytes], bytes], tell: Callable[[bytes], None]) -> None:
+        """Have every operation wait for leave from now on."""
+        self.talk, self.tell = talk, tell
+
+    def say(self, message: object) -> Any:
         """Send a message to the controller, and wait for its answer."""
         assert self.talk is not None
-        return str(pickling.loads(self.talk(pickling.dumps(message))))
+        return pickling.loads(self.talk(self._packed(message)))
+
+    def _packed(self, message: object) -> bytes:
+        done, self._done = self._done, None
+        return pickling.dumps(message if done is None else (done, message))
 
     def is_closed(self) -> bool:
         """Whether operations of this thread have to ask now."""
@@ -158,8 +186,9 @@ class Gate(Passage):
         with self._passing:
             if self.talk is not None:
                 noted = tuple(self.unshared.values()), tuple(self.unseen), frozenset(self.locks)
-                self.say(Ended(self._columns, tuple(self._rows), *noted))
-                self.talk = None
+                assert self.tell is not None
+                self.tell(self._packed(Ended(self._columns, tuple(self._rows), *noted)))
+                self.talk = self.tell = None
 
     def pass_through(self, operation: Operation, run: Callable[[], Any], tell: Tell | None = None) -> Any:
         with self._passing:
@@ -266,6 +295,8 @@ class Gate(Passage):
         """Run a round trip, again and again where it has to wait for a lock of SQLite."""
         while True:
             try:
+                with connection.wrap_database_errors:
+                    self.have_locks_reported(connection)
                 return run()
             except Exception as error:
                 if self._would_wait(connection, kind, error):
@@ -295,8 +326,7 @@ class Gate(Passage):
 
     def fetch_task(self) -> bytes | None:
         """The task that this process is to make."""
-        assert self.talk is not None
-        task: bytes | None = pickling.loads(self.talk(pickling.dumps(Fetch())))
+        task: bytes | None = self.say(Fetch())
         return task
 
     def fetched(self, cursor: Any, rows: Iterable[Any]) -> None:
@@ -308,17 +338,19 @@ class Gate(Passage):
         # What an operation does elsewhere, as a cache in a database, comes after it as a step of its own.
         self._report(Done(None, None))
         columns, rows, self._columns, self._rows = self._columns, tuple(self._rows), (), []
-        said = self.say(Want(operation, session, application_line(), columns, rows))
-        self._is_under_way = True
-        word, _, number = said.rpartition(" ")
-        if not number.isdigit():  # it is no step of the order
-            return said
-        points.number = int(number)
-        return word
+        leave: Leave = self.say(Want(operation, session, application_line(), columns, rows))
+        self._is_under_way, self._goes_on = True, leave.goes_on
+        if leave.number:
+            points.number = leave.number
+        return leave.manner
 
     def _report(self, done: Done) -> None:
-        if self._is_under_way:
-            self._is_under_way = False
+        if not self._is_under_way:
+            return
+        self._is_under_way = False
+        if self._goes_on:
+            self._done = done
+        else:
             self.say(done)
 
     def _fail(self, connection: Any, error: Exception) -> None:
@@ -328,6 +360,17 @@ class Gate(Passage):
             self._report(Done(None, "OperationalError: deadlock detected"))
             raise _deadlock(connection) from cause
         self._report(Done(None, told_error(error), lost=_is_lost(connection, cause)))
+
+    def have_locks_reported(self, connection: Any) -> None:
+        """Have SQLite report a lock at once, and the gate waits for it; what a power cut loses is put back anyway.
+
+        This reads the file, so that it may find it locked, and keep others from writing: it is a part of a step.
+        """
+        driver = connection.connection
+        if connection.vendor == "sqlite" and self._reporting.get(connection) is not driver:
+            driver.execute("PRAGMA busy_timeout = 0")
+            driver.execute("PRAGMA synchronous = OFF")
+            self._reporting[connection] = driver
 
     def _would_wait(self, connection: Any, kind: Kind, error: BaseException) -> bool:
         """Whether SQLite's busy handler would run: never for a connection that has a lock, except at COMMIT."""

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from ..base import points
 from . import tasks
 from .gate import gate
 from .guard import guard
 from .sessions import make_patient
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def install(*, with_django: bool = True) -> None:
@@ -27,36 +22,19 @@ def install(*, with_django: bool = True) -> None:
         tasks.install()
         follow_coroutines()
         guard.is_stepped = True
-        _suit_connections(make_patient)
+        _make_patient()
 
 
-def close(talk: Callable[[bytes], bytes]) -> None:
-    """Close the gate: from here on every operation of this process asks through `talk`."""
-    if guard.is_stepped:
-        _suit_connections(_report_locks)
-    gate.talk = talk
-
-
-def _suit_connections(suit: Callable[[Any], None]) -> None:
+def _make_patient() -> None:
     """Have every connection of this process, of whatever thread, bear with standing still."""
     from django.db import Error
     from django.db.backends.signals import connection_created
 
-    connection_created.connect(lambda connection, **_: suit(connection), weak=False)
+    connection_created.connect(lambda connection, **_: make_patient(connection), weak=False)
     for connection in guard.opened:
         if connection.connection is not None:
             try:
                 with connection.wrap_database_errors:
-                    suit(connection)
+                    make_patient(connection)
             except Error:  # the server has ended it, for it was idle; the call opens another one
                 connection.close()
-
-
-def _report_locks(connection: Any) -> None:
-    """A lock of SQLite is reported at once, and the gate waits for it; what a power cut loses is put back anyway.
-
-    This reads the file, so that it may keep others from writing: it is a part of the run.
-    """
-    if connection.vendor == "sqlite":
-        connection.connection.execute("PRAGMA busy_timeout = 0")
-        connection.connection.execute("PRAGMA synchronous = OFF")

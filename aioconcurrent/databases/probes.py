@@ -78,6 +78,10 @@ class Probe(ABC):
         """Say for people who this session is, and what it did last."""
 
     @abstractmethod
+    def is_busy(self, session: int) -> bool:
+        """Tell whether this session runs a statement now."""
+
+    @abstractmethod
     def cancel(self, session: int) -> None:
         """End the statement that this session runs, which its client sees as an error; the session goes on."""
 
@@ -154,6 +158,9 @@ class PostgresProbe(Probe):
         )
         return _described(session, rows)
 
+    def is_busy(self, session: int) -> bool:
+        return bool(self._all(f"SELECT FROM pg_stat_activity WHERE pid = {int(session)} AND state = 'active'"))
+
     def cancel(self, session: int) -> None:
         self._all(f"SELECT pg_cancel_backend({int(session)})")
 
@@ -169,6 +176,10 @@ class MysqlProbe(Probe):
             LEFT JOIN information_schema.innodb_trx t ON t.trx_mysql_thread_id = p.id WHERE p.id = {int(session)}"""
         )
         return _described(session, rows)
+
+    def is_busy(self, session: int) -> bool:
+        rows = self._all(f"SELECT command FROM information_schema.processlist WHERE id = {int(session)}")
+        return bool(rows) and rows[0][0] != "Sleep"
 
     def cancel(self, session: int) -> None:
         with suppress(self._error):  # it ended by itself

@@ -64,6 +64,8 @@ class Kept:
                 self._connections[id(connection)] = _Connection(connection)
             if connection.connection is not None:
                 gate.isolation.of(connection)  # before the call, as in a new session
+                with suppress(Exception):  # as where the file is locked; it is done in the first step
+                    gate.have_locks_reported(connection)
         self._modules = len(sys.modules)
         self._stores = [_Content(store, depth=1) for store in _stores()]
         outbox = getattr(sys.modules.get("django.core.mail"), "outbox", None)

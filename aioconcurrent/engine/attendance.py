@@ -158,6 +158,7 @@ class Attendance:
         self._wrapper = wrapper
         self._reader = FrameReader()
         self._is_ready = False
+        self.is_set = False  # and has nothing to do before it begins
         self._is_over = False  # it has given its result, or can give none any more
         self._listening = anyio.CancelScope()  # is left as soon as all has been heard
         self._conversation = anyio.CancelScope()  # its deadline is set when the call is released
@@ -192,8 +193,7 @@ class Attendance:
         finally:
             self.arrived.set()
             self._pauses.resume(self)
-            if self._hear_asking is not None:
-                self._hear_asking(None)
+            self._tell_end()
             with anyio.CancelScope(shield=True):
                 if self.stays:
                     self._conclude()
@@ -201,6 +201,11 @@ class Attendance:
                     await self._see_gone()
                 if self.report.result is not None and self.report.result.imported:
                     await self._wrapper.learn(self.report.result.imported)
+
+    def _tell_end(self) -> None:
+        hear, self._hear_asking = self._hear_asking, None
+        if hear is not None:
+            hear(None)
 
     @property
     def stays(self) -> bool:
@@ -300,9 +305,11 @@ class Attendance:
                 self._wrapper.pid = pickling.loads(frame.payload)
             case Kind.READY:
                 self._is_ready = True
+                self.is_set = bool(frame.payload)
                 self.arrived.set()
             case Kind.RESULT:
                 self.report.result = _read_result(frame.payload)
+                self._tell_end()
             case Kind.LOG | Kind.WARNING:
                 self.report.messages.append(frame)
             case Kind.SESSION:

@@ -352,14 +352,16 @@ class Wrapper:
 
             self._process = self._process or Process(self.world, self._doubles)
             self._process.take_note()
-        release = self._await_release()
+        is_set = prepare is None and get_ready is None
+        release = self._await_release(b"set" if is_set else b"")
         self._make_certain(task, release.draw)  # what the call draws, however much was drawn before
         self._is_watched = True
-        self.world.step(self._ask)
+        self.world.step(self._ask, self._tell)
         try:
             self._get_ready(task, prepare, get_ready)
-            self.phase = "waiting for its turn"
-            self.world.begin()
+            if not is_set:
+                self.phase = "waiting for its turn"
+                self.world.begin()
         except BaseException:
             self.world.release()
             raise
@@ -374,10 +376,10 @@ class Wrapper:
                 self.phase = phase
                 do()
 
-    def _await_release(self) -> Release:
+    def _await_release(self, manner: bytes = b"") -> Release:
         """Report that all is there, and return how to begin."""
         self.phase = "waiting for the others"
-        self.channel.send(Kind.READY)
+        self.channel.send(Kind.READY, manner)
         release: Release | None = pickling.loads(self.channel.expect(Kind.START))
         if release is None:
             self._is_dismissed = True
@@ -410,6 +412,9 @@ class Wrapper:
     def _ask(self, question: bytes) -> bytes:
         self.channel.send(Kind.ASK, question)
         return self.channel.expect(Kind.ANSWER)
+
+    def _tell(self, message: bytes) -> None:
+        self.channel.send(Kind.ASK, message)
 
     def _timed(self, call: str, function: Callable[..., Any], args: Any, kwargs: Any, backend: str) -> Any:
         self.started = time.monotonic()

@@ -24,7 +24,7 @@ import anyio.to_thread
 from ..base import clock as time
 from ..base import pickling
 from ..base.trace import LATER, ROWS_KEPT, START, LockSite, Operation, Step, task_text
-from ..databases.gate import Busy, Cancelled, Done, Ended, Fetch, Left, Unsplittable, Want
+from ..databases.gate import Busy, Cancelled, Done, Ended, Fetch, Leave, Left, Unsplittable, Want
 from ..databases.probes import describe_process, lock_holders
 from ..engine.attendance import Attendance
 from ..engine.launch import serving
@@ -154,6 +154,7 @@ class _Process:
     read: int | None = None  # the index of the step whose rows it reads
     waited: bool = False  # in that step
     is_cancelled: bool = False  # in that step, to end a deadlock
+    goes_on: bool = False  # when that step has ended, without leave
     sessions: set[tuple[str, int]] = field(default_factory=set)
     closed: set[tuple[str, int]] = field(default_factory=set)  # of the sessions, as far as this process is concerned
 
@@ -239,7 +240,8 @@ class Controller:
 
     def _attended(self, number: int, wrapper: Wrapper | Attendance) -> _Process:
         def hear(message: bytes | None) -> None:
-            self._news.append((process, None if message is None else pickling.loads(message)))
+            said = None if message is None else pickling.loads(message)
+            self._news += [(process, each) for each in (said if isinstance(said, tuple) else (said,))]
             self._wake.set()
 
         if isinstance(wrapper, Attendance):
@@ -310,10 +312,12 @@ class Controller:
 
     async def _get_all_ready(self, chooser: Chooser, calls: Collection[int], *, quiet: bool) -> None:
         self._databases.begin_run()
-        release = Release(time.monotonic(), chooser.draw if isinstance(chooser, Serial) else 0, quiet)
+        self._manner = Release(time.monotonic(), chooser.draw if isinstance(chooser, Serial) else 0, quiet)
         for process in self._processes:
-            if process.state is not _State.ENDED:
-                await self._get_ready(process, release, is_made=process.number in calls)
+            if process.attendance.is_set and process.number in calls:
+                process.want, process.state = Want(START, None, None, (), ()), _State.WAITING
+            elif process.state is not _State.ENDED:
+                await self._get_ready(process, is_made=process.number in calls)
             if process.enqueuer is not None and process.state is _State.WAITING:
                 process.state = _State.DORMANT
             process.step = process.read = None
@@ -342,11 +346,15 @@ class Controller:
             call for call, _ in after
         }
 
-    async def _get_ready(self, process: _Process, release: Release, *, is_made: bool) -> None:
+    async def _release(self, process: _Process) -> None:
+        release = replace(self._manner, start=time.monotonic())
+        await process.attendance.release(release, timeout=float("inf"))
+
+    async def _get_ready(self, process: _Process, *, is_made: bool) -> None:
         """Let a call do what comes before it, or end where it is not made."""
         process.state = _State.RUNNING
         if is_made:
-            await process.attendance.release(replace(release, start=time.monotonic()), timeout=float("inf"))
+            await self._release(process)
         else:
             await process.attendance.dismiss()
         await self._settle(process)
@@ -405,7 +413,10 @@ class Controller:
         self._current = process
         if process.operation.kind == "start":
             process.state = _State.RUNNING
-            await self._answer(process, "go")
+            if process.attendance.is_set:
+                await self._release(process)
+            else:
+                await self._answer(process, Leave("go"))
             await self._settle(process)
             return
         keep = self._databases.foresee(process.operation)
@@ -422,7 +433,8 @@ class Controller:
         self._steps.append(Step(process.number, process.operation, process.want.source, enabled=enabled))
         process.state = _State.GRANTED
         manner = self._databases.moments.manner(process.operation, self._databases.catalogue)
-        await self._answer(process, f"{manner} {len(self._steps)}")
+        process.goes_on = not self._in(_State.BLOCKED) and not self._may_wait(process)
+        await self._answer(process, Leave(manner, len(self._steps), process.goes_on))
         await self._settle(process)
 
     def _start_task(self, process: _Process) -> None:
@@ -482,14 +494,15 @@ class Controller:
             await anyio.sleep(_GLANCE)
         raise _LeftError(problem="all calls wait in the database, and it does not call that a deadlock")
 
-    async def _answer(self, process: _Process, word: str) -> None:
-        await process.attendance.answer(pickling.dumps(word))
+    async def _answer(self, process: _Process, answer: object) -> None:
+        await process.attendance.answer(pickling.dumps(answer))
 
     async def _settle(self, stepped: _Process) -> None:
         """Wait until no call runs and no statement is under way."""
-        await anyio.lowlevel.checkpoint()  # at each step there is a turn for all others
         begun = time.monotonic()
-        self._turn = begun + _MOMENT
+        if begun > self._turn:  # there is one for all others now and then
+            await anyio.lowlevel.checkpoint()
+            self._turn = begun + _MOMENT
         while True:
             await self._take_news()
             if not self._in(_State.RUNNING, _State.GRANTED):
@@ -508,9 +521,12 @@ class Controller:
         granted = [process for process in self._in(_State.GRANTED) if process.operation.database in self._probes]
         if not granted:
             return self._limit
-        others = [process for process in self._processes if process.state is not _State.ENDED and process.may_hold]
-        is_likely = len(granted) > 1 or any(process not in granted for process in others)
+        is_likely = len(granted) > 1 or self._may_wait(granted[0])
         return max(_GLANCE if is_likely else _GAZE, (time.monotonic() - begun) / 4)
+
+    def _may_wait(self, process: _Process) -> bool:
+        """Whether another call may hold a lock for which this one waits."""
+        return any(each.may_hold and each.state is not _State.ENDED for each in self._processes if each is not process)
 
     async def _listen(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -547,7 +563,7 @@ class Controller:
                     self._note_rows(process, message.columns, message.rows)
                     named = self._databases.named(message.operation)
                     if self._databases.moments.is_free(named, self._databases.catalogue):
-                        await self._answer(process, "free")
+                        await self._answer(process, Leave("free"))
                         continue
                     operation = self._databases.moments.split(named, self._databases.catalogue)
                     process.want, process.state = replace(message, operation=operation), _State.WAITING
@@ -557,12 +573,11 @@ class Controller:
                     self.attempt.unshared |= set(message.unshared)
                     self.attempt.unseen |= set(message.unseen)
                     self.attempt.locks |= message.locks
-                    await self._answer(process, "ok")
                 case Left():
                     process.left = message
                     await self._answer(process, "ok")
                 case Fetch():
-                    await process.attendance.answer(pickling.dumps(process.task))
+                    await self._answer(process, process.task)
                 case Busy():
                     process.state, process.waited = _State.BLOCKED, True
                 case Unsplittable():
@@ -605,7 +620,7 @@ class Controller:
             self._failed.add(process.number)
         if process.operation.kind == "close" and process.session is not None:
             process.closed.add(process.session)
-        process.state, self._dirty = _State.HELD, True
+        process.state, self._dirty = _State.RUNNING if process.goes_on else _State.HELD, True
 
     async def _acknowledge(self, stepped: _Process) -> bool:
         """Let one call go on to its next operation, the stepped one first; False if there is none to let go on."""
@@ -715,8 +730,16 @@ class Controller:
     def _describe_stuck(self) -> str:
         process = self._in(_State.RUNNING, _State.GRANTED)[0]
         where = f" at {process.want.source}" if process.want is not None and process.want.source else ""
-        doing = "its statement did not end" if process.state is _State.GRANTED else "it asked for nothing"
+        doing = "its statement did not end" if self._is_in_database(process) else "it asked for nothing"
         return f"call {process.number + 1} was let go{where}, and {doing} for {self._limit:g} s"
+
+    def _is_in_database(self, process: _Process) -> bool:
+        """Whether the statement of a call is under way; one that goes on says so no sooner than it asks again."""
+        if process.state is not _State.GRANTED or not process.goes_on:
+            return process.state is _State.GRANTED
+        probe = self._probes.get(process.operation.database)
+        session = process.want.session if process.want is not None else None
+        return probe is not None and session is not None and probe.is_busy(session)
 
 
 def _describe_busy(process: _Process, outsiders: Collection[int]) -> str:

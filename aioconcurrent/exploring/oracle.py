@@ -25,9 +25,10 @@ from enum import Enum, auto
 from functools import partial
 from itertools import combinations, islice, permutations
 from math import factorial
-from types import MappingProxyType
-from typing import Any
+from types import MappingProxyType, NoneType
+from typing import Any, TypeVar
 
+from ..base import pickling
 from ..base.text import error_named
 from ..base.trace import Run, call_name
 from ..databases.schema import CACHE, Key
@@ -59,6 +60,8 @@ _COMPARED: Mapping[Cause, str] = {
     "keys": "was compared only by what equals it: it is made from the number of a key",
     "draws": "was compared only by what equals it: it is drawn, and a call draws more or less in some order",
 }
+T = TypeVar("T")
+_PLAIN = frozenset({NoneType, bool, int, float, str, bytes})
 _SPOTS_READ_BOTH_WAYS = 6  # of which all sets are tried
 _ORDERS_COMPARED = 24  # enough to say which serial ending is nearest, or that all are alike
 
@@ -111,6 +114,8 @@ class Oracle:
         self._scheme = Scheme(Start(keys, start, is_untouched), ignored, numbers)
         self._serial: dict[Order, list[Run]] = {(): [Run((), {})]}
         self._views: dict[tuple[Order, _Reading, frozenset[Spot]], _View] = {}
+        self._repeated: dict[bytes, bool] = {}  # by endings, for most runs end as another one did
+        self._explained: dict[bytes, _Explanation | None] = {}  # likewise
         self.unsteady: set[Order] = set()  # orders that did not end twice alike, however they were compared
 
     @property
@@ -137,7 +142,13 @@ class Oracle:
                 known.append(ending)
             else:
                 self._scheme = replace(self._scheme, weak={**self._scheme.weak, **weak})
+        self._forget()
+
+    def _forget(self) -> None:
+        """Read endings anew, for more is known."""
         self._views.clear()
+        self._repeated.clear()
+        self._explained.clear()
 
     def learn_draw(self, order: Order, ending: Run) -> None:
         """Take in how an order that was learnt ends where the calls draw other random numbers."""
@@ -145,7 +156,7 @@ class Oracle:
         weak = _weaker(self._scheme, partial(_facts, known, order), partial(_facts, ending, order), "draws")
         if weak is not None:
             self._scheme = replace(self._scheme, weak=weak)
-            self._views.clear()
+            self._forget()
 
     def renumber(self, order: Order, ending: Run, numbers: Sequence[Numbers]) -> Renumbered:
         """Take in how the one order that was learnt ends with counters moved, unless it does other things then."""
@@ -162,7 +173,7 @@ class Oracle:
             return Renumbered.OTHER_THINGS
         self._scheme = replace(self._scheme, numbers=numbers, weak=weak)
         self._serial[order] = [ending]
-        self._views.clear()
+        self._forget()
         return Renumbered.OTHER_VALUES if weak else Renumbered.SAME
 
     def needs(self, ending: Run, is_explained: Callable[[Run], bool] | None = None) -> Iterator[Order]:
@@ -210,7 +221,7 @@ class Oracle:
 
     def repeats(self, ending: Run) -> bool:
         """Tell whether an ending is, key for key, that of a serial order that was learnt."""
-        return self._view(self._calls, _Reading.EXACT).repeats(ending)
+        return _remembered(self._repeated, ending, self._view(self._calls, _Reading.EXACT).repeats)
 
     def knows(self, order: Order) -> bool:
         """Tell whether this order was learnt."""
@@ -312,6 +323,9 @@ class Oracle:
         return tuple(call for call in self._calls if refused.isdisjoint(self._origins(call)))
 
     def _explanation(self, ending: Run) -> "_Explanation | None":
+        return _remembered(self._explained, ending, self._find_explanation)
+
+    def _find_explanation(self, ending: Run) -> "_Explanation | None":
         compared = tuple(dict.fromkeys((self._kept(ending), self._calls)))
         for reading in (_Reading.EXACT, _Reading.WEAK, _Reading.LOOSE):
             for calls in compared:
@@ -429,6 +443,16 @@ class _View:
         }
         known = {fact: times for fact, times in serial.items() if (key := _cache_key(fact)) is None or key in here}
         return Counter(kept), Counter(known)
+
+
+def _remembered(known: dict[bytes, T], ending: Run, find: Callable[[Run], T]) -> T:
+    """What was found of an ending that was the same to the letter; found anew where only attributes tell what it is."""
+    if not all(type(each) in _PLAIN for each in ending.outcomes):
+        return find(ending)
+    letters = pickling.dumps((ending.outcomes, sorted(ending.tables.items())))
+    if letters not in known:
+        known[letters] = find(ending)
+    return known[letters]
 
 
 def _facts(ending: Run, calls: Order, scheme: Scheme) -> Facts:

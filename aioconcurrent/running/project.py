@@ -204,11 +204,11 @@ class Project:
 
         install(with_django=bool(self.key))
 
-    def step(self, ask: Callable[[bytes], bytes]) -> None:
+    def step(self, ask: Callable[[bytes], bytes], tell: Callable[[bytes], None]) -> None:
         """Let every operation of this process on what calls share wait for leave."""
-        from ..databases.gating import close
+        from ..databases.gate import gate
 
-        close(ask)
+        gate.close(ask, tell)
 
     def begin(self) -> None:
         """Wait until the call is let go for the first time."""
