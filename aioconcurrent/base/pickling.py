@@ -48,7 +48,7 @@ _by_value = threading.Lock()  # cloudpickle keeps the modules that go by value i
 class Fields:
     """Lets instances of a dataclass with slots be pickled as its arguments, far faster than by its own way."""
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), tuple(getattr(self, name) for name in self.__slots__)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+from ..base import clock as time
 from ..base import pickling, points
 from ..base.sources import application_line
 from ..base.trace import ROWS_KEPT, START, Operation
@@ -21,7 +23,7 @@ from .sessions import MYSQL_ENDED
 from .transactions import FetchedCursor, transaction_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 _QUERY_CANCELED = "57014"  # PostgreSQL; by the controller where it resolves a deadlock
 _NOT_IN_TRANSACTION = frozenset({"25001", "2D000"})  # PostgreSQL: of VACUUM, or of a procedure that commits
 _SQLITE_BUSY = 5
+_TOLD_AT_ONCE = 16  # messages about operations that had leave ahead; more wait while the controller takes them in
+_SILENCE = 0.02  # seconds, likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +62,20 @@ class Leave(NamedTuple):
         manner: "go", "split", or "at once" with its COMMIT; "free" if it is no step.
         number: Of the step, from 1; 0 if it is none.
         goes_on: Whether the call goes on when the operation has ended, without leave.
+        ahead: In which manners the next operations of the script may go, without asking, if the call comes to them.
     """
 
     manner: str
     number: int = 0
     goes_on: bool = False
+    ahead: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Went(pickling.Fields):
+    """An operation was let go that had leave ahead."""
+
+    want: Want
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +158,11 @@ class Gate(Passage):
         self._passing = threading.RLock()
         self._is_under_way = False  # an operation was let go and has not reported yet
         self._goes_on = False  # when it has
-        self._done: Done | None = None  # a report that travels with the next message
+        self._script: tuple[Operation, ...] = ()  # what the call is expected to ask for
+        self._asked = 0  # how many operations it has asked for
+        self._ahead: deque[str] = deque()  # the manners of those that come next in the script and may go
+        self._unsaid: list[object] = []  # what travels with the next message
+        self._said = 0.0  # when there was one, in seconds of `time.monotonic`
         self._locked: set[int] = set()  # ids of SQLite connections whose transaction has a lock
         self._reporting: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # connections, Django's and the driver's
         self._columns: tuple[str, ...] = ()
@@ -156,20 +173,25 @@ class Gate(Passage):
         points.number = 0
         self.locks.clear()
         self._locked.clear()
-        self._columns, self._rows, self._is_under_way, self._done = (), [], False, None
+        self._columns, self._rows, self._is_under_way = (), [], False
+        self._script, self._asked = (), 0
+        self._ahead.clear()
+        self._unsaid.clear()
 
-    def close(self, talk: Callable[[bytes], bytes], tell: Callable[[bytes], None]) -> None:
-        """Have every operation wait for leave from now on."""
-        self.talk, self.tell = talk, tell
+    def close(
+        self, talk: Callable[[bytes], bytes], tell: Callable[[bytes], None], script: Sequence[Operation] = ()
+    ) -> None:
+        """Have every operation wait for leave from now on; the script is what the call is expected to ask for."""
+        self.talk, self.tell, self._script = talk, tell, tuple(script)
 
     def say(self, message: object) -> Any:
         """Send a message to the controller, and wait for its answer."""
         assert self.talk is not None
         return pickling.loads(self.talk(self._packed(message)))
 
-    def _packed(self, message: object) -> bytes:
-        done, self._done = self._done, None
-        return pickling.dumps(message if done is None else (done, message))
+    def _packed(self, *messages: object) -> bytes:
+        said, self._unsaid, self._said = (*self._unsaid, *messages), [], time.monotonic()
+        return pickling.dumps(said)
 
     def is_closed(self) -> bool:
         """Whether operations of this thread have to ask now."""
@@ -178,8 +200,7 @@ class Gate(Passage):
     def begin(self) -> None:
         """Wait to be let go for the first time."""
         with self._passing:
-            self._ask(START, None)
-            self._is_under_way = False  # there is nothing to report of it
+            self.say(self._want(START, None))
 
     def open(self) -> None:
         """Let everything pass, after a last word about what was read."""
@@ -337,21 +358,40 @@ class Gate(Passage):
     def _ask(self, operation: Operation, session: int | None) -> str:
         # What an operation does elsewhere, as a cache in a database, comes after it as a step of its own.
         self._report(Done(None, None))
-        columns, rows, self._columns, self._rows = self._columns, tuple(self._rows), (), []
-        leave: Leave = self.say(Want(operation, session, application_line(), columns, rows))
+        want = self._want(operation, session)
+        self._asked += 1
+        leave = self._leave_ahead(want)
+        if leave is None:
+            leave = self.say(want)
+            self._ahead = deque(leave.ahead)
         self._is_under_way, self._goes_on = True, leave.goes_on
         if leave.number:
             points.number = leave.number
         return leave.manner
 
+    def _want(self, operation: Operation, session: int | None) -> Want:
+        columns, rows, self._columns, self._rows = self._columns, tuple(self._rows), (), []
+        return Want(operation, session, application_line(), columns, rows)
+
+    def _leave_ahead(self, want: Want) -> Leave | None:
+        """The leave that was given ahead, if what was expected is asked for."""
+        if not self._ahead or self._script[self._asked - 1] != want.operation:
+            return None
+        manner = self._ahead.popleft()
+        self._unsaid.append(Went(want))
+        return Leave(manner, 0 if manner == "free" else points.number + 1, goes_on=True)
+
     def _report(self, done: Done) -> None:
         if not self._is_under_way:
             return
         self._is_under_way = False
-        if self._goes_on:
-            self._done = done
-        else:
+        if not self._goes_on:
             self.say(done)
+            return
+        self._unsaid.append(done)
+        if self._ahead and (len(self._unsaid) >= _TOLD_AT_ONCE or time.monotonic() - self._said > _SILENCE):
+            assert self.tell is not None
+            self.tell(self._packed())
 
     def _fail(self, connection: Any, error: Exception) -> None:
         """Report a failed round trip."""

@@ -77,11 +77,13 @@ class Release:
         start: When, in seconds of `time.monotonic`.
         draw: As for `make_certain`, of a stepped call.
         is_quiet: Whether nobody may stop in the call, whatever `breakpoint()` it has.
+        script: What a stepped call is expected to ask for, as the world pickles it.
     """
 
     start: float
     draw: int = 0
     is_quiet: bool = False
+    script: bytes = b""
 
 
 class FrameReader:

@@ -51,12 +51,13 @@ class World(Protocol):
     def hook(self) -> None:
         """Have each operation on what calls share come by where it can ask, from `step` on."""
 
-    def step(self, ask: Callable[[bytes], bytes], tell: Callable[[bytes], None]) -> None:
+    def step(self, ask: Callable[[bytes], bytes], tell: Callable[[bytes], None], script: bytes) -> None:
         """From here on ask before each operation on what calls share, and report after it.
 
         Args:
             ask: Takes a message for the controller, and returns its answer when there is one.
             tell: Takes a message that is not answered.
+            script: What the controller expects the call to ask for, pickled; empty if nothing is.
         """
 
     def begin(self) -> None:

@@ -356,7 +356,7 @@ class Wrapper:
         release = self._await_release(b"set" if is_set else b"")
         self._make_certain(task, release.draw)  # what the call draws, however much was drawn before
         self._is_watched = True
-        self.world.step(self._ask, self._tell)
+        self.world.step(self._ask, self._tell, release.script)
         try:
             self._get_ready(task, prepare, get_ready)
             if not is_set:

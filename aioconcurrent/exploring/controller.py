@@ -24,17 +24,18 @@ import anyio.to_thread
 from ..base import clock as time
 from ..base import pickling
 from ..base.trace import LATER, ROWS_KEPT, START, LockSite, Operation, Step, task_text
-from ..databases.gate import Busy, Cancelled, Done, Ended, Fetch, Leave, Left, Unsplittable, Want
+from ..databases.gate import Busy, Cancelled, Done, Ended, Fetch, Leave, Left, Unsplittable, Want, Went
 from ..databases.probes import describe_process, lock_holders
 from ..engine.attendance import Attendance
 from ..engine.launch import serving
 from ..engine.protocol import Release
+from ..exceptions import StateError
 from .dependence import Result
-from .schedule import Serial
+from .schedule import STEPS, Serial
 from .standings import Decision, request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 
     from anyio.abc import TaskGroup
 
@@ -47,13 +48,13 @@ _GLANCE = 0.001  # seconds that a statement may take before the database is aske
 _GAZE = 0.02  # seconds likewise, where no other call is known to hold anything
 _MOMENT = 0.005  # seconds for which the event loop may be kept waiting, that of an exploration alone
 _OUTSIDER = 0.5  # seconds for which somebody outside the calls may hold a lock; autovacuum gives way sooner
-STEPS = 1000  # of one run
 TASKS = 8  # that are made, of those that calls enqueue; such as retry themselves for ever would be without end
 OVERTIME = "the time was over in the middle of a run"
 UNENDED = f"the calls had not ended after {STEPS} steps; one of them may wait for another in a loop"
 
 SEVERED = "the server has ended the session of call {}, and no call asked it to"
 
+_CAN_GO_AHEAD = frozenset({"sql", "many", "callproc", "commit", "rollback", "close"})
 _ENDS_SESSIONS = re.compile(r"\bpg_terminate_backend\b|^\s*KILL\b", re.IGNORECASE)
 
 
@@ -62,6 +63,9 @@ class Chooser(Protocol):
 
     def choose(self, decision: Decision) -> int | None:
         """Return a call that is ready, or None to end the run."""
+
+    def certain(self, call: int) -> int:
+        """How many times more the call that was chosen last is the one, as long as it is ready and none is blocked."""
 
 
 @dataclass
@@ -155,6 +159,8 @@ class _Process:
     waited: bool = False  # in that step
     is_cancelled: bool = False  # in that step, to end a deadlock
     goes_on: bool = False  # when that step has ended, without leave
+    asked: list[Operation] = field(default_factory=list)  # what it has asked for, as it has called it
+    ahead: deque[tuple[Operation, str]] = field(default_factory=deque)  # what comes next and may go, and its manner
     sessions: set[tuple[str, int]] = field(default_factory=set)
     closed: set[tuple[str, int]] = field(default_factory=set)  # of the sessions, as far as this process is concerned
 
@@ -195,6 +201,7 @@ class Controller:
         keeps: Whether they stay after this run, too, as far as they can.
         enqueuers: Of each wrapper that makes a task, the call that enqueues it.
         deliveries: How often a task comes that was enqueued once.
+        scripts: What each call has asked for in the last run, and gets what it asks for in this one.
 
     Attributes:
         attempt: What came of the run.
@@ -211,11 +218,14 @@ class Controller:
         deliveries: int,
         *,
         keeps: bool = False,
+        scripts: dict[int, list[Operation]] | None = None,
     ) -> None:
         self._are_to_stay = keeps
         self._databases = databases
         self._enqueuers, self._deliveries = enqueuers, deliveries
-        self._has_begun = False
+        self._scripts = {} if scripts is None else scripts
+        self._chooser: Chooser | None = None  # once all are ready
+        self._left_to_choose = 0
         self._probes = databases.probes
         self._limit = limit
         self._processes = [self._attended(number, wrapper) for number, wrapper in enumerate(wrappers)]
@@ -240,8 +250,7 @@ class Controller:
 
     def _attended(self, number: int, wrapper: Wrapper | Attendance) -> _Process:
         def hear(message: bytes | None) -> None:
-            said = None if message is None else pickling.loads(message)
-            self._news += [(process, each) for each in (said if isinstance(said, tuple) else (said,))]
+            self._news += [(process, each) for each in ((None,) if message is None else pickling.loads(message))]
             self._wake.set()
 
         if isinstance(wrapper, Attendance):
@@ -322,14 +331,16 @@ class Controller:
                 process.state = _State.DORMANT
             process.step = process.read = None
         self.attempt.prelude, self.attempt.steps = self.attempt.steps, []
-        self._failed, self._freed, self._has_begun = set(), [], True
+        self._failed, self._freed = set(), []
 
     async def _step(self, chooser: Chooser, limit: int) -> None:
-        for _ in range(limit):
+        self._chooser, self._left_to_choose = chooser, limit
+        while self._left_to_choose > 0:
             while self._in(_State.BLOCKED) and not self._in(_State.WAITING):
                 await self._unblock()
             await self._take_news()
             decision = self._decision()
+            self._left_to_choose -= 1
             call = chooser.choose(decision)
             if call is None:
                 return
@@ -347,7 +358,8 @@ class Controller:
         }
 
     async def _release(self, process: _Process) -> None:
-        release = replace(self._manner, start=time.monotonic())
+        script = self._scripts.get(process.number, ())
+        release = replace(self._manner, start=time.monotonic(), script=pickling.dumps(script) if script else b"")
         await process.attendance.release(release, timeout=float("inf"))
 
     async def _get_ready(self, process: _Process, *, is_made: bool) -> None:
@@ -425,6 +437,17 @@ class Controller:
         self._databases.caches.note(process.operation)
         if process.operation.kind == "enqueue":
             self._start_task(process)
+        self._take_step(process, enabled)
+        manner = self._databases.moments.manner(process.operation, self._databases.catalogue)
+        process.goes_on = not self._in(_State.BLOCKED) and not self._may_wait(process)
+        process.ahead = deque(self._look_ahead(process) if process.goes_on else ())
+        ahead = tuple(manner for _, manner in process.ahead)
+        await self._answer(process, Leave(manner, len(self._steps), process.goes_on, ahead))
+        await self._settle(process)
+
+    def _take_step(self, process: _Process, enabled: frozenset[int]) -> None:
+        """Note that the operation is let go that a call has asked for."""
+        assert process.want is not None
         process.step, process.waited, process.is_cancelled = len(self._steps), False, False
         process.has_locked = process.has_locked or "lock" in process.operation.text.lower()
         process.may_hold = process.has_locked or holds(process.operation)
@@ -432,14 +455,58 @@ class Controller:
             process.read = process.step
         self._steps.append(Step(process.number, process.operation, process.want.source, enabled=enabled))
         process.state = _State.GRANTED
-        manner = self._databases.moments.manner(process.operation, self._databases.catalogue)
-        process.goes_on = not self._in(_State.BLOCKED) and not self._may_wait(process)
-        await self._answer(process, Leave(manner, len(self._steps), process.goes_on))
-        await self._settle(process)
+
+    def _look_ahead(self, process: _Process) -> Iterator[tuple[Operation, str]]:
+        """The next operations of a call that may go without asking, and their manners.
+
+        They are those that it has asked for in the last run, as long as nobody else would be chosen.
+        """
+        script, begun = self._scripts.get(process.number, []), len(process.asked)
+        if self._chooser is None or script[begun - 1 : begun] != process.asked[-1:]:
+            return
+        left = min(self._chooser.certain(process.number), self._left_to_choose)
+        databases, moments = self._databases, self._databases.moments
+        for asked in script[begun:]:
+            operation = databases.named(asked)
+            if moments.is_free(operation, databases.catalogue):
+                yield operation, "free"
+                continue
+            if not left or operation.kind not in _CAN_GO_AHEAD or not databases.knows(operation):
+                return
+            operation, left = moments.split(operation, databases.catalogue), left - 1
+            try:
+                if databases.foresee(operation) is not None:
+                    return
+            except StateError:  # which is raised when it asks
+                return
+            yield operation, moments.manner(operation, databases.catalogue)
+
+    def _take_in_gone(self, process: _Process, want: Want) -> None:
+        """Take in that a call has gone ahead, as if it had asked."""
+        self._note_rows(process, want.columns, want.rows)
+        process.asked.append(want.operation)
+        operation, manner = process.ahead.popleft()
+        if manner == "free":
+            return
+        process.want, process.state = replace(want, operation=operation), _State.WAITING
+        process.note_session()
+        assert self._chooser is not None
+        decision = self._decision()
+        self._left_to_choose -= 1
+        if self._chooser.choose(decision) != process.number:
+            raise RuntimeError("a call went ahead of which it was not certain that it was the next")
+        self._take_step(process, frozenset(decision.ready))
+
+    def own_up(self) -> None:
+        """Count what calls may have done ahead without having said so among the steps, after a run that broke off."""
+        for process in self._processes:
+            left = [operation for operation, manner in process.ahead if manner != "free"]
+            self._steps.extend(Step(process.number, operation) for operation in left)
+            process.ahead.clear()
 
     def _start_task(self, process: _Process) -> None:
         """Let the task begin that a call enqueues, in as many wrappers as it is to come to."""
-        if not self._has_begun:
+        if self._chooser is None:
             told = task_text(process.operation)
             self.attempt.unseen.add(f"{told} was enqueued while a call got ready, and is not made")
             return
@@ -514,6 +581,8 @@ class Controller:
             if time.monotonic() - begun > self._limit:
                 raise _LeftError(problem=self._describe_stuck())
             await self._listen(self._patience(begun))
+            if self._news:
+                begun = time.monotonic()
             await self._probe(begun)
 
     def _patience(self, begun: float) -> float:
@@ -559,8 +628,13 @@ class Controller:
         while self._news:
             process, message = self._news.popleft()
             match message:
+                case Went():
+                    self._take_in_gone(process, message.want)
                 case Want():
                     self._note_rows(process, message.columns, message.rows)
+                    process.ahead.clear()
+                    if message.operation.kind != "start":
+                        process.asked.append(message.operation)
                     named = self._databases.named(message.operation)
                     if self._databases.moments.is_free(named, self._databases.catalogue):
                         await self._answer(process, Leave("free"))
@@ -570,6 +644,8 @@ class Controller:
                     process.note_session()
                 case Ended():
                     self._note_rows(process, message.columns, message.rows)
+                    process.ahead.clear()
+                    self._scripts[process.number] = process.asked
                     self.attempt.unshared |= set(message.unshared)
                     self.attempt.unseen |= set(message.unseen)
                     self.attempt.locks |= message.locks
@@ -786,6 +862,7 @@ class Stage:
         self.is_quiet = False
         self.is_alone = False
         self.keeps = False
+        self._scripts: dict[int, list[Operation]] = {}
         self._next: Controller | None = None
         self._last: Controller | None = None
 
@@ -803,6 +880,7 @@ class Stage:
         self._next = None if self.keeps else await self._prepare()
         with anyio.move_on_at(deadline) as scope:
             await controller.run(chooser, calls, limit, quiet=self.is_quiet)
+        controller.own_up()
         attempt = controller.attempt
         if scope.cancelled_caught:
             seconds = time.monotonic() - begun
@@ -856,7 +934,7 @@ class Stage:
         fresh = iter(await self._launcher.launch(len(self._tasks) - len(staying)))
         wrappers = [staying[number] if number in staying else next(fresh) for number in range(len(self._tasks))]
         given = wrappers, self.enqueuers, self._deliveries
-        controller = Controller(self._databases, self._limit, *given, keeps=self.keeps)
+        controller = Controller(self._databases, self._limit, *given, keeps=self.keeps, scripts=self._scripts)
         controller.begin(self._group, self._tasks, self._start_up)
         return controller
 

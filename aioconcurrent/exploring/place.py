@@ -10,10 +10,10 @@ import anyio.to_thread
 
 from ..base.text import counted
 from ..base.trace import ENDLESS, Run, call_name
-from .controller import SEVERED, STEPS, ends_sessions
+from .controller import SEVERED, ends_sessions
 from .foreign_rows import foreign_rows
 from .judge import Seen
-from .schedule import before_repeating
+from .schedule import STEPS, before_repeating
 from .standings import request
 
 if TYPE_CHECKING:

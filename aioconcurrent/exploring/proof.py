@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 from ..results.exploration import Counterexample
 from ..results.outcomes import Outcomes
 from .anomalies import name_anomaly
-from .controller import STEPS
 from .footprint import overlap
 from .judge import Judge, TooManyOrdersError
 from .oracle import Oracle
 from .private_steps import private_steps
-from .schedule import Schedule, is_serial, serial_order, shrinks
+from .schedule import STEPS, Schedule, is_serial, serial_order, shrinks
 from .search import FEW
 
 if TYPE_CHECKING:

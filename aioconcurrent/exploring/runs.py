@@ -11,9 +11,9 @@ import anyio
 from ..base.points import UNFOLLOWED
 from ..base.trace import LockSite, Step
 from ..exceptions import TaskResultError, chain_of, error_of
-from .controller import OVERTIME, STEPS, UNENDED
+from .controller import OVERTIME, UNENDED
 from .footprint import filled, overlap
-from .schedule import Departure, Replay, Schedule, Serial
+from .schedule import STEPS, Departure, Replay, Schedule, Serial
 from .search import WAKINGS
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from ..exceptions import TokenError
 from .standings import Decision, request
 
 PREFIX = "aioc1"
+STEPS = 1000  # of one run
 
 _RUN = re.compile(r"(0|[1-9]\d{0,3})(?:\*([1-9]\d{0,5}))?")
 _MARKS = re.compile(r"[A-Za-z0-9_-]*~?")
@@ -211,6 +212,10 @@ class Serial:
     def choose(self, decision: Decision) -> int | None:
         return next((call for call in self._order if call in decision.ready), None)
 
+    def certain(self, call: int) -> int:
+        """As long as it likes: all that come before it in the order have ended."""
+        return STEPS
+
 
 class Replay:
     """Follows a schedule; asked at every decision, like a run of the search."""
@@ -240,6 +245,14 @@ class Replay:
         if marks and marks[number : number + 1] != mark and OPEN not in marks[: number + 1]:
             self._depart(number, worker, operation)
         return worker
+
+    def certain(self, call: int) -> int:
+        number, marks = len(self.steps), self._schedule.marks
+        planned = self._schedule.choices[number:]
+        same = next((index for index, other in enumerate(planned) if other != call), None)
+        if same is None:
+            return STEPS if OPEN not in marks else max(len(marks.rstrip(OPEN)) - number, len(planned), 0)
+        return same
 
     def _default(self, number: int, ready: Collection[int]) -> int:
         """Who goes where nothing is planned: the last, but past the first round of a loop all in turn."""

@@ -206,6 +206,14 @@ class Walk:
         take(worker, decision, self.steps)
         return worker
 
+    def certain(self, call: int) -> int:
+        if self.is_disordered or self.lots is not None:
+            return 0
+        standing, planned = self._standings[call], self._left[len(self._taken) :]
+        calm = min(PATIENCE - standing.idle, ROUNDS - standing.again) - 1  # as many until it may spin
+        same = next((index for index, other in enumerate(planned) if other != call), calm)
+        return max(min(same, calm), 0)
+
     @property
     def draw(self) -> Draw | None:
         """What its order is drawn by, if it is."""

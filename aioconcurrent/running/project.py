@@ -204,11 +204,11 @@ class Project:
 
         install(with_django=bool(self.key))
 
-    def step(self, ask: Callable[[bytes], bytes], tell: Callable[[bytes], None]) -> None:
+    def step(self, ask: Callable[[bytes], bytes], tell: Callable[[bytes], None], script: bytes) -> None:
         """Let every operation of this process on what calls share wait for leave."""
         from ..databases.gate import gate
 
-        gate.close(ask, tell)
+        gate.close(ask, tell, pickling.loads(script) if script else ())
 
     def begin(self) -> None:
         """Wait until the call is let go for the first time."""

@@ -62,6 +62,9 @@ class _InOrder:
                 return call
         return min(decision.ready, default=None)
 
+    def certain(self, call: int) -> int:
+        return 0
+
 
 def stepped(*calls: object, order: Sequence[int] = (), database: str = "") -> Stepped:
     """Run the calls, one step at a time in that order.
