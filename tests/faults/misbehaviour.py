@@ -15,7 +15,7 @@ from django.db import DatabaseError, InterfaceError, connections, transaction
 
 from tests.faults.calls import sign_in, tell_of_termination
 from tests.faults.processes import signed_in, wait_until
-from tests.project.shop.calls import increment
+from tests.project.shop.calls import increment, increment_atomically
 from tests.project.shop.models import Counter
 
 FOR_EVER = 600  # seconds; no test waits as long
@@ -62,6 +62,16 @@ def kill_itself(pk: int, using: str) -> None:
 def exit_at_once(pk: int, using: str) -> NoReturn:
     with transaction.atomic(using):
         increment(pk, using)
+        os._exit(3)
+
+
+def die_after_an_insert(pk: int, using: str, path: str) -> None:
+    """Die in the second run, where it was told ahead how far it may go."""
+    increment_atomically(pk, using)
+    with Path(path).open("a") as file:
+        file.write(".")
+    Counter.objects.using(using).create(name="made")
+    if Path(path).stat().st_size == 4:
         os._exit(3)
 
 

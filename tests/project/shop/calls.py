@@ -33,3 +33,9 @@ def increment_locked(pk: int, using: str = "default") -> int:
         counter.value += 1
         counter.save()
         return counter.value
+
+
+def increment_after_looking_elsewhere(pk: int, using: str) -> None:
+    for other in range(100, 120):
+        Counter.objects.using(using).filter(pk=other).exists()
+    Counter.objects.using(using).filter(pk=pk).update(value=F("value") + 1)
