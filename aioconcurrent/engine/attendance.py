@@ -310,6 +310,8 @@ class Attendance:
             case Kind.RESULT:
                 self.report.result = _read_result(frame.payload)
                 self._tell_end()
+            case Kind.OVER:
+                self._tell_end()
             case Kind.LOG | Kind.WARNING:
                 self.report.messages.append(frame)
             case Kind.SESSION:

@@ -55,6 +55,7 @@ class Kind(IntEnum):
     RESUMED = 37
     STEP = 38
     MISTAKE = 40
+    OVER = 41  # a stepped call, as far as others can notice
     RESULT = 33
 
 

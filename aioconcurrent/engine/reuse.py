@@ -61,9 +61,13 @@ class Process:
             self._problem = f"it cannot be told what a call changes ({type(error).__name__}: {text_of(error)})"
 
     def put_back(self) -> str:
-        """Put back all that a call has changed, as far as that can be; return what else there is, empty if nothing."""
+        """Put back what the world looks after; return what could not be, empty if all was."""
         gc.collect()  # before the next call: what is left of a cursor is closed on its connection
-        problem = self._world.put_back() or self._imported() or self._problem
+        return self._world.put_back()
+
+    def change(self) -> str:
+        """What else a call has changed, for which there is no other after it; empty if nothing."""
+        problem = self._imported() or self._problem
         if problem or self._heap is None:
             return problem
         after = _state()

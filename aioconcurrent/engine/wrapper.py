@@ -217,7 +217,9 @@ class Wrapper:
         if result.is_severed:
             return "the server has ended a session of a call"
         try:
-            return self._process.put_back() or None
+            problem = self._process.put_back()
+            self.channel.send(Kind.OVER)  # what comes now takes a while, and is nobody's business
+            return problem or self._process.change() or None
         except Exception as error:
             return f"a process could not be put back ({type(error).__name__}: {text_of(error)})"
 

@@ -91,8 +91,8 @@ def test_a_process_that_dies_while_it_stands_still_is_named(counter: Counter, da
 
 
 def test_what_a_call_had_done_ahead_before_it_died_is_put_back(counter: Counter, tmp_path: Path) -> None:
-    call = partial(misbehaviour.die_after_an_insert, counter.pk, counter._state.db, str(tmp_path / "calls"))
-    found = explore(call, call)
+    die = partial(misbehaviour.die_after_an_insert, path=str(tmp_path / "calls"))
+    found = explore(*twice(die, counter))
     assert "exited with status 3" in found.reason
     assert "somebody else wrote" not in found.reason
 
