@@ -323,6 +323,8 @@ class Gate(Passage):
                 if self._would_wait(connection, kind, error):
                     if kind != "commit":  # which keeps what it has while it waits
                         undo(error)
+                    self._ahead.clear()
+                    self._goes_on = False
                     if self.say(Busy()) == "retry":
                         continue
                 undo(error)

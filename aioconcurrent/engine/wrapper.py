@@ -198,6 +198,8 @@ class Wrapper:
             # what one call puts into context variables, another one does not find there
             run = contextvars.copy_context().run if task.stays else _run_here
             return self._ended(value=run(self._pickled_value, task))
+        except _DismissedError:
+            return self._ended()
         except BaseException as error:
             return self._ended(error=pickling.dump_error(error.with_traceback(_frames_of_call(error))))
 

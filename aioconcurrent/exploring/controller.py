@@ -54,7 +54,7 @@ UNENDED = f"the calls had not ended after {STEPS} steps; one of them may wait fo
 
 SEVERED = "the server has ended the session of call {}, and no call asked it to"
 
-_CAN_GO_AHEAD = frozenset({"sql", "many", "callproc", "commit", "rollback", "close"})
+_CAN_GO_AHEAD = frozenset({"sql", "many", "callproc", "commit", "rollback", "close", "cache", "step"})
 _ENDS_SESSIONS = re.compile(r"\bpg_terminate_backend\b|^\s*KILL\b", re.IGNORECASE)
 
 
@@ -191,6 +191,20 @@ def holds(operation: Operation) -> bool:
     return (operation.in_transaction or operation.split) and operation.kind not in ("commit", "rollback", "close")
 
 
+@dataclass
+class Scripts:
+    """What calls are expected to ask for.
+
+    Attributes:
+        known: By the number of a call, what it asked for in the last run in which it came to its end.
+        is_trusted: Whether a call may go ahead by it; not where one has waited for another that was thought to hold
+            nothing.
+    """
+
+    known: dict[int, list[Operation]] = field(default_factory=dict)
+    is_trusted: bool = True
+
+
 class Controller:
     """Steps the calls of one run, each in a wrapper of its own.
 
@@ -201,7 +215,7 @@ class Controller:
         keeps: Whether they stay after this run, too, as far as they can.
         enqueuers: Of each wrapper that makes a task, the call that enqueues it.
         deliveries: How often a task comes that was enqueued once.
-        scripts: What each call has asked for in the last run, and gets what it asks for in this one.
+        scripts: What the calls are expected to ask for; gets what they ask for in this run.
 
     Attributes:
         attempt: What came of the run.
@@ -218,12 +232,12 @@ class Controller:
         deliveries: int,
         *,
         keeps: bool = False,
-        scripts: dict[int, list[Operation]] | None = None,
+        scripts: Scripts | None = None,
     ) -> None:
         self._are_to_stay = keeps
         self._databases = databases
         self._enqueuers, self._deliveries = enqueuers, deliveries
-        self._scripts = {} if scripts is None else scripts
+        self._scripts = scripts or Scripts()
         self._chooser: Chooser | None = None  # once all are ready
         self._left_to_choose = 0
         self._probes = databases.probes
@@ -358,7 +372,7 @@ class Controller:
         }
 
     async def _release(self, process: _Process) -> None:
-        script = self._scripts.get(process.number, ())
+        script = self._scripts.known.get(process.number, ())
         release = replace(self._manner, start=time.monotonic(), script=pickling.dumps(script) if script else b"")
         await process.attendance.release(release, timeout=float("inf"))
 
@@ -461,8 +475,8 @@ class Controller:
 
         They are those that it has asked for in the last run, as long as nobody else would be chosen.
         """
-        script, begun = self._scripts.get(process.number, []), len(process.asked)
-        if self._chooser is None or script[begun - 1 : begun] != process.asked[-1:]:
+        script, begun = self._scripts.known.get(process.number, []), len(process.asked)
+        if self._chooser is None or not self._scripts.is_trusted or script[begun - 1 : begun] != process.asked[-1:]:
             return
         left = min(self._chooser.certain(process.number), self._left_to_choose)
         databases, moments = self._databases, self._databases.moments
@@ -479,6 +493,7 @@ class Controller:
                     return
             except StateError:  # which is raised when it asks
                 return
+            databases.caches.note(operation)
             yield operation, moments.manner(operation, databases.catalogue)
 
     def _take_in_gone(self, process: _Process, want: Want) -> None:
@@ -645,7 +660,7 @@ class Controller:
                 case Ended():
                     self._note_rows(process, message.columns, message.rows)
                     process.ahead.clear()
-                    self._scripts[process.number] = process.asked
+                    self._scripts.known[process.number] = process.asked
                     self.attempt.unshared |= set(message.unshared)
                     self.attempt.unseen |= set(message.unseen)
                     self.attempt.locks |= message.locks
@@ -655,7 +670,8 @@ class Controller:
                 case Fetch():
                     await self._answer(process, process.task)
                 case Busy():
-                    process.state, process.waited = _State.BLOCKED, True
+                    process.state, process.waited, process.goes_on = _State.BLOCKED, True, False
+                    process.ahead.clear()
                 case Unsplittable():
                     self._databases.moments.keep_whole(process.operation)
                     raise _LeftError(outdated=True)
@@ -766,6 +782,9 @@ class Controller:
             if time.monotonic() - begun > _OUTSIDER:
                 raise _LeftError(problem=self._describe_outsider(process, min(outsiders)))
             return
+        if process.ahead:  # which statement it is that waits is not known
+            self._scripts.is_trusted = False
+            raise _LeftError(outdated=True)
         process.state, process.waited = _State.BLOCKED, True
         assert process.step is not None
         if self._probes[process.operation.database].names_holders:
@@ -862,7 +881,7 @@ class Stage:
         self.is_quiet = False
         self.is_alone = False
         self.keeps = False
-        self._scripts: dict[int, list[Operation]] = {}
+        self._scripts = Scripts()
         self._next: Controller | None = None
         self._last: Controller | None = None
 

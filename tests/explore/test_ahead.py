@@ -9,11 +9,12 @@ from unittest.mock import patch
 import pytest
 
 from aioconcurrent.databases.gate import Leave
-from aioconcurrent.exploring.controller import Controller
+from aioconcurrent.exploring.controller import Controller, Scripts
 from aioconcurrent.exploring.place import Made, Maker
 from aioconcurrent.sync import explore
 from tests.project.databases import on
-from tests.project.shop.calls import increment_after_looking_elsewhere
+from tests.project.shop import scripts
+from tests.project.shop.calls import increment_after_looking_elsewhere, increment_in_turn
 from tests.project.shop.models import Counter
 
 from .catalogue import CATALOGUE
@@ -83,3 +84,31 @@ def test_a_call_that_nobody_waits_for_is_let_go_once_for_many_operations(databas
         call = increment_after_looking_elsewhere, {"pk": 1, "using": database}
         explore(call, call).assert_no_race()
     assert max(len(leave.ahead) for leave in answered) >= 20
+
+
+@pytest.mark.parametrize("database", on("postgresql"))
+def test_a_call_that_waits_on_its_way_for_a_lock_that_no_statement_names_is_made_again_step_by_step(
+    database: str,
+) -> None:
+    Counter.objects.using(database).create(pk=1)
+    scripts.run("CREATE FUNCTION take_turn() RETURNS void LANGUAGE sql AS 'SELECT pg_advisory_lock(7)'", using=database)
+    scripts.run(
+        "CREATE FUNCTION give_turn() RETURNS bool LANGUAGE sql AS 'SELECT pg_advisory_unlock(7)'", using=database
+    )
+    distrusted: list[Scripts] = []
+    block = Controller._block
+
+    async def noted(self: Any, *args: Any) -> None:
+        try:
+            await block(self, *args)
+        finally:
+            distrusted.extend([self._scripts] * (not self._scripts.is_trusted))
+
+    try:
+        call = increment_in_turn, {"pk": 1, "using": database}
+        with patch.object(Controller, "_block", noted):
+            found = explore(call, call)
+    finally:
+        scripts.run("DROP FUNCTION take_turn", "DROP FUNCTION give_turn", using=database)
+    assert found.verdict == "no race"
+    assert distrusted

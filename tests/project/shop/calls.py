@@ -1,6 +1,6 @@
 """What the tests call concurrently."""
 
-from django.db import transaction
+from django.db import connections, transaction
 from django.db.models import F
 
 from tests.project.shop.models import Counter
@@ -39,3 +39,12 @@ def increment_after_looking_elsewhere(pk: int, using: str) -> None:
     for other in range(100, 120):
         Counter.objects.using(using).filter(pk=other).exists()
     Counter.objects.using(using).filter(pk=pk).update(value=F("value") + 1)
+
+
+def increment_in_turn(pk: int, using: str) -> None:
+    """Add one inside a lock of the session that functions of the database take and give back."""
+    Counter.objects.using(using).filter(pk=100).exists()
+    with connections[using].cursor() as cursor:
+        cursor.execute("SELECT take_turn()")
+        increment_atomically(pk, using)
+        cursor.execute("SELECT give_turn()")
