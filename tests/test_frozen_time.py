@@ -46,9 +46,13 @@ def test_a_clock_that_ticks_in_the_test_ticks_in_the_calls(freeze: Any) -> None:
     assert STARTED.timestamp() <= before < STARTED.timestamp() + 60
 
 
-@both_start_methods
 @pytest.mark.parametrize("zone", ["UTC", "America/Chicago", "Asia/Kathmandu"])
-@pytest.mark.parametrize("offset", [0, -5, timedelta(hours=5, minutes=30)])
+@pytest.mark.parametrize(
+    ("start_method", "offset"),
+    [("fork", 0), ("fork", -5), ("spawn", timedelta(hours=5, minutes=30))],
+    indirect=["start_method"],
+)
+@both_start_methods
 def test_local_times_are_those_that_freezegun_makes_up(zone: str, offset: Any) -> None:
     with override_environment(TZ=zone), freeze_time(AT, tz_offset=offset):
         assert list(call_concurrently(1, moments.look)) == [moments.look()]
