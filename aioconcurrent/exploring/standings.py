@@ -108,9 +108,6 @@ def observe(
     for call, standing in before.items():
         if call == worker or (standing.blocked and call not in decision.blocked):
             touched, moved[call] = _advance(call, standing, decision, catalogue, new)
-            asked = moved[call].operation
-            if asked is not None and not moved[call].blocked:
-                moved[call] = replace(moved[call], rows=rows(asked, catalogue, new))
             effect |= touched
         elif standing.operation is None and call in decision.ready:  # a task that was enqueued
             moved[call] = replace(standing, operation=decision.ready[call])
@@ -125,23 +122,25 @@ def _advance(
     ended = Status.FAILED if call in decision.failed else Status.DONE
     status = Status.WAITING if call in decision.blocked else ended
     result = decision.results.get(call, NO_RESULT)
-    result = replace(result, number=_number_made(result, catalogue, new))
+    if (number := _number_made(result, catalogue, new)) is not None:
+        result = replace(result, number=number)
     effect = act.effect(status, result)
     ledgers = {**before.ledgers, (act.operation.database, act.operation.connection): act.after(status, result)}
-    standing = replace(before, operation=decision.ready.get(call), blocked=status is Status.WAITING, ledgers=ledgers)
-    if standing.blocked:
-        return effect, replace(standing, operation=act.operation)
-    if standing.operation is None:  # its connections close: open transactions and session locks end
+    if status is Status.WAITING:
+        return effect, replace(before, blocked=True, ledgers=ledgers)
+    operation = decision.ready.get(call)
+    if operation is None:  # its connections close: open transactions and session locks end
         for ledger in ledgers.values():
             effect |= Effect(everything=True) if ledger.tainted else ledger.release()
     asked = request(act.operation)
-    again = standing.again + 1 if asked in standing.known else 0
-    standing = replace(standing, known=standing.known | {asked}, again=again)
-    changes = bool(effect.locks or effect.published)
-    if changes or act.operation not in before.seen:
-        seen: frozenset[Operation] = frozenset() if changes else before.seen
-        return effect, replace(standing, seen=seen | {act.operation}, idle=0)
-    return effect, replace(standing, idle=before.idle + 1)
+    again = before.again + 1 if asked in before.known else 0
+    seen: frozenset[Operation] = frozenset() if effect.locks or effect.published else before.seen
+    idle = before.idle + 1 if act.operation in seen else 0
+    touchable = rows(operation, catalogue, new) if operation is not None else before.rows
+    known = before.known | {asked}
+    return effect, Standing(
+        operation, False, ledgers, seen | {act.operation}, idle, known=known, again=again, rows=touchable
+    )
 
 
 def _number_made(result: Result, catalogue: Catalogue, new: AbstractSet[Number]) -> Fresh | None:
