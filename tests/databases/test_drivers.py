@@ -6,7 +6,7 @@ import pytest
 from django.db import OperationalError, connections
 
 from aioconcurrent.base import pickling
-from aioconcurrent.databases.gate import Cancelled, Gate
+from aioconcurrent.databases.gate import Cancelled, Gate, Leave
 from aioconcurrent.databases.guard import session_id
 from tests.project.databases import on
 
@@ -26,11 +26,11 @@ def test_the_gate_tells_that_a_statement_was_cancelled(connection: Any) -> None:
     said: list[object] = []
 
     def talk(message: bytes) -> bytes:
-        said.append(pickling.loads(message))
-        return pickling.dumps("go")
+        said.extend(pickling.loads(message))
+        return pickling.dumps(Leave("go"))
 
     gate = Gate()
-    gate.talk = talk
+    gate.close(talk, said.append)
     with connection.cursor() as cursor:
         cursor.execute("SET statement_timeout = '10ms'")
         sleep = "SELECT pg_sleep(60)"
