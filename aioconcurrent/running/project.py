@@ -6,16 +6,12 @@ need none of this.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import PurePath
-from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -25,9 +21,10 @@ from ..databases.guard import guard
 from ..databases.handoff import Handoff
 from ..doubles import outbox
 from ..exceptions import UnpicklableError
+from .changed_settings import as_written, dump_base, is_early, is_same, kind_of, unfold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from django.conf import LazySettings
 
@@ -101,14 +98,14 @@ class Project:
         from django.conf import settings
         from django.utils import timezone
 
-        overrides, deleted, base, module = _unfold(settings)
-        pickled, unpicklable = _dump_base(base)
-        written = _written(module)
+        overrides, deleted, base, module = unfold(settings)
+        pickled, unpicklable = dump_base(base)
+        written = as_written(module)
         language, time_zone, standard = caller.language, caller.time_zone, timezone.get_default_timezone()
         return cls(
             module=module,
             base=pickled,
-            late=frozenset(name for name in pickled if not _is_early(name, base[name], written, module)),
+            late=frozenset(name for name in pickled if not is_early(name, base[name], written, module)),
             unpicklable=unpicklable,
             overrides={name: pickling.dumps(value, f"The setting {name}") for name, value in overrides.items()},
             deleted=frozenset(deleted),
@@ -308,12 +305,12 @@ class Project:
         """Give those settings their values that the project has not come to by itself."""
         made = vars(settings._wrapped)
         for name, pickled in self.base.items():
-            if name not in made or not _is_same(made[name], pickled):
+            if name not in made or not is_same(made[name], pickled):
                 setattr(settings, name, pickling.loads(pickled))
 
     def _look_for_unpicklable(self, settings: Any) -> None:
         for name, kind in self.unpicklable.items():
-            if _kind_of(getattr(settings, name, None)) != kind:
+            if kind_of(getattr(settings, name, None)) != kind:
                 reason = f"it cannot be pickled, and the project does not make a {kind} of it by itself"
                 raise UnpicklableError(f"The setting {name}", reason)
 
@@ -324,7 +321,7 @@ class Project:
         from django.conf import settings
         from django.test.utils import override_settings
 
-        written = _written(self.module)
+        written = as_written(self.module)
         values = {name: written[name] for name in gone if name in written}
         override_settings(**values | {name: pickling.loads(value) for name, value in pickled.items()}).enable()
         for name in self.deleted.union(name for name in gone if name not in written and name not in pickled):
@@ -377,7 +374,7 @@ def _rehearse_queries(aliases: Iterable[str]) -> None:
     for alias in set(aliases) - _rehearsed:
         _rehearsed.add(alias)
         for model in apps.get_models():
-            with contextlib.suppress(Exception):  # the call that uses such a model meets it again
+            with suppress(Exception):  # the call that uses such a model meets it again
                 _build_queries(model, alias)
 
 
@@ -387,7 +384,7 @@ def _rehearse_caches() -> None:
     from django.utils.module_loading import import_string
 
     for cache in settings.CACHES.values():
-        with contextlib.suppress(Exception):  # the call that uses such a cache meets it again
+        with suppress(Exception):  # the call that uses such a cache meets it again
             backend = str(cache["BACKEND"])
             import_string(backend)
             if backend in _CLIENTS:
@@ -417,7 +414,7 @@ def _places_of(location: str) -> set[tuple[str, int | None]]:
     if location.startswith("unix:"):
         return {(urlsplit(location).path, None)}
     parts = urlsplit(location if "://" in location else f"//{location}")
-    with contextlib.suppress(ValueError):  # it is no address after all
+    with suppress(ValueError):  # it is no address after all
         return {(parts.hostname or "", parts.port)}
     return set()
 
@@ -428,119 +425,3 @@ def _noticing(function: Callable[..., Any], noticed: list[object]) -> Callable[.
         return function(*args, **kwargs)
 
     return called
-
-
-def _unfold(settings: Any) -> tuple[dict[str, Any], set[str], dict[str, Any], str | None]:
-    """Return the overridden settings, the deleted ones, the ones below them, and the settings module."""
-    from django.conf import Settings, UserSettingsHolder, global_settings
-
-    _ = settings.DATABASES  # makes a lazy settings object read its module
-    overrides: dict[str, Any] = {}
-    deleted: set[str] = set()
-    holder: Any = settings._wrapped
-    while isinstance(holder, UserSettingsHolder) and holder.default_settings is not global_settings:
-        for name, value in _own(holder).items():
-            if name not in deleted:
-                overrides.setdefault(name, value)
-        deleted |= vars(holder)["_deleted"] - overrides.keys()
-        holder = holder.default_settings
-    if not isinstance(holder, Settings):
-        return overrides, deleted, _available(_own(holder)), None
-    written = _written(holder.SETTINGS_MODULE)
-    changed = {name: value for name, value in _own(holder).items() if value is not written.get(name, holder)}
-    return overrides, deleted, _available(changed), holder.SETTINGS_MODULE
-
-
-def _available(settings: dict[str, Any]) -> dict[str, Any]:
-    """Django 6.1 refuses the settings of e-mail that MAILERS takes the place of, in one breath with it."""
-    import django.conf
-
-    refused = getattr(django.conf, "DEPRECATED_EMAIL_SETTINGS", ()) if "MAILERS" in settings else ()
-    return {name: value for name, value in settings.items() if name not in refused}
-
-
-def _written(module: str | None) -> dict[str, Any]:
-    """What the settings are before anybody changes them."""
-    from django.conf import global_settings
-
-    return {**_own(global_settings), **(_own(sys.modules[module]) if module else {})}
-
-
-def _is_early(name: str, value: Any, written: Mapping[str, Any], module: str | None) -> bool:
-    """Whether a setting can be in place before the project starts, as if its settings module had it.
-
-    Of `settings.configure()` nobody knows what was given and what was made of it later; classes and
-    functions of an app that is installed were not there yet.
-    """
-    if module is None:
-        return not any(_is_of_app(each) for each in _parts(value))
-    return all(map(_is_plain, _parts(value))) and (name not in written or _are_alike(value, written[name]))
-
-
-def _parts(value: Any) -> Iterator[Any]:
-    """A value, and what is in it if it is a collection."""
-    yield value
-    if isinstance(value, Mapping):
-        value = [*value.keys(), *value.values()]
-    if isinstance(value, list | tuple | set | frozenset):
-        for part in value:
-            yield from _parts(part)
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether settings modules hold such values, and apps do not make them of others."""
-    from django.utils.functional import Promise
-
-    module = type(value).__module__
-    return isinstance(value, Promise | PurePath) or (
-        module in ("builtins", "collections", "datetime", "decimal", "re", "uuid", "zoneinfo")
-        and not isinstance(value, type | FunctionType | BuiltinFunctionType | MethodType)
-    )
-
-
-def _are_alike(one: Any, other: Any) -> bool:
-    if one is None or other is None or (isinstance(one, list | tuple) and isinstance(other, list | tuple)):
-        return True
-    return isinstance(one, type(other)) or isinstance(other, type(one))
-
-
-def _is_of_app(value: Any) -> bool:
-    from django.apps import apps
-
-    kind = value if isinstance(value, type | FunctionType) else type(value)
-    return any(f"{kind.__module__}.".startswith(f"{config.name}.") for config in apps.get_app_configs())
-
-
-def _is_same(own: Any, pickled: bytes) -> bool:
-    """Whether a value is equal to a pickled one; functions that cannot be imported are by their code."""
-    with suppress(Exception):  # what cannot be compared differs
-        if pickling.dumps(own) == pickled:
-            return True
-        other = pickling.loads(pickled)
-        return bool(own == other) or own.__code__ == other.__code__
-    return False
-
-
-def _kind_of(value: Any) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"
-
-
-def _own(holder: object) -> dict[str, Any]:
-    """The settings of one layer, without those that are handed over in a way of their own."""
-    return {
-        name: value
-        for name, value in vars(holder).items()
-        if name.isupper() and name not in ("DATABASES", "SETTINGS_MODULE")
-    }
-
-
-def _dump_base(settings: Mapping[str, Any]) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Pickle what can be; of the rest return the types."""
-    pickled: dict[str, bytes] = {}
-    left: dict[str, str] = {}
-    for name, value in settings.items():
-        try:
-            pickled[name] = pickling.dumps(value, f"The setting {name}")
-        except UnpicklableError:
-            left[name] = _kind_of(value)
-    return pickled, left
