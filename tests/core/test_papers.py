@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
+
+from aioconcurrent.exploring.anomalies.patterns import Name
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "aioconcurrent"
@@ -20,6 +23,12 @@ def test_every_file_that_is_named_is_there(paper: str) -> None:
     named = re.findall(r"`([\w./]+(?:\.(?:py|md|toml|html)|/[a-z]\w+))`", (ROOT / paper).read_text())
     assert named
     assert [name for name in named if name not in modules and not any((home / name).exists() for home in HOMES)] == []
+
+
+def test_the_page_for_readers_has_a_row_for_each_name_of_a_race() -> None:
+    table = (ROOT / "docs" / "reading.md").read_text().partition("## The names")[2]
+    rows = re.findall(r"^\| ([\w ,-]+) \|", table, re.MULTILINE)
+    assert set(get_args(Name)) <= {name for row in rows for name in row.split(", ")}
 
 
 def test_pre_commit_has_the_ruff_that_hatch_has() -> None:

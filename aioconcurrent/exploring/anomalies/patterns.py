@@ -29,6 +29,20 @@ from .stories import (
     write_told,
 )
 
+Name = Literal[
+    "lost update",
+    "write skew",
+    "phantom",
+    "double insert",
+    "read skew",
+    "non-repeatable read",
+    "intermediate read",
+    "write cycle",
+    "stale read",
+    "stale cache",
+    "stale snapshot",
+    "resurrected row",
+]
 Manner = Literal[
     "",
     "lock too late",
@@ -66,7 +80,7 @@ class Finding:
         consequences: The tables to which the readers then wrote.
     """
 
-    name: str
+    name: Name
     story: str
     tables: tuple[str, ...]
     columns: tuple[str, ...]
@@ -96,7 +110,7 @@ class _Scene:
 
 def _found(
     stale: Stale,
-    name: str,
+    name: Name,
     story: str,
     write: Access,
     columns: Sequence[str],
@@ -284,7 +298,7 @@ def _overwriting(each: Stale, write: Access, columns: list[str], again: Access |
     unlike = [c for c in ours if c in row and not isinstance(ours[c], Computed) and not alike(ours[c], row[c])]
     own = timeless(unlike, ours)
     steps = [read.step, change.step, write.step]
-    name = "lost update"
+    name: Name = "lost update"
     manner: Manner = ""
     if change.verb == "insert":
         manner = "made meanwhile"
@@ -493,7 +507,7 @@ def _crossed(scene: _Scene) -> Iterator[tuple[Stale, Stale]]:
                 yield one, other
 
 
-def _found_of_both(name: str, one: Stale, other: Stale, what: str) -> Finding:
+def _found_of_both(name: Name, one: Stale, other: Stale, what: str) -> Finding:
     """What was found in a crossed pair, told from both sides; `what` they come to together."""
     return Finding(
         name,
@@ -537,7 +551,7 @@ def _read_twice(scene: _Scene) -> Iterator[Finding]:
                 if again.rows == read.rows:
                     continue
                 steady = len(again.rows) == len(read.rows) and not aggregated(read)
-                name = "non-repeatable read" if steady else "phantom"
+                name: Name = "non-repeatable read" if steady else "phantom"
                 story = f"{before} and {rows_told(again, change, each.columns)} after it"
             elif (twin := _twin(change, again, scene.accesses)) is not None:
                 name = "read skew"
@@ -589,7 +603,7 @@ def _read_back(scene: _Scene) -> Iterator[Finding]:
                         f"before {who} read back {rows_told(again, change, columns)}"
                     )
                     steps, tables = (write.step, change.step, again.step), (write.table,)
-                    name = "non-repeatable read"
+                    name: Name = "non-repeatable read"
                     yield _found(each, name, story, write, columns, tables=tables, steps=steps, manner="read back")
                 break
 
@@ -603,7 +617,8 @@ def _decided(scene: _Scene) -> Iterator[Finding]:
             continue
         write = writes[0]
         looked_for = each.is_of_row or asks_whether(read.text)
-        name = "phantom" if change.verb == "insert" or (change.verb == "delete" and not looked_for) else "stale read"
+        is_gone = change.verb == "delete" and not looked_for
+        name: Name = "phantom" if change.verb == "insert" or is_gone else "stale read"
         if "get" in (read.verb, change.verb):
             name = "stale cache"
         if write.in_vain:
@@ -642,7 +657,7 @@ def _neither_saw(scene: _Scene) -> Iterator[Finding]:
     for one, other in _crossed(scene):
         both_insert = one.change.verb == other.change.verb == "insert"
         if both_insert or not one.change.meets(other.change):
-            name = "phantom" if both_insert else "write skew"
+            name: Name = "phantom" if both_insert else "write skew"
             yield _found_of_both(name, one, other, "neither saw what the other wrote")
 
 
