@@ -34,7 +34,7 @@ _QUERY_CANCELED = "57014"  # PostgreSQL; by the controller where it resolves a d
 _NOT_IN_TRANSACTION = frozenset({"25001", "2D000"})  # PostgreSQL: of VACUUM, or of a procedure that commits
 _SQLITE_BUSY = 5
 _TOLD_AT_ONCE = 16  # messages about operations that had leave ahead; more wait while the controller takes them in
-_SILENCE = 0.02  # seconds, likewise
+_SILENCE = 0.1  # seconds, likewise
 
 
 @dataclass(frozen=True, slots=True)
