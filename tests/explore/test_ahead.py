@@ -42,14 +42,15 @@ def runs_of(name: str, place: Place) -> tuple[list[Any], str]:
 
     with patch.object(Maker, "make", kept):
         found = explore(*CATALOGUE[name].calls_at(place.alias))
-    told = [
-        [
-            (step.call, step.operation.kind, step.operation.text, step.rowcount, step.enabled)
-            for step in run.attempt.steps
-        ]
-        for run in made
+    return [told(run) for run in made if not run.attempt.is_void], str(found)
+
+
+def told(made: Made) -> Any:
+    steps = [
+        (step.call, step.operation.kind, step.operation.text, step.rowcount, step.error, step.enabled)
+        for step in made.attempt.steps
     ]
-    return told, str(found)
+    return made.problems, steps
 
 
 @pytest.mark.parametrize(
