@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from ..databases.state import Row
     from ..engine.attendance import Report
     from ..results.outcomes import Outcomes
-    from .controller import Attempt, Chooser, Stage
+    from .controller import Attempt, Chooser
     from .databases import ExploredDatabases
     from .evidence import Violation
+    from .stage import Stage
 
 
 _NUMBER = re.compile(r"\d+")

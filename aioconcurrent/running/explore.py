@@ -24,7 +24,6 @@ from ..engine.debugging import own_terminal
 from ..engine.fork import BootFailedError
 from ..engine.surroundings import findable
 from ..exceptions import RealDatabaseError, UncommittedDataError, WrappedError
-from ..exploring.controller import staging
 from ..exploring.databases import ExploredDatabases
 from ..exploring.explorer import Explorer
 from ..exploring.oracle import broken_rule
@@ -33,6 +32,7 @@ from ..exploring.places import NotCopiedError
 from ..exploring.remote import RemotePlace
 from ..exploring.reuse import Reuse
 from ..exploring.runs import Limits
+from ..exploring.stage import staging
 from ..report.progress import reporting
 from ..results import unread
 from ..results.exploration import Locks

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from itertools import count, pairwise
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aioconcurrent.exploring.schedule import Schedule, is_serial, preemptions
+from aioconcurrent.exploring.schedule import Replay, Schedule, is_serial, preemptions
 from aioconcurrent.exploring.search import Omission, Search
+from aioconcurrent.exploring.standings import Decision
 from aioconcurrent.exploring.walk import Walk
 from tests.explore import random_programs
 from tests.explore import scenarios as s
@@ -506,6 +509,54 @@ def told(found: Found) -> object:
     search = found.search
     runs = [(run.steps, run.preemptions, run.guessed, run.cut) for run in found.log]
     return runs, found.outcomes, search.exhaustive, search.omissions, search.completed, search.completed_runs
+
+
+def test_a_call_that_may_poll_is_certain_to_go_on_only_so_long() -> None:
+    with certainty_checked(Walk) as kept:
+        explore(s.twice(s.polls), POSTGRESQL, limit=20, longest=200)
+    assert kept
+
+
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=25, deadline=None)
+def test_a_run_chooses_whom_it_was_certain_to_choose_again(seed: int) -> None:
+    scenario, engine = random_programs.scenario(seed)
+    with certainty_checked(Walk) as kept:
+        explore(scenario, engine, limit=30)
+    assert kept
+
+
+@pytest.mark.parametrize("program", [s.lost_update_in_atomic, s.polls])
+def test_a_replay_chooses_whom_it_was_certain_to_choose_again(program: Program) -> None:
+    scenario = s.twice(program)
+    runs = explore(scenario, POSTGRESQL, limit=20, longest=150).log
+    with certainty_checked(Replay) as kept:
+        for run in runs:
+            simulation, replay = Simulation(scenario, POSTGRESQL), Replay(Schedule.of(run.steps))
+            while (worker := replay.choose(simulation.decision())) is not None and len(replay.steps) < 150:
+                simulation.step(worker)
+    assert kept
+
+
+@contextmanager
+def certainty_checked(kind: type[Walk | Replay]) -> Iterator[list[int]]:
+    """See that every choice is the one that was certain; yields the calls that were chosen so."""
+    promises: dict[object, tuple[int, int]] = {}
+    kept: list[int] = []
+    choose = kind.choose
+
+    def checked(self: Any, decision: Decision) -> int | None:
+        worker = choose(self, decision)
+        call, left = promises.pop(self, (0, 0))
+        if left and call in decision.ready and not decision.blocked:
+            assert worker == call
+            kept.append(call)
+        if worker is not None and decision.ready[worker].kind != "start":
+            promises[self] = worker, max(self.certain(worker), left - 1 if worker == call else 0)
+        return worker
+
+    with patch.object(kind, "choose", checked):
+        yield kept
 
 
 def test_what_is_left_of_the_orders_with_as_many_preemptions_can_be_counted() -> None:

@@ -17,8 +17,8 @@ from aioconcurrent.databases import handoff, memory
 from aioconcurrent.engine.attendance import Report
 from aioconcurrent.engine.surroundings import Surroundings
 from aioconcurrent.engine.world import Context
-from aioconcurrent.exploring.controller import staging
 from aioconcurrent.exploring.databases import ExploredDatabases
+from aioconcurrent.exploring.stage import staging
 from aioconcurrent.exploring.standings import Decision
 from aioconcurrent.running.options import current_options
 from aioconcurrent.running.project import uses_django

@@ -29,10 +29,10 @@ from ...databases.copies import Copy
 from ...databases.identity import identify
 from ...databases.memory import temporary_folder
 from ...engine.surroundings import guard_descriptors
-from ...exploring.controller import staging
 from ...exploring.databases import ExploredDatabases
 from ...exploring.place import Maker, Place, Referee
 from ...exploring.remote import RequestHandler
+from ...exploring.stage import staging
 from ...results.outcomes import Outcomes
 from ..race import end_sessions, launching
 from .actor import receive, send
