@@ -23,7 +23,7 @@ from aioconcurrent.databases.handoff import hand_over, look
 from aioconcurrent.sync import explore
 from tests.project import cached
 from tests.project.databases import on, thorough
-from tests.project.shop import races
+from tests.project.shop import races, unseen
 from tests.project.shop.models import Account, Voucher
 
 from .catalogue import CATALOGUE, Case, accounts, counters
@@ -199,3 +199,14 @@ def test_a_table_that_runs_on_copies_alone_have_touched_is_known_as_it_was_at_th
     with options(workers=4):
         found = explore(*[(add_and_look, {"using": database})] * 2)
     assert found.verdict == "no race", found
+
+
+@pytest.mark.parametrize("database", on("postgresql"))
+def test_a_copy_that_has_changed_unseen_is_no_proof_when_the_budget_ends(database: str) -> None:
+    accounts(database)
+    counters(database)
+    call = unseen.change_copies, {"using": database, "original": connections[database].settings_dict["NAME"]}
+    with options(workers=2):
+        found = explore(call, call, max_schedules=20)
+    assert (found.verdict, found.schedules_run) == ("inconclusive", 20), found
+    assert "tables changed in some run" in found.reason

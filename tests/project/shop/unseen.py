@@ -26,6 +26,17 @@ def rename_with_the_driver(pk: int, owner: str, using: str) -> str:
     return Account.objects.using(using).filter(owner=owner).values_list("owner", flat=True).first() or ""
 
 
+def change_copies(using: str, original: str) -> None:
+    """Count, and where somebody has come between, on a copy of the database alone, change what nobody sees."""
+    counter = Counter.objects.using(using).filter(pk=1)
+    before = counter.get().value
+    for _ in range(2):
+        counter.update(value=F("value") + 1)
+    is_between = counter.get().value != before + 2
+    if is_between and connections[using].settings_dict["NAME"] != original:
+        connections[using].connection.cursor().execute("UPDATE shop_account SET balance = balance + 1")
+
+
 def copy_balances(using: str) -> bytes:
     """Read by COPY, and add to what is there."""
     with connections[using].cursor() as cursor:
