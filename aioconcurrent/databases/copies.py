@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..base.text import text_of
 from .handoff import database_identity, is_in_memory
-from .identity import identify, sqlite_file
+from .identity import sqlite_file
 from .memory import temporary_folder
 from .sessions import unopened
 
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 Settings = Mapping[str, Any]
 
-_SUFFIX = "aioconcurrent"
-_LONGEST = 63  # bytes of a name: PostgreSQL cuts what is longer, perhaps to that of the original
+SUFFIX = "aioconcurrent"
+LONGEST = 63  # bytes of a name: PostgreSQL cuts what is longer, perhaps to that of the original
 _OF_SERVER = re.compile(r"\b(GET_LOCK|RELEASE_LOCK|RELEASE_ALL_LOCKS)\s*\(|^\s*ATTACH\b", re.IGNORECASE)
 _OWN_SETTINGS = """
 SELECT 1 FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase WHERE d.datname = %s
 """
-_NAMES = {
+NAMES = {
     "postgresql": "SELECT datname FROM pg_database",
     "mysql": "SELECT schema_name FROM information_schema.schemata",
 }
@@ -68,10 +68,25 @@ class Copy:
     Attributes:
         handoff: For calls that run on it.
         settings: Of each copy, by the name of its original.
+        originals: The names of the originals, by the aliases that lead to a copy.
     """
 
     handoff: Handoff
     settings: Mapping[str, Settings]
+    originals: Mapping[str, str]
+
+    def led(self, places: Mapping[str, Settings]) -> Copy:
+        """The same elsewhere.
+
+        Args:
+            places: What is otherwise in the settings of copies, by the names of their originals.
+        """
+        made = {name: {**settings, **places.get(name, {})} for name, settings in self.settings.items()}
+        before = self.handoff.settings()
+        led = {alias: {**before[alias], **places.get(name, {})} for alias, name in self.originals.items()}
+        left = {str(before[alias]["NAME"]) for alias in led}
+        allowed = (self.handoff.allowed or frozenset()) - left | {str(each["NAME"]) for each in made.values()}
+        return Copy(self.handoff.changed({**before, **led}, allowed), made, self.originals)
 
 
 def is_shared(operation: Operation) -> bool:
@@ -140,21 +155,20 @@ def copied(handoff: Handoff, names: Mapping[str, str], count: int) -> Iterator[l
         folder = stack.enter_context(temporary_folder())
         for alias, settings in sources.values():
             _take_away_left(unopened(alias, settings))
-        copies = []
+        originals, copies = _in_place_of_copies(handoff, sources, names), []
         for number in range(1, count + 1):
             made = {name: stack.enter_context(_copied(*source, number, folder)) for name, source in sources.items()}
-            copies.append(Copy(_for_copies(handoff, made, names), made))
+            copies.append(originals.led({name: {"NAME": each} for name, each in made.items()}))
         yield copies
 
 
-def _for_copies(handoff: Handoff, copies: Mapping[str, Settings], names: Mapping[str, str]) -> Handoff:
-    """Lead all aliases of what was copied to its copy, and keep calls from what was copied."""
-    settings = handoff.settings()
-    led = {alias: copies.get(_name_of(values, names)) for alias, values in settings.items()}
-    original = {str(settings[alias]["NAME"]) for alias, made in led.items() if made is not None}
-    allowed = (handoff.allowed or frozenset()) - original | {str(made["NAME"]) for made in copies.values()}
-    changed = {alias: {**settings[alias], "NAME": made["NAME"]} for alias, made in led.items() if made is not None}
-    return handoff.changed({**settings, **changed}, allowed)
+def _in_place_of_copies(
+    handoff: Handoff, sources: Mapping[str, tuple[str, Settings]], names: Mapping[str, str]
+) -> Copy:
+    """The originals, from which calls are to be led to copies, by whatever alias."""
+    called = {alias: _name_of(values, names) for alias, values in handoff.settings().items()}
+    originals = {alias: name for alias, name in called.items() if name in sources}
+    return Copy(handoff, {name: settings for name, (_, settings) in sources.items()}, originals)
 
 
 def _name_of(settings: Settings, names: Mapping[str, str]) -> str:
@@ -163,31 +177,28 @@ def _name_of(settings: Settings, names: Mapping[str, str]) -> str:
 
 
 def files_of(copy: Copy) -> dict[str, bytes]:
-    """What is in those of a copy that are files, by their paths."""
-    paths = [str(settings["NAME"]) for settings in copy.settings.values() if "sqlite" in settings["ENGINE"]]
-    return {path: Path(path).read_bytes() for path in paths}
-
-
-def identities_of(copy: Copy) -> dict[str, object]:
-    """What no other databases have, of those of a copy that are on servers, by the names of their originals."""
+    """What is in those of a copy that are files, by the names of their originals."""
     return {
-        name: identify(name, settings) for name, settings in copy.settings.items() if "sqlite" not in settings["ENGINE"]
+        name: Path(settings["NAME"]).read_bytes()
+        for name, settings in copy.settings.items()
+        if "sqlite" in settings["ENGINE"]
     }
 
 
 def _take_away_left(connection: Any) -> None:
     """Drop the copies of a database that a killed process has left."""
-    if connection.vendor not in _NAMES:
+    if connection.vendor not in NAMES:
         return
-    ours = re.compile(re.escape(f"{connection.settings_dict['NAME']}_{_SUFFIX}") + r"\d+")
+    ours = re.compile(re.escape(f"{connection.settings_dict['NAME']}_{SUFFIX}") + r"\d+")
     with connection._nodb_cursor() as cursor:
-        cursor.execute(_NAMES[connection.vendor])
+        cursor.execute(NAMES[connection.vendor])
         for name in [name for (name,) in cursor.fetchall() if ours.fullmatch(name)]:
-            _drop(connection, cursor, name)
+            drop(connection, cursor, name)
 
 
 @contextmanager
-def _copied(alias: str, settings: Settings, number: int, folder: Path) -> Iterator[Settings]:
+def _copied(alias: str, settings: Settings, number: int, folder: Path) -> Iterator[str]:
+    """Make a copy for the block; its name."""
     from django.db import Error
 
     connection = unopened(alias, settings)
@@ -195,13 +206,13 @@ def _copied(alias: str, settings: Settings, number: int, folder: Path) -> Iterat
     if make is None:
         raise CopyError(f"there is no way to copy a database of {connection.display_name}")
     root, ending = os.path.splitext(str(settings["NAME"])) if connection.vendor == "sqlite" else (settings["NAME"], "")
-    name = f"{root}_{_SUFFIX}{number}{ending}"
+    name = f"{root}_{SUFFIX}{number}{ending}"
     with ExitStack() as stack:
         try:
             made = stack.enter_context(make(connection, name, folder))
         except (Error, OSError, subprocess.SubprocessError) as error:
             raise CopyError(f"the database {alias!r} cannot be copied: {text_of(error)}") from error
-        yield {**settings, "NAME": made}
+        yield made
 
 
 @contextmanager
@@ -234,16 +245,17 @@ def _on_mysql(connection: Any, name: str, _: Path) -> Iterator[str]:
 @contextmanager
 def _dropped_after(connection: Any, name: str) -> Iterator[None]:
     """Drop a copy when the block is left, in whatever thread, which has to have a connection of its own."""
-    if len(name.encode()) > _LONGEST:
-        raise CopyError(f"the name {name!r} of a copy has more than {_LONGEST} bytes")
+    if len(name.encode()) > LONGEST:
+        raise CopyError(f"the name {name!r} of a copy has more than {LONGEST} bytes")
     try:
         yield
     finally:
         with connection._nodb_cursor() as cursor:
-            _drop(connection, cursor, name, "IF EXISTS ")
+            drop(connection, cursor, name, "IF EXISTS ")
 
 
-def _drop(connection: Any, cursor: Any, name: str, condition: str = "") -> None:
+def drop(connection: Any, cursor: Any, name: str, condition: str = "") -> None:
+    """Drop a copy, whoever is connected to it."""
     from django.db import Error
 
     force = " WITH (FORCE)" if connection.vendor == "postgresql" else ""  # sessions of ours may be about to end

@@ -17,7 +17,8 @@ from ..base import pickling
 from ..base.calls import Call
 from ..base.clock import ticking_loop
 from ..databases import memory
-from ..databases.copies import Copy, CopyError, close_connections, copied, files_of, identities_of, open_connections
+from ..databases.copies import Copy, CopyError, close_connections, copied, files_of, open_connections
+from ..databases.dumps import sources_of
 from ..doubles import outbox
 from ..doubles.transfer import Doubles
 from ..engine.debugging import own_terminal
@@ -38,6 +39,7 @@ from ..results import unread
 from ..results.exploration import Locks
 from ..results.orders import orders_of_test
 from ..results.outcomes import Outcomes
+from .cluster.addresses import addresses_here
 from .cluster.assignment import Assignment
 from .cluster.fingerprint import Fingerprint
 from .measures import (
@@ -59,9 +61,10 @@ from .own_loop import on_errand
 from .race import capture, context_of, end_sessions, launching, mentioned, outcomes_of, pack, relay, take_effect
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 
     from ..base.trace import LockSite
+    from ..databases.dumps import Source
     from ..databases.handoff import Handoff, View
     from ..databases.memory import Loan
     from ..engine.attendance import Report
@@ -282,15 +285,18 @@ class _Session:
         options, opened = question.options, databases.opened
         tasks, modules = pack(question.calls, options, stepped=True, moment=question.moment)
         fingerprint = await anyio.to_thread.run_sync(Fingerprint.capture)
+        sources = await anyio.to_thread.run_sync(lambda: [sources_of(copy, databases.aliases) for copy in copies])
+        module = self.project.module if any(sources) else None
+        addresses = await anyio.to_thread.run_sync(addresses_here, module)
 
-        def assignment(copy: Copy) -> bytes:
+        def assignment(copy: Copy, sources: Mapping[str, Source]) -> bytes:
             context = context_of(replace(self.project, databases=copy.handoff), modules, self.doubles, options)
             simple = replace(options, prepare=None, workers=1)
-            parts = (fingerprint, context, self.project.key, tasks, simple, copy, files_of(copy), identities_of(copy))
+            parts = (fingerprint, context, self.project.key, tasks, simple, copy, files_of(copy), sources, addresses)
             return pickling.dumps(Assignment(*parts, databases.names, databases.aliases, opened))
 
-        made = [await anyio.to_thread.run_sync(assignment, copy) for copy in copies]
-        threads = await cluster.open(made, max(options.start_up, options.start_timeout))
+        made = [await anyio.to_thread.run_sync(assignment, *each) for each in zip(copies, sources, strict=True)]
+        threads = await cluster.open(made, sources, max(options.start_up, options.start_timeout))
         return [RemotePlace(thread.address, thread.ask, [*copies[0].settings], opened) for thread in threads]
 
     async def _place(

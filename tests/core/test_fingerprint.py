@@ -70,16 +70,19 @@ def test_a_path_is_where_it_is_or_else_in_the_folder_of_the_worker(tmp_path: Pat
 
 
 def test_the_environment_is_that_of_the_test_but_for_what_says_something_of_the_machine(
-    mine: Fingerprint, tmp_path: Path
+    mine: Fingerprint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PGHOST", "mine")
+    monkeypatch.delenv("PGPORT", raising=False)
     surroundings = replace(
         Surroundings.capture(),
-        environment={"DATABASE_URL": "theirs", "HOME": "/theirs"},
+        environment={"DATABASE_URL": "theirs", "HOME": "/theirs", "PGHOST": "theirs", "PGPORT": "1"},
         path=["/gone", "/usr/lib/python3/site-packages"],
         directory="/gone",
     )
     settled = mine.settled(surroundings, str(tmp_path))
     assert settled.environment["DATABASE_URL"] == "theirs"
+    assert (settled.environment["PGHOST"], settled.environment["PGPORT"]) == ("mine", "1")
     assert settled.environment.get("HOME") == os.environ.get("HOME")
     assert settled.environment["PATH"] == os.environ["PATH"]
     assert "/usr/lib/python3/site-packages" not in settled.path

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,20 +48,20 @@ class Cluster:
     scheduler: subprocess.Popen[bytes]
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def processes(self) -> list[psutil.Process]:
-        """The processes on it that make runs."""
-        return [each for each in psutil.process_iter() if self._makes_runs(each)]
+    def processes(self, name: str = "process") -> list[psutil.Process]:
+        """The processes on it that make runs, or keep copies."""
+        return [each for each in psutil.process_iter() if self._does(name, each)]
 
-    def _makes_runs(self, process: psutil.Process) -> bool:
+    def _does(self, name: str, process: psutil.Process) -> bool:
         with suppress(psutil.Error):  # it has ended, or is somebody else's
             is_ours = process.environ().get(_MARK) == self.mark
-            return is_ours and any("aioconcurrent.running.cluster.process" in part for part in process.cmdline())
+            return is_ours and any(f"aioconcurrent.running.cluster.{name}" in part for part in process.cmdline())
         return False
 
     def wait_until_left_alone(self) -> list[psutil.Process]:
         """Wait a while until there are no such processes; return those that there are."""
         deadline = time.monotonic() + _PATIENCE
-        while (found := self.processes()) and time.monotonic() < deadline:
+        while (found := [*self.processes(), *self.processes("keeper")]) and time.monotonic() < deadline:
             time.sleep(0.1)
         return found
 
@@ -78,8 +78,12 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, workers: int = 2) -> Iterator[Cluster]:
-    """Have a cluster in a block; its workers are not started again when they are killed."""
+def cluster(folder: Path, environments: Sequence[Mapping[str, str]] = ({}, {})) -> Iterator[Cluster]:
+    """Have a cluster in a block; its workers are not started again when they are killed.
+
+    Args:
+        environments: What each of its workers has in its environment that this process has not.
+    """
     told = folder / "scheduler.json"
     mark = str(uuid.uuid4())
     scheduler = _start(mark, "scheduler", "--port", "0", "--no-dashboard", "--no-show", "--scheduler-file", told)
@@ -87,11 +91,11 @@ def cluster(folder: Path, workers: int = 2) -> Iterator[Cluster]:
     try:
         _wait_for(told, scheduler)
         found.address = json.loads(told.read_text(encoding="utf-8"))["address"]
-        for _ in range(workers):
-            worker = _start(mark, "worker", found.address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
-            found.workers.append(worker)
-        if workers:
-            _wait_for_workers(found.address, workers)
+        for environment in environments:
+            arguments = ("worker", found.address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
+            found.workers.append(_start(mark, *arguments, environment=environment))
+        if environments:
+            _wait_for_workers(found.address, len(environments))
         yield found
     finally:
         for process in (*found.workers, scheduler):
@@ -144,7 +148,7 @@ def _drop_copy(_: Cluster, database: str) -> None:
     if connection.vendor in COPIES:
         with closing(connection), connection._nodb_cursor() as cursor:
             cursor.execute(COPIES[connection.vendor], [f"{connection.settings_dict['NAME']}_aioconcurrent%"])
-            copies._drop(connection, cursor, cursor.fetchall()[0][0])
+            copies.drop(connection, cursor, cursor.fetchall()[0][0])
 
 
 def end_sessions(database: str, *, of_copies_only: bool) -> None:
@@ -170,10 +174,10 @@ FAULTS: dict[str, Callable[[Cluster, str], None]] = {
 }
 
 
-def _start(mark: str, *command: object) -> subprocess.Popen[bytes]:
+def _start(mark: str, *command: object, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "dask", *map(str, command)],
-        env={**os.environ, _MARK: mark, "DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "error"},
+        env={**os.environ, **(environment or {}), _MARK: mark, "DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "error"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

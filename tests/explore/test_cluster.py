@@ -216,20 +216,6 @@ def test_another_version_is_an_error_that_names_both(
     assert lasting.wait_until_left_alone() == []
 
 
-@pytest.mark.parametrize("database", on("postgresql", "mysql"))
-def test_a_worker_that_reaches_another_server_is_an_error(
-    lasting: Cluster, monkeypatch: pytest.MonkeyPatch, database: str
-) -> None:
-    accounts(database)
-    monkeypatch.setattr(
-        "aioconcurrent.running.explore.identities_of", lambda copy: dict.fromkeys(copy.settings, ("another",))
-    )
-    with options(workers=lasting.address), pytest.raises(ClusterError, match="it reaches another server than the test"):
-        explored("lost update", database)
-    assert copies_of(database) == []
-    assert lasting.wait_until_left_alone() == []
-
-
 @pytest.mark.parametrize("database", on("file"))
 def test_where_there_is_no_scheduler_an_error_says_so(monkeypatch: pytest.MonkeyPatch, database: str) -> None:
     accounts(database)
@@ -255,7 +241,7 @@ def test_where_dask_is_not_installed_an_error_says_what_to_install(
 def test_where_there_are_no_workers_an_error_says_so(tmp_path: Path, database: str) -> None:
     accounts(database)
     with (
-        cluster(tmp_path, workers=0) as found,
+        cluster(tmp_path, []) as found,
         options(workers=found.address),
         pytest.raises(ClusterError, match="it has no workers"),
     ):

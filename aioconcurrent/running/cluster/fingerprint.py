@@ -38,6 +38,13 @@ _OWN = frozenset(
         *("VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "SSH_AUTH_SOCK"),
     }
 )
+# By what libraries find a server that the settings do not name: a process keeps those that it has.
+_OF_SERVERS = frozenset(
+    {
+        *("PGHOST", "PGHOSTADDR", "PGPORT", "PGSERVICE", "PGSERVICEFILE", "PGPASSFILE"),
+        *("MYSQL_HOST", "MYSQL_TCP_PORT", "MYSQL_UNIX_PORT"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ class Fingerprint:
             folder: In which this process was started.
         """
         environment = {name: value for name, value in surroundings.environment.items() if name not in _OWN}
-        environment |= {name: value for name, value in os.environ.items() if name in _OWN}
+        environment |= {name: value for name, value in os.environ.items() if name in _OWN | _OF_SERVERS}
         paths = [relocated(path, self.folder, folder) for path in surroundings.path if not _is_installed(path)]
         directory = relocated(surroundings.directory, self.folder, folder)
         return replace(

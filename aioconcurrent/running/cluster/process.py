@@ -13,7 +13,7 @@ import socket
 import threading
 from collections import deque
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -25,8 +25,6 @@ from ...base import clock as time
 from ...base import pickling
 from ...base.loops import from_other_threads
 from ...base.text import text_of
-from ...databases.copies import Copy
-from ...databases.identity import identify
 from ...databases.memory import temporary_folder
 from ...engine.surroundings import guard_descriptors
 from ...exploring.databases import ExploredDatabases
@@ -37,11 +35,16 @@ from ...results.outcomes import Outcomes
 from ..race import end_sessions, launching
 from .actor import receive, send
 from .assignment import Readiness
+from .keeper import Answer, Inquiry, Keeper, KeptError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 
+    from ...databases.copies import Copy
     from ...engine.attendance import Report
+    from ...engine.surroundings import Surroundings
+    from ...engine.world import Context
+    from ..project import Project
     from .assignment import Assignment
 
 _FAREWELL = 30.0  # seconds for everything to end in order
@@ -51,16 +54,28 @@ class RefusedError(Exception):
     """No runs can be made here as they are made where the test is; the argument says why."""
 
 
+@dataclass(frozen=True)
+class Machine:
+    """What this process was started with.
+
+    Attributes:
+        folder: In which.
+    """
+
+    folder: str
+    environment: Mapping[str, str]
+
+
 def main() -> NoReturn:
     """Do what comes in over stdin, which is a socket; what is printed goes to stderr."""
     stream = socket.socket(fileno=os.dup(0))
     guard_descriptors(2)
-    folder = os.getcwd()
+    machine = Machine(os.getcwd(), dict(os.environ))
     with temporary_folder() as copies:
         pickled = receive(stream)
         if pickled is not None:
             messages = _Messages(stream, copies)
-            anyio.run(partial(_serve, messages, pickled, folder, copies))
+            anyio.run(partial(_serve, messages, pickled, machine, copies))
     os._exit(0)  # whatever threads the project has
 
 
@@ -113,11 +128,11 @@ def _heard(stream: socket.socket) -> bytes | None:
         return None
 
 
-async def _serve(messages: _Messages, pickled: bytes, folder: str, copies: Path) -> None:
+async def _serve(messages: _Messages, pickled: bytes, machine: Machine, copies: Path) -> None:
     with anyio.CancelScope() as scope:
         messages.open(scope)
         try:
-            async with _handler(pickling.loads(pickled), folder, copies) as handler:
+            async with _handler(pickling.loads(pickled), machine, copies, messages) as handler:
                 messages.answer(pickling.dumps(Readiness()))
                 while True:
                     messages.answer(await handler.answer(await messages.next()))
@@ -128,16 +143,80 @@ async def _serve(messages: _Messages, pickled: bytes, folder: str, copies: Path)
 
 
 @asynccontextmanager
-async def _handler(assignment: Assignment, folder: str, copies: Path) -> AsyncIterator[RequestHandler]:
-    surroundings = assignment.fingerprint.settled(assignment.context.surroundings, folder)
+async def _handler(
+    assignment: Assignment, machine: Machine, copies: Path, messages: _Messages
+) -> AsyncIterator[RequestHandler]:
+    surroundings = assignment.fingerprint.settled(assignment.context.surroundings, machine.folder)
     surroundings.apply()
-    differences = assignment.fingerprint.differences(folder)
+    differences = assignment.fingerprint.differences(machine.folder)
     if differences:
         raise RefusedError(f"the project is not the same there: {differences}")
-    project, copy = _with_files(assignment, copies)
-    context = replace(assignment.context, surroundings=surroundings, world=pickling.dumps(project))
-    await anyio.to_thread.run_sync(_boot, project)
-    await anyio.to_thread.run_sync(_compare, assignment, copy)
+    project = pickling.loads(assignment.context.world)
+    async with _on_servers(assignment, project, surroundings, machine, messages) as places:
+        copy = assignment.copy.led({**places, **_with_files(assignment, copies)})
+        project = replace(project, databases=copy.handoff)
+        context = replace(assignment.context, surroundings=surroundings, world=pickling.dumps(project))
+        await anyio.to_thread.run_sync(_boot, project)
+        async with _staged(assignment, context, copy) as handler:
+            yield handler
+
+
+@asynccontextmanager
+async def _on_servers(
+    assignment: Assignment, project: Project, surroundings: Surroundings, machine: Machine, messages: _Messages
+) -> AsyncIterator[dict[str, Mapping[str, Any]]]:
+    """What is otherwise here in the settings of the copies on servers; the dumps that are needed are asked for.
+
+    Raises:
+        RefusedError: There is no copy that this machine could use.
+    """
+    if not assignment.sources:
+        yield {}
+        return
+    keeper = await anyio.to_thread.run_sync(Keeper, surroundings, machine.environment)
+
+    async def ask(message: bytes) -> Answer:
+        return await anyio.to_thread.run_sync(keeper.ask, message, abandon_on_cancel=True)
+
+    try:
+        try:
+            yield await _kept(assignment, project, surroundings, messages, ask)
+        except KeptError as error:
+            raise RefusedError(str(error)) from error
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(keeper.close)
+
+
+async def _kept(
+    assignment: Assignment,
+    project: Project,
+    surroundings: Surroundings,
+    messages: _Messages,
+    ask: Callable[[bytes], Awaitable[Answer]],
+) -> dict[str, Mapping[str, Any]]:
+    inquiry = Inquiry(
+        assignment.sources,
+        project.module,
+        assignment.addresses,
+        surroundings.files,
+        tuple(surroundings.arguments),
+        project.drivers,
+    )
+    found = await ask(pickling.dumps(inquiry))
+    places = dict(found.places)
+    for name in found.wanted:
+        piece = b"-"
+        while piece:
+            messages.answer(pickling.dumps(Readiness(wanted=name)))
+            piece = await messages.next()
+            answer = await ask(piece)
+        places |= answer.places
+    return places
+
+
+@asynccontextmanager
+async def _staged(assignment: Assignment, context: Context, copy: Copy) -> AsyncIterator[RequestHandler]:
     options = assignment.options
     async with AsyncExitStack() as stack:
         databases = stack.enter_context(ExploredDatabases.copied(copy, assignment.names, assignment.aliases))
@@ -164,23 +243,14 @@ async def _handler(assignment: Assignment, folder: str, copies: Path) -> AsyncIt
                 await end_sessions(stage.reports)
 
 
-def _with_files(assignment: Assignment, copies: Path) -> tuple[Any, Copy]:
-    """The project and the copy with the files that came along, on this machine."""
-    project, copy = pickling.loads(assignment.context.world), assignment.copy
-    moved: dict[str, str] = {}
-    for number, (path, content) in enumerate(assignment.files.items()):
-        moved[path] = str(copies / f"{number}.sqlite3")
-        Path(moved[path]).write_bytes(content)
-
-    def led(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-        return {
-            name: {**values, "NAME": moved.get(str(values["NAME"]), values["NAME"])}
-            for name, values in settings.items()
-        }
-
-    allowed = frozenset(moved.get(name, name) for name in copy.handoff.allowed or ())
-    handoff = copy.handoff.changed(led(copy.handoff.settings()), allowed)
-    return replace(project, databases=handoff), Copy(handoff, led(copy.settings))
+def _with_files(assignment: Assignment, copies: Path) -> dict[str, Mapping[str, Any]]:
+    """Where the files that came along are on this machine, by the names of their originals."""
+    places: dict[str, Mapping[str, Any]] = {}
+    for number, (name, content) in enumerate(assignment.files.items()):
+        path = copies / f"{number}.sqlite3"
+        path.write_bytes(content)
+        places[name] = {"NAME": str(path)}
+    return places
 
 
 def _boot(project: Any) -> None:
@@ -188,23 +258,6 @@ def _boot(project: Any) -> None:
     quiet = replace(project, stepped=False, databases=replace(project.databases, in_use=frozenset()))
     quiet.boot()
     quiet.leave()
-
-
-def _compare(assignment: Assignment, copy: Copy) -> None:
-    """See whether this machine reaches the copies on the servers that the test reaches."""
-    for name, identity in assignment.identities.items():
-        alias, settings = assignment.aliases[name], copy.settings[name]
-        where = f"{settings.get('HOST') or 'localhost'}:{settings.get('PORT') or 'the usual port'}"
-        try:
-            found = identify(alias, settings)
-        except Exception as error:
-            problem = f"it cannot reach the copy of {alias!r} at {where}: {text_of(error)}"
-            raise RefusedError(problem) from error
-        if found != identity:
-            raise RefusedError(
-                f"it reaches another server than the test for the database {alias!r} at {where}. Workers need the "
-                "test's own server: give HOST a name or an address that leads to one server from all machines"
-            )
 
 
 def _unjudged(reports: Sequence[Report], _: Collection[int]) -> Outcomes[Any]:

@@ -20,13 +20,16 @@ import anyio.to_thread
 from ...base import pickling
 from ...base.loops import from_other_threads
 from ...base.text import text_of
+from ...databases.dumps import Dump, DumpError
 from ...exceptions import ClusterError
 from ...exploring.remote import LostError
 from .actor import ProcessActor
 from .assignment import Readiness
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+
+    from ...databases.dumps import Source
 
 _CONNECTING = 10.0  # seconds
 _LATER = 10.0  # seconds more than the first, for a place to be ready, and for its process to end
@@ -70,12 +73,37 @@ class WorkerThread:
         with self.cluster.client.as_current():  # for which the actor looks
             return await self._future
 
-    async def open(self, assignment: bytes) -> None:
-        """Have it get ready."""
+    async def open(self, assignment: bytes, sources: Mapping[str, Source], progress: Callable[[], None]) -> None:
+        """Have it get ready, and send it the dumps that it asks for.
+
+        Args:
+            sources: Of the dumps, by the names of the originals.
+            progress: Called after each piece of a dump.
+        """
         try:
-            self.readiness = pickling.loads(await self.ask(assignment))
+            readiness: Readiness = pickling.loads(await self.ask(assignment))
+            while readiness.wanted:
+                readiness = await self._send(sources[readiness.wanted], readiness.wanted, progress)
+            self.readiness = readiness
+        except DumpError as error:
+            problem = f"it has a server of its own for the database, and there is no dump for it, because {error}"
+            self.readiness = Readiness(problem, is_refused=True)
         except LostError as lost:
             self.readiness = Readiness(str(lost))
+
+    async def _send(self, source: Source, name: str, progress: Callable[[], None]) -> Readiness:
+        """Send a dump as it is made; return what the worker says then."""
+        dump = await anyio.to_thread.run_sync(Dump, source)
+        try:
+            while True:
+                piece = await anyio.to_thread.run_sync(dump.read, abandon_on_cancel=True)
+                readiness: Readiness = pickling.loads(await self.ask(piece))
+                progress()
+                if not piece or readiness.wanted != name:
+                    return readiness
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(dump.close)
 
     async def close(self) -> None:
         """Have its process end."""
@@ -146,31 +174,38 @@ class Cluster:
             key=f"aioconcurrent-{uuid.uuid4()}",
         )
 
-    async def open(self, assignments: Sequence[bytes], patience: float) -> list[WorkerThread]:
+    async def open(
+        self, assignments: Sequence[bytes], sources: Sequence[Mapping[str, Source]], patience: float
+    ) -> list[WorkerThread]:
         """Have all places get ready that do not take much longer than the first; return those that are.
 
         Args:
             assignments: One for each of them.
-            patience: Seconds for the first.
+            sources: Of the dumps that each of them may ask for.
+            patience: Seconds for the first, and for one that loads a dump from one piece to the next.
 
         Raises:
             ClusterError: None is ready, or one cannot make the runs that are made here.
         """
-        first = anyio.Event()
+        waiting = anyio.CancelScope(deadline=anyio.current_time() + patience)
+        loading_until, is_first = 0.0, True
 
-        async def open_one(thread: WorkerThread, assignment: bytes) -> None:
-            await thread.open(assignment)
-            first.set()
+        def load_on() -> None:
+            nonlocal loading_until
+            loading_until = anyio.current_time() + patience
+            waiting.deadline = max(waiting.deadline, loading_until)
 
-        async with anyio.create_task_group() as opening:
-            with anyio.CancelScope() as waiting:
-                async with anyio.create_task_group() as group:
-                    for thread, assignment in zip(self.threads, assignments, strict=True):
-                        group.start_soon(open_one, thread, assignment)
-                    with anyio.move_on_after(patience):
-                        await first.wait()
-                    opening.start_soon(_cancel_after, _LATER, waiting)
-            opening.cancel_scope.cancel()
+        async def open_one(thread: WorkerThread, assignment: bytes, sources: Mapping[str, Source]) -> None:
+            nonlocal is_first
+            await thread.open(assignment, sources, load_on)
+            if is_first:
+                waiting.deadline = max(loading_until, anyio.current_time() + _LATER)
+            is_first = False
+
+        with waiting:
+            async with anyio.create_task_group() as group:
+                for arguments in zip(self.threads, assignments, sources, strict=True):
+                    group.start_soon(open_one, *arguments)
         ready = [thread for thread in self.threads if not thread.readiness.problem]
         refused = [thread for thread in self.threads if thread.readiness.is_refused]
         if refused or not ready:
@@ -195,11 +230,6 @@ class Cluster:
         except Exception:  # it is gone, or its worker is, which ends it as well
             return
         scope.deadline = min(scope.deadline, anyio.current_time() + _LATER)  # nobody needs to wait for ever
-
-
-async def _cancel_after(seconds: float, scope: anyio.CancelScope) -> None:
-    await anyio.sleep(seconds)
-    scope.cancel()
 
 
 @asynccontextmanager
