@@ -16,7 +16,7 @@ from ..base.trace import Operation
 from ..databases.schema import NOTHING
 from ..sql.statements import Control
 from .footprint import Footprint
-from .rows import Fresh, Lock, Row, Thing, is_untold, meet, with_number
+from .rows import Fresh, Lock, Row, Thing, is_untold, meet, with_doubt, with_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +164,8 @@ class Act:
 
     def _with_rows(self, status: Status, result: Result) -> "Act":
         """The same with rows in place of tables, where that is sound."""
+        if self._has_locked_nothing(status, result):
+            return replace(self, footprint=replace(self.footprint, locks=NOTHING, shares=NOTHING))
         is_found = status is Status.DONE and result.rowcount == 1
         locks = bool(self.footprint.locks or self.footprint.shares)
         # InnoDB locks the gap where it does not find the row; what it waits for is not known.
@@ -172,11 +174,16 @@ class Act:
             return replace(self, rows={})
         # An INSERT that waits or fails has met another row with a key of its own.
         is_made = status is Status.DONE and not self.waited
-        made = with_number(self.rows, result.number if is_made else None)
+        made = with_number(self.rows, result.number) if is_made else with_doubt(with_number(self.rows, None))
         if made is self.rows:
             return self
         counters = (name for name, rows in self.rows.items() if any(map(is_untold, rows)) and made)
         return replace(self, rows=made, counters=frozenset(Lock(f"{name} numbers") for name in counters))
+
+    def _has_locked_nothing(self, status: Status, result: Result) -> bool:
+        """Whether PostgreSQL has found no row to lock; of one that it waited for it keeps the lock."""
+        is_empty = status is Status.DONE and not self.waited and result.rowcount == 0
+        return is_empty and self.footprint.shows_locked and not self._strict
 
     def _things(self, names: frozenset[str]) -> frozenset[Thing]:
         if not self.rows:

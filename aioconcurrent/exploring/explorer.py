@@ -340,10 +340,13 @@ class Explorer:
         if run.number == 1:
             self._note_answers(seen)
         if is_serial(seen.run.steps) and not seen.is_endless:
+            was_settled = self._prover.is_settled
             await self._prover.learn(seen)
+            if was_settled and not self._prover.is_settled:
+                search.begin_anew()
             if seen.broken is None:
-                return await self._prove_held(search) if self._prover.knows_all else None
-        elif run.guessed and seen.broken is None and len(set(self.classes)) > 1:
+                return await self._prove_held(search) if self._prover.is_ready else None
+        elif run.guessed and seen.broken is None and not self._prover.is_ready:
             self._held = seen  # the search makes the serial runs next that it is compared with
             return None
         return await self._prove_held(search) or await self._prover.prove(seen, search)

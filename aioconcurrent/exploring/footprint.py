@@ -23,7 +23,7 @@ from ..sql.statements import (
     read_statement,
     statement_of,
 )
-from .rows import Number, Row, made_keys, numbered, primary_keys, rows_of
+from .rows import Number, Row, made_keys, numbered, primary_keys, rows_of, says_numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class Footprint:
         commits: It may commit more than once.
         apart: Tables whose rows it locks one after the other, in an order of its own.
         twice: It locks rows of them to read them, and then to change them.
+        shows_locked: Where it has found no row it has locked none.
     """
 
     control: Control = Control.NONE
@@ -52,6 +53,7 @@ class Footprint:
     commits: bool = False
     apart: frozenset[str] = NOTHING
     twice: bool = False
+    shows_locked: bool = False
 
 
 EVERYTHING = Footprint(everything=True)
@@ -131,9 +133,9 @@ def blurred_by(step: Step, catalogue: Catalogue) -> AbstractSet[str]:
     if found is None:
         return NOTHING
     name, column = found
-    is_given = bool(statement.given) and all(column in dict(row) for row in statement.given)
+    is_open = operation.kind == "sql" and step.rowcount is None  # the run was given up before it ended
     is_told = operation.kind == "sql" and column in step.columns and step.rowcount == len(step.rows)
-    return NOTHING if is_given or is_told else frozenset({name})
+    return NOTHING if is_open or is_told or says_numbers(operation, catalogue) else frozenset({name})
 
 
 # Texts with these words make no rows, though what they do is not understood.
@@ -194,7 +196,10 @@ def _of_statement(vendor: str, database: str, sql: str, with_parameters: bool, c
     consulted = NOTHING if moment else _resolve(statement.consulted, statement, catalogue) & touched.locks
     watched = statement.skipped | consulted
     apart, twice = _apart(statement, vendor, catalogue)
-    found = replace(touched, unseen=unseen, moment=moment, watched=watched, apart=apart, twice=twice)
+    is_shown = vendor == "postgresql" and statement.shows_locked and _are_plain_tables(statement, catalogue)
+    found = replace(
+        touched, unseen=unseen, moment=moment, watched=watched, apart=apart, twice=twice, shows_locked=is_shown
+    )
     return _qualify(found, database)
 
 
@@ -216,6 +221,11 @@ def _is_moment(statement: Statement, catalogue: Catalogue) -> bool:
     if statement.verb == "INSERT":
         return True
     return all(any(key <= statement.keyed for key in catalogue.uniques.get(name, ())) for name in statement.reads)
+
+
+def _are_plain_tables(statement: Statement, catalogue: Catalogue) -> bool:
+    """Whether it names nothing but tables that have no policies."""
+    return statement.reads <= catalogue.tables and not statement.reads & catalogue.consulted.keys()
 
 
 def _apart(statement: Statement, vendor: str, catalogue: Catalogue) -> tuple[frozenset[str], bool]:

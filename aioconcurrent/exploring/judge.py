@@ -92,6 +92,7 @@ class Judge:
     _unread: list[tuple[Order, Seen]] = field(default_factory=list)  # that were run since then
     _is_repeated: bool = False  # the first order was run twice
     _run_twice: set[Order] = field(default_factory=set)  # for the ending at hand
+    _run_again: set[Order] = field(default_factory=set)  # since an ending was judged
     _drawn_otherwise: set[Order] = field(default_factory=set)
     _drawn: dict[Order, list[int]] = field(default_factory=dict)  # how far the calls drew, in serial orders
     _names_can_be_exchanged: bool | None = None
@@ -103,6 +104,10 @@ class Judge:
         What it comes to then is seen when something has to be compared.
         """
         self._drawn[order] = self._drawn_by(seen)
+        if self._numbers_moved and self._first is not None and order == self._first[0]:
+            await self._settle(seen)
+            self._run_again.add(order)
+            return
         if self._numbers_moved:
             self._unread.append((order, seen))
             return
@@ -116,8 +121,16 @@ class Judge:
         """Whether all serial orders of all its calls were learnt."""
         return sum(len(order) == len(self.calls) for order in self._drawn) == self.oracle.orders(self._numbers)
 
-    async def _settle(self) -> None:
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is known what the first order comes to with the counters where they are now."""
+        return not self._numbers_moved
+
+    async def _settle(self, again: Seen | None = None) -> None:
         """Run the first order again with the counters moved, if they are.
+
+        Args:
+            again: That run, if it has been made.
 
         Raises:
             CountersMatterError: The calls do other things then.
@@ -126,7 +139,7 @@ class Judge:
             return
         order, numbers, self._numbers_moved = self._first[0], self._numbers_moved, []
         self._is_repeated = True
-        again = await self.serially(order)
+        again = again or await self.serially(order)
         self._run_twice.add(order)
         came = self.oracle.renumber(order, again.ending, numbers)
         if came is Renumbered.OTHER_THINGS:
@@ -179,7 +192,7 @@ class Judge:
         """
         if seen.broken is not None:
             return seen.broken
-        self._run_twice.clear()
+        self._run_twice, self._run_again = self._run_again, set()
         await self._settle()
         if self._names_can_be_exchanged and not seen.is_endless:
             self._check_count(self._numbers)

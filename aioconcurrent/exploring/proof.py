@@ -74,9 +74,15 @@ class Prover:
         return [judge.oracle for judge in self._judges.values()]
 
     @property
-    def knows_all(self) -> bool:
-        """Whether all serial orders of all calls were learnt."""
-        return self._judge_of(self._account.everyone).knows_all
+    def is_settled(self) -> bool:
+        """Whether it is known what the first serial order comes to with the counters where they are now."""
+        return self._judge_of(self._account.everyone).is_settled
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all serial orders were learnt that the search runs before it goes on to others."""
+        judge = self._judge_of(self._account.everyone)
+        return judge.is_settled and (judge.knows_all or len(set(self._classes)) == 1)
 
     async def learn(self, seen: Seen) -> None:
         """Take in a run of all calls that was a serial order."""

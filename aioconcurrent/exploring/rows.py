@@ -11,16 +11,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from itertools import product
+from math import prod
 from uuid import UUID
 
 from ..base.trace import Operation, Step
 from ..databases.schema import Catalogue, Keys, Kind, reached
-from ..sql.statements import Condition, Given, Statement, Value, statement_of
+from ..sql.statements import UNCLEAR, Condition, Given, Statement, Value, statement_of
 
 Column = tuple[str, ...]  # the columns of a key, in order
 
 # What parameters are recorded as that are no plain values, as `Jsonb('x')`, does not look like this.
-_PLAIN_TEXT = re.compile(r"[\w@.+:/ -]*")
+# Spaces at the end are cut off where a text is too long.
+_PLAIN_TEXT = re.compile(r"(?:[\w@.+:/ -]*[\w@.+:/-])?")
 _MOST = 50  # rows of one statement
 
 
@@ -30,22 +32,35 @@ class Row:
 
     Attributes:
         table: Qualified as footprints have it.
-        keys: The values of one or several keys.
+        keys: The values of one or several keys; of rows that are only read, of any columns.
         is_new: It is inserted: all its keys are known, and looked for among those of all other rows.
+        is_tried: Its INSERT failed or waited, as if another row had one of its keys.
+        is_gone: It is deleted, so that its keys are free.
+        values: Of a new row, those of columns that are no keys.
     """
 
     table: str
     keys: frozenset[tuple[Column, tuple[object, ...]]]
     is_new: bool = False
+    is_tried: bool = False
+    is_gone: bool = False
+    values: frozenset[tuple[Column, tuple[object, ...]]] = frozenset()
 
     def is_apart(self, other: "Row") -> bool:
-        """Whether these cannot be the same row, nor have a key in common."""
-        mine, theirs = dict(self.keys), dict(other.keys)
+        """Whether these cannot be the same row, and neither can keep the other from being inserted."""
+        mine, theirs = dict(self.keys | self.values), dict(other.keys | other.values)
         differ = {key for key in mine.keys() & theirs.keys() if mine[key] != theirs[key]}
-        if not self.is_new and not other.is_new:
-            return bool(differ)
-        # An INSERT also waits for whoever changes another row that has a key of the new one.
-        return all(differ >= row.keys() for row, is_new in ((mine, self.is_new), (theirs, other.is_new)) if is_new)
+        if self._looks_for(other) or other._looks_for(self):
+            return all(differ >= dict(row.keys).keys() for row in (self, other) if row.is_new)
+        return bool(differ)
+
+    def _looks_for(self, other: "Row") -> bool:
+        """Whether any key that they have in common may keep this one from being inserted, before or after.
+
+        An INSERT that came through at once has met no row with a key of its own, and what changes or locks a row that
+        was there gives it no other keys.
+        """
+        return self.is_new and (self.is_tried or other.is_new or other.is_gone)
 
 
 class Lock(str):
@@ -121,8 +136,12 @@ class _Teller:
         self._on_mysql = operation.vendor == "mysql"
 
     def of_query(self) -> dict[str, frozenset[Row]]:
-        found = {name: self._found(name, condition) for name, condition in self._statement.found.items()}
-        if self._on_mysql and (self._statement.locks or self._statement.shares):
+        locks = self._statement.locks or self._statement.shares
+        found = {
+            name: self._found(name, condition) or (frozenset() if locks else self._alike(name, condition))
+            for name, condition in self._statement.found.items()
+        }
+        if self._on_mysql and locks:
             found = {name: rows for name, rows in found.items() if self._is_one_lookup(rows, name)}
         return {self._qualified(name): rows for name, rows in found.items() if rows}
 
@@ -145,7 +164,8 @@ class _Teller:
             case "DELETE" if not self._on_mysql:
                 if name in catalogue.children.get(name, ()) or name in catalogue.cascades:
                     return {}
-                rows, parents, untouched = self._found(name, statement.found.get(name)), {}, frozenset()
+                gone = self._found(name, statement.found.get(name))
+                rows, parents, untouched = frozenset(replace(row, is_gone=True) for row in gone), {}, frozenset()
             case _:
                 return {}
         if not rows:
@@ -194,7 +214,12 @@ class _Teller:
                 known |= {((keys.automatic,), (Untold(),))}
             if not known or len(known) != len(keys.uniques):
                 return frozenset()
-            found.add(Row(self._qualified(name), known, is_new=True))
+            others = frozenset(
+                ((column,), told)
+                for column in values
+                if (told := self._told(name, [column], [values[column]])) is not None
+            )
+            found.add(Row(self._qualified(name), known, is_new=True, values=others - known))
         return frozenset(found) if len(found) <= _MOST else frozenset()
 
     def _found(self, name: str, condition: Condition | None) -> frozenset[Row]:
@@ -213,6 +238,23 @@ class _Teller:
                     Row(self._qualified(name), frozenset({(tuple(key), each)})) for each in told if each is not None
                 )
         return frozenset()
+
+    def _alike(self, name: str, condition: Condition) -> frozenset[Row]:
+        """The rows that have some values in columns that are no keys; nothing where they are not known."""
+        if name not in self._catalogue.keys:
+            return frozenset()
+        told = [
+            (column, [self._told(name, [column], [value]) for value in values]) for column, values in condition.values
+        ]
+        known = [(column, values) for column, values in told if None not in values]
+        if not known or prod(len(values) for _, values in known) > _MOST:
+            return frozenset()
+        columns = [(column,) for column, _ in known]
+        rows = product(*(values for _, values in known))
+        found = (
+            frozenset((column, value) for column, value in zip(columns, row, strict=True) if value) for row in rows
+        )
+        return frozenset(Row(self._qualified(name), keys) for keys in found)
 
     def _pointed(
         self, keys: Keys, rows: Iterable[Iterable[tuple[str, Value]]], *, all_said: bool = True
@@ -259,21 +301,12 @@ class _Teller:
         found = _canonical(self._catalogue.keys[name].kinds.get(column), self._filled(value))
         table = numbering(name, column, self._catalogue)
         if table is None:
-            return None if self._may_be_new(found) else found
+            return found
         first = first_number(self._qualified(table), self._new)
         return Fresh(found - first) if isinstance(found, int) and first is not None and found >= first else found
 
-    def _may_be_new(self, value: object) -> bool:
-        """Whether the value may hold the number of a row that this run made."""
-        if isinstance(value, str):
-            return any(str(number) in value for _, number in self._new)
-        return any(value == number for _, number in self._new)
-
     def _filled(self, value: Value) -> object:
-        if not isinstance(value, Given):
-            return value
-        parameters = self._operation.parameters or ()
-        return parameters[value.number] if 0 <= value.number < len(parameters) else _UNCLEAR
+        return _filled(value, self._operation)
 
     def _qualified(self, table: str) -> str:
         return f"{self._operation.database}.{table}"
@@ -298,8 +331,8 @@ def primary_keys(rows: Iterable[Row], columns: Sequence[str]) -> frozenset[tuple
 def made_keys(
     step: Step, statement: Statement, columns: Sequence[str], catalogue: Catalogue
 ) -> frozenset[tuple[int | str, ...]]:
-    """The primary keys of all rows that an INSERT has made, where it has returned the numbers that they were given."""
-    numbers = numbers_of(step.operation, step.columns, step.rows, catalogue)
+    """The primary keys of all rows that an INSERT has made, where it has returned the numbers that they have."""
+    numbers = _returned(step.operation, step.columns, step.rows, catalogue)
     is_all = step.error is None and step.rowcount == len(step.rows) == len(numbers) and not statement.removals
     if statement.verb != "INSERT" or not is_all or len(columns) != 1 or columns[0] not in step.columns:
         return frozenset()
@@ -309,7 +342,34 @@ def made_keys(
 def numbers_of(
     operation: Operation, columns: Sequence[str], rows: Sequence[Sequence[object]], catalogue: Catalogue
 ) -> set[Number]:
-    """The numbers of the rows that an INSERT has made and returned."""
+    """The numbers that the database has given to the rows that an INSERT has made, and returned.
+
+    A key that the INSERT says is none of them on PostgreSQL, where it moves no sequence.  InnoDB counts on from the
+    highest key that there ever was.
+    """
+    if operation.vendor == "postgresql" and says_numbers(operation, catalogue):
+        return set()
+    return _returned(operation, columns, rows, catalogue)
+
+
+def says_numbers(operation: Operation, catalogue: Catalogue) -> bool:
+    """Whether an INSERT into a table whose rows the database numbers says the keys of all its rows."""
+    found, given = numbered(operation, catalogue), statement_of(operation).given if operation.text else ()
+    return found is not None and bool(given) and all(_is_said(dict(row).get(found[1]), operation) for row in given)
+
+
+def _is_said(value: Value, operation: Operation) -> bool:
+    """Whether a value is a key: where it is worked out, NULL or, on MariaDB, 0, the database may give a number."""
+    if value == UNCLEAR or operation.kind != "sql":
+        return value not in (UNCLEAR, None)
+    filled = _filled(value, operation)
+    return filled is not None and (operation.vendor != "mysql" or filled not in (0, "0"))
+
+
+def _returned(
+    operation: Operation, columns: Sequence[str], rows: Sequence[Sequence[object]], catalogue: Catalogue
+) -> set[Number]:
+    """The keys of the rows that an INSERT has made and returned, where the database may number them."""
     found = numbered(operation, catalogue)
     if found is None or found[1] not in columns:
         return set()
@@ -355,6 +415,13 @@ def with_number(rows: Mapping[str, frozenset[Row]], number: Fresh | None) -> Map
     return {table: frozenset(_numbered_row(row, number) for row in each) for table, each in rows.items()}
 
 
+def with_doubt(rows: Mapping[str, frozenset[Row]]) -> Mapping[str, frozenset[Row]]:
+    """The same where the new ones were not inserted at once."""
+    if not any(row.is_new for each in rows.values() for row in each):
+        return rows
+    return {table: frozenset(replace(row, is_tried=row.is_new) for row in each) for table, each in rows.items()}
+
+
 def is_untold(row: Row) -> bool:
     return any(value == Untold() for _, values in row.keys for value in values)
 
@@ -376,6 +443,14 @@ def known_numbers(rows: Iterable[Row], catalogue: Catalogue) -> Iterator[tuple[s
 
 
 _UNCLEAR = object()
+
+
+def _filled(value: Value, operation: Operation) -> object:
+    """A value with its parameter put in."""
+    if not isinstance(value, Given):
+        return value
+    parameters = operation.parameters or ()
+    return parameters[value.number] if 0 <= value.number < len(parameters) else _UNCLEAR
 
 
 def _canonical(kind: Kind | None, value: object) -> object:

@@ -18,6 +18,13 @@ a comes first: whenever b could go, one of A can go as well, and does.  The same
   the other only more likely (Harris's inequality): at least once in (|A| + 1) (|C| + 1) times.
 
 With m and n steps in the two calls that have the most, none of this is less than 1 in (m + 1) (m + n + 1).
+
+Where a call waits for a lock, nothing of that holds: b's call may have the lock that A waits for, and then b goes
+first, whatever its priority.  Which call gets a lock first is one more pair of steps, and nobody knows how many of
+these a race needs.  Then `chance_of_delays` is told instead, of races that come about whenever two certain steps are
+put off as long as another call can go on (a delay is what Burckhardt et al. mean by depth, too).  It is enough that
+these two have the lowest priorities of all, one below the other: a call that waits is no candidate, and all others go
+first.  With N steps in all calls together that happens once in N (N - 1) times.
 """
 
 from collections import Counter
@@ -50,10 +57,12 @@ class Lots:
 
     Attributes:
         drawn: How many steps of each call had a priority.
+        has_waited: A call has waited for a lock.
     """
 
     draw: Draw
     drawn: Counter[int] = field(default_factory=Counter)
+    has_waited: bool = False
 
     def pick(self, candidates: Sequence[int], standings: Mapping[int, Standing], taken: Sequence[int]) -> int:
         """Choose one of the candidates.
@@ -62,6 +71,7 @@ class Lots:
             taken: The choices so far, those that only had a call begin among them.
         """
         last = taken[-1] if taken else None
+        self.has_waited = self.has_waited or any(standing.blocked for standing in standings.values())
         at_once = [call for call in candidates if self._goes_at_once(call, standings[call], taken)]
         if at_once:
             return last if last in at_once else at_once[0]
@@ -87,3 +97,13 @@ def chance(sizes: Mapping[int, int], draws: int) -> float:
     """
     most, more = (*nlargest(2, sizes.values()), 0, 0)[:2]
     return 1 - (1 - 1 / ((most + 1) * (most + more + 1))) ** draws
+
+
+def chance_of_delays(sizes: Mapping[int, int], draws: int) -> float:
+    """How likely so many draws put off any two steps as long as another call can go on, at least.
+
+    Args:
+        sizes: The most steps with a priority that each call has had.
+    """
+    steps = max(2, sum(sizes.values()))
+    return 1 - (1 - 1 / (steps * (steps - 1))) ** draws

@@ -32,7 +32,7 @@ from types import MappingProxyType
 
 from ..databases.schema import Catalogue
 from .habits import Habits
-from .sampling import Draw, Lots, chance
+from .sampling import Draw, Lots, chance, chance_of_delays
 from .schedule import preemptions, unforced
 from .standings import Standing
 from .unfolding import Event, State, Unfolding
@@ -118,6 +118,7 @@ class _Known:
     was_disordered: bool = False
     guess: Walk | None = None
     omissions: set[Omission] = field(default_factory=set)
+    outdated: int = 0  # runs before the counters of keys were moved
     firsts: dict[str, int] = field(default_factory=dict)  # by table, the least of the first numbers that it gave
     highest: dict[str, int] = field(default_factory=dict)  # the highest that rows were known by from the start
 
@@ -202,7 +203,7 @@ class _Pass:
         self._now, self._preempting, self._straying = deque([*self._preempting, *self._straying]), [], []
         if self._now and not self._is_torn and not known.omissions - {Omission.BOUND, Omission.CUT}:
             self.completed = min(edge.preemptions for edge in self._now if edge is not None) - 1
-            self.completed_runs = known.runs
+            self.completed_runs = known.runs - known.outdated
 
     def _has_seen(self, node: _Node) -> bool:
         """Whether the walk was here, and with as few preemptions, if they are bounded."""
@@ -344,6 +345,7 @@ class Search:
         is_drawing: Orders are drawn.
         draws: How many were drawn, those among them that had been run before, with what is known of private steps.
         drawn_runs: How many runs of drawn orders were made.
+        has_waited: A call has waited for a lock in an order that was drawn.
 
     Args:
         classes: Of each call a number, the same for those that are the same function with the same arguments.
@@ -376,7 +378,7 @@ class Search:
         self._is_guessing = False
         self._forgotten = 0
         self.divergences: list[Divergence] = []
-        self.is_drawing = False
+        self.is_drawing = self.has_waited = False
         self.taken = self.draws = self.drawn_runs = 0
         self._draw = Draw(seed, 0, frozenset())  # the next one
         self._drawn = Counter[int]()  # the most steps with a priority that each call has had
@@ -401,7 +403,7 @@ class Search:
     def runs_since(self) -> int:
         """How many runs were made since, without those that were drawn, and with the guess, which was made before."""
         is_ahead = self.completed == 0 and self._known.guess is not None
-        return self.taken - self.completed_runs - self.drawn_runs + is_ahead
+        return self.taken - self._known.outdated - self.completed_runs - self.drawn_runs + is_ahead
 
     @property
     def exhaustive(self) -> bool:
@@ -424,6 +426,19 @@ class Search:
         self._forgotten += len(self._early)
         self._early.clear()
         self._known.foreseen.clear()
+
+    def begin_anew(self) -> None:
+        """Take the runs so far for none, because keys have other numbers from now on.
+
+        What a step touches is told by keys, and by what a program makes of them: steps of a run before are not to be
+        compared with those of a run after.  They only tell which order is likely to go wrong.
+        """
+        known = self._known
+        if known.unfolding is not None:
+            self._known.outdated = known.runs
+            known.unfolding = known.unfolding.emptied()
+            for each in (known.ended, known.foreseen, known.cut, known.firsts, known.highest):
+                each.clear()
 
     def next_run(self) -> Walk | None:
         """Say which run's turn it is; None when there is nothing left to do."""
@@ -522,8 +537,8 @@ class Search:
 
     @property
     def chance(self) -> float:
-        """How likely what was drawn has met a race of depth 2, at least, if no call waits for another."""
-        return chance(self._drawn, self.draws)
+        """How likely what was drawn has met a race of depth 2, at least; of two delays, if calls have waited."""
+        return (chance_of_delays if self.has_waited else chance)(self._drawn, self.draws)
 
     def _take_in_drawn(self, run: Walk, lots: Lots) -> None:
         """What else is learned from a run whose order was drawn: the walk does not wait for it, and misses nothing."""
@@ -538,7 +553,7 @@ class Search:
         assert self._known.unfolding is not None
         private = self._known.unfolding.private()
         if self._draw.private - private:  # some have proved not to be: they have had no priority so far
-            self.draws = 0
+            self.draws, self.has_waited = 0, False
             self._drawn.clear()
         self._draw = replace(self._draw, private=private)
 
@@ -555,6 +570,7 @@ class Search:
 
     def _count(self, lots: Lots) -> None:
         self.draws += 1
+        self.has_waited = self.has_waited or lots.has_waited
         self._drawn |= lots.drawn
 
     def _draws_ahead(self) -> Iterator[Draw]:

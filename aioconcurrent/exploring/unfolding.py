@@ -70,6 +70,10 @@ class Unfolding:
     def start(self) -> State:
         return (_START,) * len(self._first)
 
+    def emptied(self) -> "Unfolding":
+        """One of the same start that no run has taught anything."""
+        return Unfolding(self._first)
+
     def standing(self, state: State, call: int) -> Standing:
         return self._first[call] if state[call] == _START else self._events[state[call]].moved[call]
 

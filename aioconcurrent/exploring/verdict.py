@@ -162,7 +162,9 @@ def _covered(search: Search) -> str:
     parts.append(f"{search.runs_since} of {search.runs_since + search.left()} or more with {within}")
     if not search.drawn_runs:
         return f"of the orders, {' and '.join(parts)} were run"
+    race = "a race that takes that two steps are put off as long as other calls can go on"
     return (
-        f"of the orders, {', '.join(parts)} and {search.drawn_runs} drawn at random were run; a race of depth 2 would "
-        f"have been met with a probability of {search.chance:.0%} or more"
+        f"of the orders, {', '.join(parts)} and {search.drawn_runs} drawn at random were run; "
+        f"{race if search.has_waited else 'a race of depth 2'} would have been met with a probability of "
+        f"{search.chance:.0%} or more"
     )

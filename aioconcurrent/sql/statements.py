@@ -112,6 +112,7 @@ class Statement:
     places: int = 0  # parameters that `Given` counts; -1 if they have names, whose order is not known
     consulted: frozenset[str] = frozenset()  # read in the state of its start, to decide what it changes or locks
     skipped: frozenset[str] = frozenset()  # locked only as far as nobody else has
+    shows_locked: bool = False  # it returns a row for whatever it locks
     listed: bool = False  # it inserts several rows that are given to it
     several: bool = False  # more than one statement in the text
     verb: str = ""  # the first word, in capitals
@@ -312,6 +313,7 @@ class _Reader:
             keyed=self._keyed() if plain else frozenset(),
             consulted=frozenset(self._consulted()) if locks or changes or removals else frozenset(),
             skipped=frozenset(self._skipped()),
+            shows_locked=self._shows_locked(),
             called=called,
             found=self._found(plain=plain),
             assigned=self._assigned(),
@@ -396,6 +398,17 @@ class _Reader:
     def _skipped(self) -> set[str]:
         locks = [lock for lock in self.tree.find_all(exp.Lock) if lock.args.get("wait") is not None]
         return set().union(*(self._names(lock.parent) for lock in locks))
+
+    def _shows_locked(self) -> bool:
+        """Whether it locks rows that it has found, and returns a row for each of them."""
+        root = self.tree
+        if not isinstance(root, exp.Select) or not root.args.get("locks") or self._skipped():
+            return False
+        inner = [node for node in root.find_all(exp.Query, exp.CTE, exp.Offset, exp.UDTF) if node is not root]
+        return not inner and all(
+            isinstance(each.unalias(), exp.Column | exp.Star | exp.Literal | exp.Placeholder)
+            for each in root.expressions
+        )
 
     def _refuse_what_runs_code(self, node: exp.Expr) -> None:
         match node:

@@ -11,7 +11,8 @@ from aioconcurrent.base.trace import Operation, Step
 from aioconcurrent.databases.schema import Catalogue, Keys, Kind
 from aioconcurrent.exploring.dependence import Act, Ledger, Result, Status, dependent
 from aioconcurrent.exploring.footprint import blurred_by, footprint, rows
-from aioconcurrent.exploring.rows import Fresh, Row, meet
+from aioconcurrent.exploring.rows import Fresh, Row, made_keys, meet, numbers_of
+from aioconcurrent.sql.statements import statement_of
 
 ID = frozenset({"id"})
 INTEGER: dict[str, Kind] = {"id": "integer"}
@@ -173,10 +174,109 @@ def test_a_key_that_another_row_may_have_keeps_a_new_row_from_commuting() -> Non
     assert apart(new(1, "x"), new(2, "y"))
     assert not apart(new(1, "x"), new(2, "x"))
     assert not apart(new(1, "x"), new(1, "y"))
-    assert not apart(new(1, "x"), sql('UPDATE "slot" SET "n" = %s WHERE "id" = %s', 1, 2))  # it may be called x
     assert not apart(new(1, "x"), sql('DELETE FROM "slot" WHERE "id" = %s', 2))
     assert not apart(new(1, "x"), sql('UPDATE "slot" SET "name" = %s WHERE "id" = %s', "x", 2))
     assert not apart(new(1, "x"), sql('INSERT INTO "slot" ("id") VALUES (%s)', 2))
+
+
+def test_a_new_row_is_no_row_that_was_there_and_meets_one_that_goes_unless_all_their_keys_differ() -> None:
+    """Had a row one of its keys, the INSERT would have failed, or waited for whoever changes that row."""
+    new = sql('INSERT INTO "slot" ("id", "name") VALUES (%s, %s)', 1, "x")
+    for text in (
+        'UPDATE "slot" SET "n" = 1 WHERE "{}" = %s',
+        'SELECT "n" FROM "slot" WHERE "{}" = %s FOR UPDATE',
+        'SELECT "n" FROM "slot" WHERE "{}" = %s',
+    ):
+        assert apart(new, sql(text.format("id"), 2))
+        assert apart(new, sql(text.format("name"), "y"))
+        assert not apart(new, sql(text.format("id"), 1))
+    gone = sql('DELETE FROM "slot" WHERE "id" = %s', 2)
+    assert not apart(new, gone)  # it may have been called x
+    assert apart(gone, sql('UPDATE "slot" SET "n" = 1 WHERE "id" = %s', 1))
+    for status, waited in ((Status.DONE, True), (Status.FAILED, False), (Status.WAITING, False)):
+        act = Act(new, footprint(new, CATALOGUE), Ledger(), waited, rows(new, CATALOGUE))
+        (update, _) = effects(sql('UPDATE "slot" SET "n" = 1 WHERE "id" = %s', 2))
+        assert dependent(act.effect(status, Result(1)), update)
+
+
+CHILDREN = 'SELECT "n" FROM "child" WHERE "parent" = %s AND "n" > 1'
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "is_apart"),
+    [
+        ('INSERT INTO "child" ("id", "parent") VALUES (%s, %s)', (1, 2), True),
+        ('INSERT INTO "child" ("id", "parent") VALUES (%s, %s)', (1, 1), False),
+        ('INSERT INTO "child" ("id", "parent") VALUES (%s, %s)', (1, None), False),
+        ('INSERT INTO "child" ("id", "parent") VALUES (%s, %s + 1)', (1, 1), False),
+        ('INSERT INTO "child" ("id") VALUES (%s)', (1,), False),
+        ('UPDATE "child" SET "n" = 1 WHERE "id" = %s', (1,), False),
+        ('UPDATE "child" SET "parent" = %s WHERE "id" = %s', (1, 1), False),
+        ('DELETE FROM "child" WHERE "id" = %s', (1,), False),
+    ],
+)
+def test_rows_that_are_read_by_other_columns_are_told_apart_from_new_ones_alone(
+    text: str, values: tuple[Any, ...], is_apart: bool
+) -> None:
+    change = sql(text, *values)
+    for read in (CHILDREN, 'SELECT COUNT(*) FROM "child" WHERE "parent" IN (%s, 7)'):
+        assert apart(sql(read, 1), change) is is_apart
+    assert not apart(sql(f"{CHILDREN} FOR UPDATE", 1), change)
+
+
+def test_a_row_that_moves_after_it_was_inserted_is_met_by_who_reads_what_it_moves_to() -> None:
+    new, move = (
+        sql('INSERT INTO "child" ("id", "parent") VALUES (%s, %s)', 1, 2),
+        sql('UPDATE "child" SET "parent" = %s WHERE "id" = %s', 1, 1),
+    )
+    ledger = Act(new, footprint(new, CATALOGUE), Ledger(), rows=rows(new, CATALOGUE)).after(Status.DONE, Result(1))
+    moved = Act(move, footprint(move, CATALOGUE), ledger, rows=rows(move, CATALOGUE)).after(Status.DONE, Result(1))
+    (read, _) = effects(sql(CHILDREN, 1))
+    assert not meet(read.reads, ledger.writes)
+    assert meet(read.reads, moved.writes)
+
+
+def locking(text: str, rowcount: int, *, waited: bool = False, vendor: str = "postgresql", **more: Any) -> bool:
+    """Whether a statement has locked anything."""
+    operation = sql(text, vendor=vendor, **more)
+    act = Act(operation, footprint(operation, CATALOGUE), Ledger(), waited, rows(operation, CATALOGUE))
+    effect = act.effect(Status.DONE, Result(rowcount))
+    held = act.after(Status.DONE, Result(rowcount))
+    return bool(effect.locks or effect.shares or held.locks or held.shares)
+
+
+@pytest.mark.parametrize("lock", ["FOR UPDATE", "FOR NO KEY UPDATE", "FOR SHARE", "FOR UPDATE NOWAIT"])
+def test_a_read_that_locks_and_finds_nothing_has_locked_nothing(lock: str) -> None:
+    text = f'SELECT "a"."n", 1 AS "one" FROM "a" INNER JOIN "other" ON "a"."id" = "other"."id" WHERE "a"."n" > 1 {lock}'
+    assert locking(text, 0) is lock.endswith("NOWAIT")
+    assert locking(text, 1)
+    assert locking(text, -1)
+    assert locking(text, 0, waited=True)  # of a row that has changed it keeps the lock
+    assert locking(text, 0, vendor="mysql")  # which locks gaps
+    assert locking(text, 0, isolation="serializable")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'SELECT "n" FROM "a" OFFSET 1 FOR UPDATE',
+        'SELECT "n" FROM "a" FOR UPDATE SKIP LOCKED',
+        'SELECT unnest(ARRAY[]::int[]) FROM "a" FOR UPDATE',
+        'SELECT * FROM (SELECT "n" FROM "a" FOR UPDATE) AS "inner" WHERE false',
+        'WITH "found" AS (SELECT "n" FROM "a" FOR UPDATE) SELECT * FROM "found" WHERE false',
+        'SELECT "n" FROM "view" FOR UPDATE',
+        'UPDATE "a" SET "n" = 1 WHERE "n" = 2',
+    ],
+)
+def test_what_may_lock_rows_that_it_does_not_return_has_locked_its_tables(text: str) -> None:
+    assert locking(text, 0)
+
+
+def test_a_read_that_finds_nothing_to_lock_depends_on_who_makes_it_find_something() -> None:
+    read = sql('SELECT "n" FROM "a" WHERE "n" = %s FOR UPDATE', 5)
+    (mine, _), (theirs, commit) = effects(read, 0), effects(UPDATE)
+    assert not dependent(mine, theirs)
+    assert dependent(mine, commit)
 
 
 def test_rows_by_other_keys_may_be_the_same() -> None:
@@ -381,15 +481,15 @@ def test_who_takes_a_number_for_another_column_meets_all_who_do(text: str, is_ap
 
 class TestNumbersThatTheDatabaseGives:
     @pytest.mark.parametrize(
-        ("statement", "number"),
+        "statement",
         [
-            (sql('SELECT 1 FROM "pair" WHERE "x" = %s AND "y" = %s', 1, 7), 7),
-            (sql('SELECT 1 FROM "text" WHERE "name" = %s', "order 7"), 7),
+            sql('SELECT 1 FROM "pair" WHERE "x" = %s AND "y" = %s', 1, 7),
+            sql('SELECT 1 FROM "text" WHERE "name" = %s', "order 7"),
         ],
     )
-    def test_a_key_with_the_number_of_a_row_of_this_run_tells_no_row(self, statement: Operation, number: int) -> None:
-        assert rows(statement, CATALOGUE, {("d.a", number + 1)})
-        assert not rows(statement, CATALOGUE, {("d.a", number)})
+    def test_a_key_that_looks_like_the_number_of_a_new_row_is_a_key_all_the_same(self, statement: Operation) -> None:
+        """Numbers are the same in all runs that are compared, and so is what programs make of them."""
+        assert rows(statement, CATALOGUE, {("d.a", 7)}) == rows(statement, CATALOGUE) != {}
 
     def test_a_row_that_the_run_has_made_is_known_by_its_place_among_those(self) -> None:
         def row(new: set[tuple[str, object]], statement: Operation = UPDATE) -> Row:
@@ -402,6 +502,20 @@ class TestNumbersThatTheDatabaseGives:
         assert row({("d.a", 1), ("d.a", 2)}, of_row(UPDATE, 2)).keys == {(("id",), (Fresh(1),))}
         assert row({("d.a", 1)}, of_row(UPDATE, 5)).keys == {(("id",), (Fresh(4),))}  # which may be made later
         assert row({("d.a", 7)}) == row({("d.parent", 1)}) == row(set())
+
+    def test_a_key_that_is_said_is_no_number_where_it_moves_no_counter(self) -> None:
+        def numbers(values: str, vendor: str = "postgresql", *parameters: Any) -> set[Any]:
+            text = f'INSERT INTO "a" ("id", "n") VALUES {values} RETURNING "id"'
+            statement = sql(text if vendor == "postgresql" else text.replace('"', "`"), *parameters, vendor=vendor)
+            return numbers_of(statement, ("id",), [(7,)], CATALOGUE)
+
+        assert numbers("(7, 1)") == numbers("(%s, 1)", "postgresql", 7) == numbers("(7, 1), (8, 1)") == set()
+        assert numbers("(DEFAULT, 1)") == numbers("(7, 1), (DEFAULT, 1)") == {("d.a", 7)}
+        assert numbers("(7, 1)", "mysql") == {("d.a", 7)}  # from which InnoDB counts on
+        said = Step(
+            0, sql('INSERT INTO "a" ("id") VALUES (7) RETURNING "id"'), rowcount=1, columns=("id",), rows=((7,),)
+        )
+        assert made_keys(said, statement_of(said.operation), ("id",), CATALOGUE) == {(7,)}
 
     def test_what_points_at_a_row_that_the_run_has_made_is_known_by_its_place_too(self) -> None:
         ticket = sql('INSERT INTO "ticket" ("a") VALUES (%s) RETURNING "id"', 7)
@@ -420,6 +534,18 @@ class TestNumbersThatTheDatabaseGives:
                 set(),
             ),
             (Step(0, INSERT, rowcount=1), set()),
+            (Step(0, replace(INSERT, parameters=(None, 5)), rowcount=1), {"a"}),
+            (Step(0, replace(INSERT, parameters=(0, 5)), rowcount=1), set()),
+            (
+                Step(
+                    0,
+                    replace(INSERT, parameters=(0, 5), vendor="mysql", text=INSERT.text.replace('"', "`")),
+                    rowcount=1,
+                ),
+                {"a"},
+            ),
+            (Step(0, sql('INSERT INTO "a" ("id", "n") VALUES (DEFAULT, %s)', 5), rowcount=1), {"a"}),
+            (Step(0, sql('INSERT INTO "a" ("n") VALUES (%s)', 1)), set()),  # it has not ended
             (Step(0, sql('INSERT INTO "slot" ("name") VALUES (%s)', 1), rowcount=1), set()),
             (Step(0, sql("SELECT make_rows()")), {"a", "ticket", "named"}),
             (Step(0, sql("COPY a FROM STDIN")), {"a", "ticket", "named"}),

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aioconcurrent.base.trace import Operation
-from aioconcurrent.exploring.sampling import Draw, Lots, chance
+from aioconcurrent.base.trace import LATER, Operation
+from aioconcurrent.exploring.sampling import Draw, Lots, chance, chance_of_delays
 from aioconcurrent.exploring.schedule import Schedule
 from aioconcurrent.exploring.search import Search
 from aioconcurrent.exploring.standings import Standing
@@ -27,6 +27,7 @@ from tests.explore.workload import (
     Crowd,
     Engine,
     Outcome,
+    Program,
     Scenario,
     Simulation,
     Steps,
@@ -103,6 +104,37 @@ def test_the_chance_grows_with_the_draws_and_falls_with_the_steps() -> None:
     assert chance({0: 1, 1: 1}, 1) == pytest.approx(1 / 6)
     assert chance({0: 10, 1: 10}, 100) == pytest.approx(0.35, abs=0.005)
     assert chance({0: 10, 1: 10, 2: 3}, 1000) == pytest.approx(0.987, abs=0.005)
+
+
+def put_off(program: Program, late: Sequence[Step], number: int) -> bool:
+    """Whether an order that is drawn makes steps of some calls only when no other call can go on."""
+    scenario, lots = s.twice(program, s.SLOTS, calls=3), Lots(Draw(0, number, frozenset()))
+    simulation, taken, begun = Simulation(scenario, POSTGRESQL, 0, lambda each: each), list[int](), Counter[int]()
+    while ready := (decision := simulation.decision()).ready:
+        standings = {call: Standing(operation) for call, operation in ready.items()}
+        standings |= {call: Standing(LATER, blocked=True) for call in decision.blocked}
+        call = lots.pick(sorted(ready), standings, taken)
+        others = [each for each in ready if each != call and (each, begun[each]) not in late]
+        if taken.count(call) and (call, begun[call]) in late and others:
+            return False
+        begun[call] += bool(taken.count(call))
+        taken.append(call)
+        simulation.step(call)
+    return True
+
+
+@pytest.mark.parametrize("late", [((0, 1), (1, 1)), ((0, 2), (1, 1)), ((2, 3), (0, 0)), ((1, 3), (2, 0))], ids=str)
+def test_any_two_steps_are_put_off_as_often_as_is_said_where_calls_wait(late: Sequence[Step]) -> None:
+    met = sum(put_off(s.locked_update, late, number) for number in range(DRAWS))
+    assert met >= 0.6 * chance_of_delays({0: 4, 1: 4, 2: 4}, 1) * DRAWS
+
+
+def test_where_calls_have_waited_in_an_order_that_was_drawn_what_is_said_is_of_delays() -> None:
+    waiting, free = (explore(s.twice(each), POSTGRESQL, drawing_from=0).search for each in (s.locked_update, s.torn))
+    assert (waiting.has_waited, free.has_waited) == (True, False)
+    assert 0 < waiting.chance < 1
+    assert chance_of_delays({0: 4, 1: 4}, 1) == pytest.approx(1 / 56)
+    assert chance_of_delays({0: 1}, 1) == pytest.approx(1 / 2)
 
 
 def test_the_same_seed_draws_the_same_orders_and_another_one_others() -> None:

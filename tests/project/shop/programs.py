@@ -19,6 +19,8 @@ THEMES = (
     ("sell", "seat", "title", "close", "book", "shows"),
     ("print", "print", "sign", "keep", "tear", "next", "odd"),
     ("print", "print", "sign", "keep", "newest", "highest", "hang", "count", "title", "sell"),
+    ("print", "sell", "who", "who", "how many", "call", "seat", "sign", "tear", "book"),
+    ("pass", "pass", "pass", "lock pass", "lock pass", "find pass", "move", "show pass", "drop pass", "voucher"),
 )
 
 
@@ -107,6 +109,21 @@ def _run_one(verb: str, pk: int, using: str, seen: list[object]) -> object:
             return list(Voucher.objects.using(using).filter(pk=49 + pk).values_list("code", flat=True))
         case "drop pass":
             return Voucher.objects.using(using).filter(pk=49 + pk).delete()[0]
+        case "lock pass" if using != "file":
+            with transaction.atomic(using):
+                return list(Voucher.objects.using(using).select_for_update().filter(pk=49 + pk).values_list("code"))
+        case "find pass" if using != "file":
+            with transaction.atomic(using):
+                return list(Voucher.objects.using(using).select_for_update().filter(code="xyz"[pk]).values_list("pk"))
+        case "who":
+            return sorted(Ticket.objects.using(using).filter(show_id=pk).values_list("pk", "buyer"))
+        case "how many":
+            return Ticket.objects.using(using).filter(show_id=pk, buyer__in=["ada", "joe"]).count()
+        case "call" if using != "file":
+            with transaction.atomic(using):
+                return sorted(
+                    Ticket.objects.using(using).select_for_update().filter(show_id=pk, buyer="eve").values_list("pk")
+                )
         case "seat":
             return Ticket.objects.using(using).filter(pk=50).update(show_id=pk)
         case "title":

@@ -256,6 +256,19 @@ def order_with_name(buyer: str, using: str) -> bool:
     return claim_unique("x", using)
 
 
+def order_with_code(buyer: str, using: str) -> int:
+    """Use a code of its own, in which any number may be that of a row."""
+    order(buyer, using)
+    Voucher.objects.using(using).create(code=f"123456789-{buyer}")
+    return Ticket.objects.using(using).filter(show__title=buyer).count()
+
+
+def order_with_code_of_number(buyer: str, using: str) -> bool:
+    """Use a code that is made from the highest number."""
+    Show.objects.using(using).create(title=buyer, seats_left=1)
+    return claim_unique(f"{Show.objects.using(using).aggregate(highest=Max('pk'))['highest']}-x", using)
+
+
 def order_of_half(buyer: str, using: str) -> None:
     """Count orders in a row whose number is made from that of the last of two."""
     for _ in range(2):
