@@ -9,11 +9,11 @@ which orders come first, never which are run.
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import permutations, takewhile
+from itertools import accumulate, pairwise, permutations, product, takewhile
 from typing import NamedTuple
 
-from ..base.trace import START
-from ..sql.statements import UNCLEAR, Statement, statement_of
+from ..base.trace import START, Operation
+from ..sql.statements import UNCLEAR, Given, Statement, statement_of
 from .dependence import Effect, contend, dependent
 from .rows import Lock, Row, Thing, meet
 from .schedule import is_serial
@@ -25,6 +25,7 @@ class _Done(NamedTuple):
     """What a call did in a step, and what it had locked after it.
 
     Attributes:
+        kept: The rows that it has most likely changed in a transaction that goes on.
         is_blind: It deletes rows, or changes them to what the database works out from what they are then, whatever
             was read before.
         looks_first: It looks at other rows before it waits for those that it changes.
@@ -32,6 +33,7 @@ class _Done(NamedTuple):
 
     effect: Effect
     held: Effect
+    kept: frozenset[Row] = frozenset()
     is_blind: bool = False
     looks_first: bool = False
 
@@ -43,6 +45,7 @@ _LOOKED = 4.9
 _READ_BACK = 4.8
 _OTHERWISE = 2.2
 _DOUBT = 0.5
+_TWO = 2
 _MOST = 3  # calls of which more than two may be needed to close a cycle
 
 
@@ -66,7 +69,7 @@ class Habits:
         for call in dict.fromkeys(move.worker for move in run.moves):
             known = self._classes[call]
             asked = [request(step.operation) for step in run.steps if step.call == call]
-            way = [_done(run, move) for move in run.moves if move.worker == call]
+            way = list(accumulate((_done(run, move) for move in run.moves if move.worker == call), _and_then))
             if call == first:
                 self._first[known] = asked
                 self._alike.pop(known, None)
@@ -92,6 +95,29 @@ class Habits:
         one, stop, others = -best[2], best[4], [-other for other in best[3]]
         whole = [other for other in others[:-1] for _ in range(self._length(other))]
         return [one] * stop + whole + others[-1:]
+
+    def turns(self) -> list[int]:
+        """An order in which the calls take turns where they conflict; empty if one with one preemption is likelier.
+
+        Each goes on until it has done what meets something that another has yet to do.  That closes as many cycles
+        as there can be between two calls, where none that takes one preemption promises much.
+        """
+        if max((promise for promise, *_ in self._detours()), default=_LIKELY) >= _LIKELY or len(self._classes) != _TWO:
+            return []
+        begins = range(len(set(self._classes)))  # alike calls begin in the order in which they were given
+        found = [self._take_turns(ways, first) for ways in product(*map(self._of, (0, 1))) for first in begins]
+        return max(found, key=_switches, default=[])
+
+    @staticmethod
+    def _take_turns(ways: Sequence[_Way], first: int) -> list[int]:
+        order: list[int] = []
+        left, call = [list(way) for way in ways], first
+        while left[call]:
+            step = left[call].pop(0)
+            order.append(call)
+            if _conflict([step], left[1 - call]) or not left[call]:
+                call = 1 - call
+        return order
 
     def _detours(self) -> Iterator[tuple[float, int, int, tuple[int, ...], int]]:
         """Whom to stop after how many steps, and for whom, with what comes before that where two are compared."""
@@ -184,7 +210,58 @@ def _done(run: Walk, move: Move) -> _Done:
     is_blind = adds or statement.verb == "DELETE"
     # InnoDB locks what such a statement reads, and SQLite waits before it
     looks_first = bool(statement.consulted and statement.changes) and operation.vendor == "postgresql"
-    return _Done(move.effect, move.moved[move.worker].held(), is_blind, looks_first)
+    effect, kept = _with_likely_rows(move.effect, operation, statement)
+    return _Done(effect, move.moved[move.worker].held(), kept, is_blind, looks_first)
+
+
+def _with_likely_rows(effect: Effect, operation: Operation, statement: Statement) -> tuple[Effect, frozenset[Row]]:
+    """Put rows for the tables that SQLite locks as a whole: those that have what the text asks for.
+
+    Returns:
+        And the rows that were changed and are not published yet.
+    """
+    found = _likely_rows(operation, statement) if operation.vendor == "sqlite" else {}
+    if not found:
+        return effect, frozenset()
+
+    def told(things: frozenset[Thing]) -> frozenset[Thing]:
+        return frozenset(
+            row for each in things for row in (found.get(each, (each,)) if isinstance(each, str) else (each,))
+        )
+
+    likely = replace(effect, reads=told(effect.reads), writes=told(effect.writes), published=told(effect.published))
+    return likely, frozenset(row for row in likely.writes - likely.published if isinstance(row, Row))
+
+
+def _likely_rows(operation: Operation, statement: Statement) -> dict[str, frozenset[Row]]:
+    """By table, the rows that have the values that a WHERE asks for, or that an INSERT gives."""
+    parameters = operation.parameters or ()
+    asked = [(name, each.values) for name, each in statement.found.items()]
+    given = [tuple((column, (value,)) for column, value in row) for row in statement.given]
+    asked += [(name, row) for name in statement.changes for row in given]
+    found: dict[str, frozenset[Row]] = {}
+    for name, conditions in asked:
+        keys = frozenset(
+            ((column,), (parameters[value.number] if isinstance(value, Given) else value,))
+            for column, values in conditions
+            for value in values
+            if len(values) == 1 and (not isinstance(value, Given) or 0 <= value.number < len(parameters))
+        )
+        if keys:
+            table = f"{operation.database}.{name}"
+            found[table] = found.get(table, frozenset()) | {Row(table, keys)}
+    return found
+
+
+def _and_then(before: _Done, this: _Done) -> _Done:
+    """A step with what the transaction that it is in, or ends, has changed before."""
+    if not this.effect.ends:
+        return this._replace(kept=before.kept | this.kept)
+    tables = {row.table for row in before.kept}
+    published = frozenset(each for each in this.effect.published if each not in tables)
+    return this._replace(
+        effect=replace(this.effect, published=published | before.kept if this.effect.published else published)
+    )
 
 
 def _goes_on(after: _Way) -> bool:
@@ -206,6 +283,10 @@ def _without_tables(effect: Effect) -> Effect:
 
 def _is_no_table(thing: Thing) -> bool:
     return isinstance(thing, Row | Lock)
+
+
+def _switches(order: Sequence[int]) -> int:
+    return sum(one != other for one, other in pairwise(order))
 
 
 def _promise(before: _Way, after: _Way, between: _Way) -> float:

@@ -40,6 +40,7 @@ from .walk import Divergence, Rules, Walk, draw, eligible, spins
 
 Plan = tuple[int, ...]  # calls, those that only begin among them
 
+_TWO = 2
 FEW = 3  # calls whose serial orders are all run first
 
 
@@ -116,7 +117,7 @@ class _Known:
     cut: set[State] = field(default_factory=set)
     was_cut: bool = False
     was_disordered: bool = False
-    guess: Walk | None = None
+    guesses: list[Walk] = field(default_factory=list)
     omissions: set[Omission] = field(default_factory=set)
     outdated: int = 0  # runs before the counters of keys were moved
     firsts: dict[str, int] = field(default_factory=dict)  # by table, the least of the first numbers that it gave
@@ -184,7 +185,7 @@ class _Pass:
         other._stack, other._now = list(self._stack), deque(self._now)
         other._preempting, other._straying = list(self._preempting), list(self._straying)
         other._private = set(self._private)
-        other._known = replace(self._known, omissions=set(self._known.omissions), guess=None)
+        other._known = replace(self._known, omissions=set(self._known.omissions), guesses=[])
         other._claimed = other._claims(*self._asked) if self._asked is not None else set()
         return other._level() if level_only else other.plans()
 
@@ -203,7 +204,8 @@ class _Pass:
         self._now, self._preempting, self._straying = deque([*self._preempting, *self._straying]), [], []
         if self._now and not self._is_torn and not known.omissions - {Omission.BOUND, Omission.CUT}:
             self.completed = min(edge.preemptions for edge in self._now if edge is not None) - 1
-            self.completed_runs = known.runs - known.outdated
+            dearer = sum(guess.preemptions > self.completed for guess in known.guesses)
+            self.completed_runs = known.runs - known.outdated - dearer
 
     def _has_seen(self, node: _Node) -> bool:
         """Whether the walk was here, and with as few preemptions, if they are bounded."""
@@ -243,8 +245,9 @@ class _Pass:
             if node.state not in known.ended and not (self._is_early and node.state in known.foreseen):
                 yield from self._ask(node)
                 self._is_torn = self._is_torn or known.was_cut
-            elif known.guess is not None and node.state == known.guess.state:
-                known.guess.preemptions = min(known.guess.preemptions, node.preemptions)
+            for guess in known.guesses:
+                if node.state == guess.state:
+                    guess.preemptions = min(guess.preemptions, node.preemptions)
             return _Fork()
         last = node.last if node.last in candidates else None
         if last is None:
@@ -375,7 +378,7 @@ class Search:
         self._run: Walk | None = None
         self._early: dict[Plan | Draw, Walk] = {}  # runs whose turn has not come
         self._finished = False
-        self._is_guessing = False
+        self._is_guessing = self._has_taken_turns = False
         self._forgotten = 0
         self.divergences: list[Divergence] = []
         self.is_drawing = self.has_waited = False
@@ -401,9 +404,9 @@ class Search:
 
     @property
     def runs_since(self) -> int:
-        """How many runs were made since, without those that were drawn, and with the guess, which was made before."""
-        is_ahead = self.completed == 0 and self._known.guess is not None
-        return self.taken - self._known.outdated - self.completed_runs - self.drawn_runs + is_ahead
+        """How many runs have one preemption more, without those that were drawn."""
+        dearer = sum(guess.preemptions > self.completed + 1 for guess in self._known.guesses)
+        return self.taken - self._known.outdated - self.completed_runs - self.drawn_runs - dearer
 
     @property
     def exhaustive(self) -> bool:
@@ -527,7 +530,8 @@ class Search:
             known.omissions.add(Omission.CUT)
         if run.state is not None:
             if run.guessed:
-                known.guess = run
+                run.preemptions = preemptions(run.steps)
+                known.guesses.append(run)
             (known.cut if run.cut else known.ended).add(run.state)
 
     def begin_drawing(self) -> None:
@@ -597,6 +601,16 @@ class Search:
                 return None
             state = unfolding.successor(state, event)
 
+    def _turns(self) -> Iterator[Plan]:
+        """The order in which the calls take turns, before all with one preemption, where none of those is likely."""
+        self._has_taken_turns = True
+        plan = tuple(self._known.habits.turns())
+        steps = [call for index, call in enumerate(plan) if call in plan[:index]]
+        if steps and self._max_preemptions is None and self.end_of(steps) is None:
+            self._is_guessing = True
+            yield plan
+            self._is_guessing = False
+
     def _walk(self, order: Plan | Draw) -> Walk:
         return Walk((), self.rules, order) if isinstance(order, Draw) else Walk(order, self.rules)
 
@@ -607,6 +621,9 @@ class Search:
         if unfolding is None:
             return
         plan = tuple(self._known.habits.guess())
+        if not plan and self._known.outdated and len(self.rules.classes) == len(set(self.rules.classes)) == _TWO:
+            yield (1,)  # the other serial order: before anything is compared, the first has to be run again
+            plan = tuple(self._known.habits.guess())
         if plan and self._max_preemptions != 0:
             self._is_guessing = True
             yield plan
@@ -614,7 +631,10 @@ class Search:
         while True:
             self._pass = _Pass(self.rules, self._known, unfolding, self._max_preemptions)
             try:
-                yield from self._pass.plans()
+                for plan in self._pass.plans():
+                    if self._pass.preemptions and not self._has_taken_turns:
+                        yield from self._turns()
+                    yield plan
             except _OutdatedError:
                 continue
             break

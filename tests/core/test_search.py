@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -231,6 +232,7 @@ def nobody_on_call(outcome: Outcome) -> bool:
         (s.twice(s.write_skew, s.DOCTORS), REPEATABLE, nobody_on_call),
         (s.twice(s.signals, s.SLOTS), POSTGRESQL, lambda outcome: dict(outcome)["slot"].count("'id'") == 2),
         (s.twice(s.copies_the_next, s.DOCTORS, calls=3), POSTGRESQL, crossed),
+        (s.twice(s.copies_the_next, s.DOCTORS, calls=3), SQLITE, crossed),
     ],
     ids=[
         "read, then changed by others",
@@ -240,6 +242,7 @@ def nobody_on_call(outcome: Outcome) -> bool:
         "seen in snapshots from before",
         "what the second would do if first, after a cycle that does no harm",
         "a circle of three",
+        "the same where the locks are on a file",
     ],
 )
 def test_the_first_order_that_is_guessed_goes_wrong(
@@ -279,11 +282,22 @@ def test_an_update_that_goes_wrong_only_when_it_waits_is_found() -> None:
     assert found.first(lambda outcome: "'n': 0" in dict(outcome)["counter"].split("}")[0]) == 2
 
 
-def test_a_race_that_takes_two_preemptions_is_run_after_all_with_one() -> None:
-    found = explore(s.twice(s.torn), POSTGRESQL)
-    failing = found.first(lambda outcome: "'torn'" in outcome[-1][1])
-    assert failing is not None
-    assert found.log[failing - 1].preemptions == 2
+@pytest.mark.parametrize("engine", [POSTGRESQL, MYSQL, SQLITE], ids=str)
+def test_where_one_preemption_promises_little_the_calls_take_turns_before(engine: Engine) -> None:
+    found = explore(s.twice(s.torn), engine)
+    assert found.first(lambda outcome: "'torn'" in outcome[-1][1]) == 3
+    assert [run.preemptions for run in found.log[:4]] == [0, 0, 2, 1]
+    assert [run.guessed for run in found.log[:4]] == [False, False, True, False]
+    assert found.search.exhaustive
+    by_one = explore(s.twice(s.torn), engine, max_preemptions=1)
+    assert not any(run.guessed for run in by_one.log)
+    for limit in range(4, found.runs + 1):
+        part = explore(s.twice(s.torn), engine, limit=limit)
+        counts = Counter(run.preemptions for run in part.log)
+        part.search.take_in()
+        completed = part.search.completed
+        assert part.search.completed_runs == sum(counts[each] for each in range(completed + 1))
+        assert part.search.runs_since == counts[completed + 1]
 
 
 def test_a_race_through_the_cache_is_found() -> None:
@@ -340,6 +354,29 @@ def test_runs_before_the_counters_were_moved_only_tell_what_is_likely_to_go_wron
     assert orders == [first, others[0], first, *others[1:]]
     assert search.exhaustive
     assert search.completed_runs == expected.search.completed_runs
+
+
+def test_where_nothing_can_be_guessed_from_the_first_order_the_other_one_comes_before_the_first_again() -> None:
+    def counts(c: Client) -> Steps:
+        rows = yield c.select("log")
+        yield c.update("counter", s.put(1 + len(rows)), id=1)
+
+    def refuses(c: Client) -> Steps:
+        rows = yield c.select("counter", id=1)
+        if not rows[0]["n"]:
+            yield c.insert("log", n=1)
+
+    scenario = Scenario(s.counters(), (counts, refuses))
+    search, guessed, orders = Search((0, 1), scenario.catalogue), list[bool](), list[tuple[int, ...]]()
+    while (run := search.next_run()) is not None and len(orders) < 4:
+        perform(scenario, run)
+        search.take_in()
+        orders.append(tuple(step.call for step in run.steps))
+        guessed.append(run.guessed)
+        if len(orders) == 1:
+            search.begin_anew()
+    assert orders == [(0, 0, 1), (1, 1, 0, 0), (0, 1, 1, 0), (0, 0, 1)]
+    assert guessed == [False, False, True, False]
 
 
 def test_no_order_is_run_twice() -> None:
