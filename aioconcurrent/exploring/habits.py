@@ -106,7 +106,8 @@ class Habits:
             return []
         begins = range(len(set(self._classes)))  # alike calls begin in the order in which they were given
         found = [self._take_turns(ways, first) for ways in product(*map(self._of, (0, 1))) for first in begins]
-        return max(found, key=_switches, default=[])
+        order = max(found, key=_switches, default=[])
+        return order if _switches(order) > _TWO else []  # else it takes one preemption, and comes in its turn
 
     @staticmethod
     def _take_turns(ways: Sequence[_Way], first: int) -> list[int]:
