@@ -99,7 +99,9 @@ def add_one(using: str, text: str) -> None:
         Account.objects.using(using).filter(pk=11).update(balance=balance + 1)
 
 
-@pytest.mark.parametrize("written", WRITTEN)
+@pytest.mark.parametrize(
+    "written", [pytest.param("in a part"), *thorough([pytest.param("with a semicolon", id="with a semicolon")])]
+)
 @pytest.mark.parametrize("database", on("postgresql"))
 def test_a_lock_in_a_text_of_the_application_s_own_is_found_wherever_it_stands(database: str, written: str) -> None:
     Account.objects.using(database).create(pk=11, balance=100)

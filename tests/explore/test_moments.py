@@ -15,7 +15,7 @@ from aioconcurrent.exploring.footprint import footprint
 from aioconcurrent.exploring.moments import Moments
 from aioconcurrent.sync import Exploration, explore
 from tests.databases.stepping import Stepped, stepped
-from tests.project.databases import on
+from tests.project.databases import on, taking_turns
 from tests.project.shop import moments
 from tests.project.shop.models import Account, Counter, Doctor, Voucher
 
@@ -199,8 +199,11 @@ def is_safe(found: Exploration) -> None:
 READ_COMMITTED = at("postgresql-RC", "mysql-RC")
 
 
-@pytest.mark.parametrize("place", READ_COMMITTED, indirect=True)
-@pytest.mark.parametrize("function", [moments.claim, moments.claim_in_transaction])
+@pytest.mark.parametrize(
+    ("place", "function"),
+    taking_turns(READ_COMMITTED, [moments.claim, moments.claim_in_transaction]),
+    indirect=["place"],
+)
 def test_one_statement_claims_what_another_has_claimed(place: Place, rows: str, function: Callable[..., Any]) -> None:
     is_race(explore(call(function, rows, owner="ann"), call(function, rows, owner="bob")))
 

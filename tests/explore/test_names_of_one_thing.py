@@ -12,7 +12,7 @@ from pytest_django import Settings
 from aioconcurrent.sync import Exploration, explore
 from tests.databases.test_identity import respelled
 from tests.project import cached
-from tests.project.databases import on
+from tests.project.databases import on, thorough
 from tests.project.shop import races
 
 from .catalogue import accounts
@@ -44,7 +44,7 @@ def test_an_update_is_lost_between_two_aliases(database: str, second: str) -> No
     assert found.counterexample.anomaly == "lost update"
 
 
-@pytest.mark.parametrize("database", on("file", "postgresql", "mysql"))
+@pytest.mark.parametrize("database", [*on("file"), *thorough(on("postgresql", "mysql"))])
 def test_nothing_is_lost_between_two_aliases_where_the_database_adds(database: str, second: str) -> None:
     found = by_both(races.add_in_database, database, second)
     assert (found.verdict, found.exhaustive) == ("no race", True), found
