@@ -9,7 +9,7 @@ from tests.project.databases import taking_turns
 from .places import Place, at
 from .real_programs import endings, fill
 
-SEEDS = (5, 10)
+SEEDS = (9, 16)
 PLACES = at("file", "postgresql-RC", "mysql-RC")
 
 
