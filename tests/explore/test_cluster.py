@@ -276,7 +276,8 @@ def test_whatever_happens_to_the_cluster_costs_its_runs_only(
         together = explored(LONG, database)
     assert happened, "the workers were not asked so often"
     assert (together.verdict, together.schedules_run) == (alone.verdict, alone.schedules_run)
-    assert any("no more runs were made on tcp://" in note for note in together.notes) or fault in MILD
+    is_told = any("no more runs were made on tcp://" in note for note in together.notes)
+    assert is_told or fault in (*MILD, "a worker is killed")  # which may never be asked again
     assert copies_of(database) == []
     fragile.thaw()
     assert fragile.wait_until_left_alone() == []
