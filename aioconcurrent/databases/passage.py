@@ -146,7 +146,9 @@ def told_rows(rows: Iterable[Any], room: int) -> list[Row]:
 
 def primitive(value: object) -> Primitive:
     """Drivers wrap plain values in classes of their own, whose repr would make equal values differ."""
-    for kind in (bool, int, float, str, bytes):
+    if isinstance(value, str):
+        return str.__str__(value)  # a member of an enumeration calls itself by its name
+    for kind in (bool, int, float, bytes):
         if isinstance(value, kind):
             return value if type(value) is kind else kind(value)  # type: ignore[arg-type]  # each takes its own kind
     if isinstance(value, date | time | Decimal | UUID):

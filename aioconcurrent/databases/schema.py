@@ -46,7 +46,7 @@ class Changes:
         return Changes(self.keys | other.keys, assigned)
 
 
-Kind = Literal["integer", "uuid", "text"]
+Kind = Literal["integer", "small integer", "uuid", "text"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -301,6 +301,7 @@ class Explorer:
         counterexample = await self._prove_held(search)
         if counterexample is not None:
             return self.account.race(counterexample)
+        await self._prover.settle()
         await self._check_reuse()
         self._is_widened_remotely = await self._places.widen_remotely(search.rules)
         await self._prover.doubt()

@@ -105,7 +105,7 @@ class Judge:
         """
         self._drawn[order] = self._drawn_by(seen)
         if self._numbers_moved and self._first is not None and order == self._first[0]:
-            await self._settle(seen)
+            await self.settle(seen)
             self._run_again.add(order)
             return
         if self._numbers_moved:
@@ -126,7 +126,7 @@ class Judge:
         """Whether it is known what the first order comes to with the counters where they are now."""
         return not self._numbers_moved
 
-    async def _settle(self, again: Seen | None = None) -> None:
+    async def settle(self, again: Seen | None = None) -> None:
         """Run the first order again with the counters moved, if they are.
 
         Args:
@@ -163,14 +163,14 @@ class Judge:
         """Whether what was learnt already explains a run, to the letter."""
         if seen.is_endless:
             return False
-        await self._settle()
+        await self.settle()
         return self.oracle.raises_as_known(seen.ending) if self.has_rule else self.oracle.repeats(seen.ending)
 
     async def explains(self, seen: Seen) -> bool:
         """Whether one of the likeliest orders explains a run, or would if alike calls exchanged their names."""
         if seen.is_endless:
             return False
-        await self._settle()
+        await self.settle()
         await self._repeat()
         likely = dict.fromkeys(filter(self.oracle.is_possible, likeliest(self._numbers, seen.ending)))
         if await self._can_exchange_names():
@@ -193,7 +193,7 @@ class Judge:
         if seen.broken is not None:
             return seen.broken
         self._run_twice, self._run_again = self._run_again, set()
-        await self._settle()
+        await self.settle()
         if self._names_can_be_exchanged and not seen.is_endless:
             self._check_count(self._numbers)
             if any(self._is_explained(self._renamed(seen.ending, order)) for order in permutations(self._numbers)):
@@ -238,7 +238,7 @@ class Judge:
 
     async def doubts(self, ending: Run, writers: Mapping[str, Collection[int]]) -> set[str]:
         """Say why an ending that is explained may be wrong all the same, once the orders that tell were run."""
-        await self._settle()
+        await self.settle()
         if not self.oracle.doubts(ending, writers):
             return set()
         for order in self.oracle.unlearnt(ending):

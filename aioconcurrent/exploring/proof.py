@@ -96,6 +96,14 @@ class Prover:
         await self._judge_of(calls).learn(order, await self._runs.perform_serially(calls, order))
         self._runs.places.maker.is_tuned = True
 
+    async def settle(self) -> None:
+        """See, if nothing had to be compared, what the first serial order comes to with the counters where they are.
+
+        Raises:
+            CountersMatterError: The calls do other things then.
+        """
+        await self._judge_of(self._account.everyone).settle()
+
     async def prove(self, seen: Seen, search: Search) -> Counterexample | None:
         """Say what a run proves, if it goes wrong and does so again."""
         self.is_open = True

@@ -23,6 +23,9 @@ Column = tuple[str, ...]  # the columns of a key, in order
 # What parameters are recorded as that are no plain values, as `Jsonb('x')`, does not look like this.
 # Spaces at the end are cut off where a text is too long.
 _PLAIN_TEXT = re.compile(r"(?:[\w@.+:/ -]*[\w@.+:/-])?")
+# Nor have these, which may be dates, times and decimals: as a text the database writes them otherwise.
+_CONVERTED = re.compile(r"[+-]?[\d.]+E[+-]?\d+|-0[.0]*|\d+-\d\d-\d\d(?:[ T]\d\d:\d\d.*)?|\d\d:\d\d.*", re.IGNORECASE)
+_LARGEST: dict[Kind | None, int] = {"integer": 2**31 - 1, "small integer": 2**7 - 1}  # that is stored as it is written
 _MOST = 50  # rows of one statement
 
 
@@ -208,7 +211,7 @@ class _Teller:
             known = frozenset(
                 (tuple(sorted(key)), told)
                 for key in keys.uniques
-                if (told := self._told(name, sorted(key), [values.get(column) for column in sorted(key)])) is not None
+                if (told := self._stored(name, sorted(key), [values.get(column) for column in sorted(key)])) is not None
             )
             if is_numbered and keys.automatic not in values and own in keys.uniques:
                 known |= {((keys.automatic,), (Untold(),))}
@@ -217,7 +220,7 @@ class _Teller:
             others = frozenset(
                 ((column,), told)
                 for column in values
-                if (told := self._told(name, [column], [values[column]])) is not None
+                if (told := self._stored(name, [column], [values[column]])) is not None
             )
             found.add(Row(self._qualified(name), known, is_new=True, values=others - known))
         return frozenset(found) if len(found) <= _MOST else frozenset()
@@ -281,13 +284,22 @@ class _Teller:
             return frozenset()
         if keys is None or frozenset({other}) not in keys.uniques:
             return None
-        told = self._told(parent, [other], [values[column]])
+        told = self._stored(parent, [other], [values[column]])
         return None if told is None else frozenset({Row(self._qualified(parent), frozenset({((other,), told)}))})
 
     def _is_one_lookup(self, rows: Iterable[Row], name: str) -> bool:
         """Whether InnoDB can only look one row up: for several, or other conditions, it may go through others."""
         condition = self._statement.found[name]
         return condition.alone and len(list(rows)) == 1 and len(condition.values) == 1
+
+    def _stored(self, name: str, columns: list[str], values: Iterable[Value]) -> tuple[object, ...] | None:
+        """Values that are written; MariaDB may be told to write the nearest number that there is room for."""
+        given = list(values)
+        for column, value in zip(columns, map(self._filled, given), strict=True):
+            largest = _LARGEST.get(self._catalogue.keys[name].kinds.get(column))
+            if self._on_mysql and largest is not None and not (isinstance(value, int) and 0 <= value <= largest):
+                return None
+        return self._told(name, columns, given)
 
     def _told(self, name: str, columns: list[str], values: Iterable[Value]) -> tuple[object, ...] | None:
         told = tuple(self._value(name, *each) for each in zip(columns, values, strict=True))
@@ -456,9 +468,9 @@ def _filled(value: Value, operation: Operation) -> object:
 def _canonical(kind: Kind | None, value: object) -> object:
     """The value as it equals itself alone; None where that is not known."""
     match kind:
-        case "integer" if type(value) is int:
+        case "integer" | "small integer" if type(value) is int:
             return value
-        case "text" if isinstance(value, str) and _PLAIN_TEXT.fullmatch(value):
+        case "text" if isinstance(value, str) and _PLAIN_TEXT.fullmatch(value) and not _CONVERTED.fullmatch(value):
             return value
         case "uuid" if isinstance(value, str):
             try:

@@ -555,3 +555,26 @@ class TestNumbersThatTheDatabaseGives:
     )
     def test_numbers_that_are_not_told_blur_their_table(self, step: Step, tables: set[str]) -> None:
         assert blurred_by(step, CATALOGUE) == tables
+
+
+@pytest.mark.parametrize(
+    "text", ["1E+2", "-0.00", "2026-11-28", "2026-11-28 08:00:00.100000", "08:00:00.1+00:00", "2026-11-28T08:00"]
+)
+def test_a_text_that_may_be_another_kind_of_value_tells_no_rows_apart(text: str) -> None:
+    insert = 'INSERT INTO "slot" ("id", "name") VALUES (%s, %s)'
+    assert not apart(sql(insert, 1, text), sql(insert, 2, "b"))
+    assert apart(sql(insert, 1, f"note of {text}"), sql(insert, 2, "b"))
+
+
+@pytest.mark.parametrize(("column", "largest"), [("small", 127), ("wide", 2**31 - 1)])
+def test_a_number_that_mariadb_may_have_no_room_for_tells_no_new_row_apart(column: str, largest: int) -> None:
+    keys = keyed(kinds={"id": "integer", "small": "small integer", "wide": "integer"}, automatic="id")
+    catalogue = replace(CATALOGUE, keys={**CATALOGUE.keys, "a": keys})
+
+    def is_told(vendor: str, value: int) -> bool:
+        insert = f'INSERT INTO a ("{column}") VALUES (%s) RETURNING id'.replace('"', "")
+        (rows_made,) = rows(sql(insert, value, vendor=vendor), catalogue).values()
+        return any((column,) in dict(row.values) for row in rows_made)
+
+    assert [is_told("mysql", value) for value in (-1, 0, largest, largest + 1)] == [False, True, True, False]
+    assert [is_told("postgresql", value) for value in (-1, 0, largest, largest + 1)] == [True] * 4

@@ -61,7 +61,8 @@ _ELSEWHERE = ("mrg_myisam", "federated", "connect", "spider")  # engines whose r
 _ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
 # Types whose values are equal as numbers are; those of texts depend on collations.
 _KINDS: dict[str, Kind] = {
-    **dict.fromkeys(("tinyint", "smallint", "mediumint", "int", "bigint"), "integer"),
+    **dict.fromkeys(("tinyint", "smallint", "mediumint"), "small integer"),
+    **dict.fromkeys(("int", "bigint"), "integer"),
     "uuid": "uuid",
 }
 

@@ -27,7 +27,7 @@ ORDER BY c.oid
 """
 _COLUMNS = """
 SELECT a.attrelid::bigint, a.attname::text, a.attgenerated::text <> '',
-    array_position(i.indkey::int2[], a.attnum),
+    array_position((i.indkey::int2[])[:i.indnkeyatts - 1], a.attnum),
     a.attidentity::text <> '' OR coalesce(pg_get_expr(d.adbin, d.adrelid) LIKE 'nextval(%', false),
     CASE WHEN a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) THEN 'integer'
         WHEN a.atttypid = 'uuid'::regtype THEN 'uuid'
@@ -47,10 +47,13 @@ WHERE i.indrelid >= 16384 AND i.indisunique AND NOT i.indisprimary AND i.indisva
     AND i.indexprs IS NULL AND k.place <= i.indnkeyatts AND a.attrelid = i.indrelid AND a.attnum = k.number
 GROUP BY i.indrelid, i.indexrelid
 """
-# What keeps rows out of a table besides plain keys: parts of it, expressions, or rows that only overlap.
+# What keeps rows out of a table besides plain keys: parts of it, expressions, rows that only overlap, or texts that an
+# index takes for equal.
 _ODD = """
 SELECT DISTINCT indrelid::bigint FROM pg_index WHERE indrelid >= 16384 AND (indisexclusion
-    OR indisunique AND NOT (indisvalid AND indimmediate AND indpred IS NULL AND indexprs IS NULL))
+    OR indisunique AND NOT (indisvalid AND indimmediate AND indpred IS NULL AND indexprs IS NULL)
+    OR indisunique AND EXISTS (
+        SELECT FROM pg_collation c WHERE c.oid = ANY (indcollation::oid[]) AND NOT c.collisdeterministic))
 """
 _INHERITS = "SELECT inhparent::bigint, inhrelid::bigint FROM pg_inherits"
 _REFERENCES = """
