@@ -21,12 +21,14 @@ SERVERS = at("postgresql-RC", "postgresql-RR", "mysql-RC", "mysql-RR")
 
 def explored(function: Callable[..., Any], place: Place) -> Exploration:
     connections.close_all()
-    left = connections["default"].connection  # one in memory is not closed
-    connections["default"].connection = None  # it has tables of the same names, with other keys
+    left = {each: each.connection for each in connections.all(initialized_only=True)}  # those in memory are not closed
+    for each in left:
+        each.connection = None  # they have tables of the same names, with other keys
     try:
         return explore(*((function, {"buyer": buyer, "using": place.alias}) for buyer in ("ada", "bob")))
     finally:
-        connections["default"].connection = left
+        for each, connection in left.items():
+            each.connection = connection
 
 
 @pytest.mark.parametrize(
