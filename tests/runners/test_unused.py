@@ -52,6 +52,7 @@ def test_a_run_without_races_loads_nothing_that_only_races_need(tmp_path: Path) 
         "aioconcurrent.results.orders",
         "aioconcurrent.results.unread",
         "aioconcurrent.running",
+        "aioconcurrent.running.decorating",
         "aioconcurrent.running.options",
     }
 
