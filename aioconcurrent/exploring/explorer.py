@@ -97,6 +97,7 @@ class Explorer:
             self.queues,
         )
         self._counters_stay = False  # the calls do other things where keys begin with other numbers
+        self._kept = set[str]()  # tables of which alone that is known
         self._forget()
 
     @property
@@ -108,7 +109,7 @@ class Explorer:
         # Whether the counters of keys are where they are to be.
         self._maker.is_tuned = self.referee.rule is not None or self._counters_stay
         self.account.uncompared = False
-        self._prover = Prover(self.runs, self.classes)
+        self._prover = Prover(self.runs, self.classes, frozenset(self._kept))
         self._search: Search | None = None
         self._may_draw = self.limits.preemptions is None  # whether it is still to be decided
         self._is_widened_remotely = False
@@ -183,8 +184,9 @@ class Explorer:
                 for identity in new.args:
                     await self._places.open(identity)
                 await self._attend(new.enqueuers)
-            except CountersMatterError:
-                self._counters_stay = True
+            except CountersMatterError as matter:
+                self._kept.update(matter.args)
+                self._counters_stay = self._counters_stay or not matter.args
             await self._begin_anew()
 
     async def _attend(self, enqueuers: Sequence[int]) -> None:

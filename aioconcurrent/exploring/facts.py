@@ -71,6 +71,10 @@ class Numbers:
     def __contains__(self, number: int) -> bool:
         return self.first <= number < self.end
 
+    def would_give(self, number: int) -> bool:
+        """Whether the counter would give this number where it was found."""
+        return number + self.moved_by in self
+
 
 def apart(table: str, first: int, count: int, taken: Sequence[Numbers]) -> Numbers:
     """Numbers for a counter that was found at `first` and gave `count` in a run, apart from those taken."""

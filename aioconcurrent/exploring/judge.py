@@ -62,7 +62,11 @@ class Seen:
 
 
 class CountersMatterError(Exception):
-    """The calls do other things where keys begin with other numbers, so that these have to stay as they were."""
+    """The calls do other things where keys begin with other numbers, so that these have to stay as they were.
+
+    Attributes:
+        args: The tables of which that is so; none if it may be any.
+    """
 
 
 class TooManyOrdersError(Exception):

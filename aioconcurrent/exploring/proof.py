@@ -12,22 +12,24 @@ from typing import TYPE_CHECKING
 
 from ..results.exploration import Counterexample
 from ..results.outcomes import Outcomes
+from ..sql.statements import statement_of
 from .anomalies import name_anomaly
 from .footprint import overlap
-from .judge import Judge, TooManyOrdersError
+from .judge import CountersMatterError, Judge, TooManyOrdersError
 from .oracle import Oracle
 from .private_steps import private_steps
+from .rows import said_numbers
 from .schedule import STEPS, Schedule, is_serial, serial_order, shrinks
 from .search import FEW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ..base.trace import Run
+    from ..base.trace import Run, Step
     from ..databases.schema import Catalogue
     from ..databases.state import Advance
     from ..results.exploration import Effect
-    from .evidence import Violation
+    from .evidence import Order, Violation
     from .facts import Numbers
     from .judge import Seen
     from .runs import Runs
@@ -53,13 +55,14 @@ class Prover:
     Args:
         runs: Those of the exploration, to which serial orders and repetitions are added.
         classes: Of each call a number, the same for those that are the same function with the same arguments.
+        kept: Tables whose counters stay where they were found.
 
     Attributes:
         is_open: Whether the last run seems to go wrong, and that is not proved.
     """
 
-    def __init__(self, runs: Runs, classes: tuple[int, ...]) -> None:
-        self._runs, self._classes = runs, classes
+    def __init__(self, runs: Runs, classes: tuple[int, ...], kept: frozenset[str] = frozenset()) -> None:
+        self._runs, self._classes, self._kept = runs, classes, kept
         self._account, self._databases, self._referee = runs.account, runs.databases, runs.referee
         self._stage = runs.places.stage
         self._numbers: list[Numbers] = []  # that the counters of keys give
@@ -88,12 +91,15 @@ class Prover:
         """Take in a run of all calls that was a serial order."""
         everyone = self._account.everyone
         await self._judge_of(everyone).learn(serial_order(seen.run.steps, len(everyone)), seen)
+        self._check_numbers(seen)
         self._runs.places.maker.is_tuned = True
 
     async def begin_with(self, calls: tuple[int, ...]) -> None:
         """Run some calls one after another, so that others of their runs can be compared with that."""
         order = tuple(range(len(calls)))
-        await self._judge_of(calls).learn(order, await self._runs.perform_serially(calls, order))
+        seen = await self._serially(calls, order)
+        await self._judge_of(calls).learn(order, seen)
+        self._check_numbers(seen)
         self._runs.places.maker.is_tuned = True
 
     async def settle(self) -> None:
@@ -114,6 +120,7 @@ class Prover:
 
     async def find(self, seen: Seen) -> Finding | None:
         """Say what is wrong with a run; of many calls, with as few as show it."""
+        self._check_numbers(seen)
         everyone = self._account.everyone
         if seen.calls != everyone or len(everyone) <= FEW or seen.broken is not None:
             return await self._judged(seen)
@@ -166,7 +173,7 @@ class Prover:
                 calls,
                 tuple(self._classes[call] for call in calls),
                 self._oracle_of(calls),
-                partial(self._runs.perform_serially, calls),
+                partial(self._serially, calls),
                 self._move_counters,
                 has_rule=self._referee.rule is not None,
             )
@@ -191,8 +198,28 @@ class Prover:
         )
 
     async def _move_counters(self, advances: Sequence[Advance]) -> list[Numbers]:
-        self._numbers = await self._runs.places.move_counters(advances)
+        free = [each for each in advances if each.table not in self._kept]
+        self._numbers = await self._runs.places.move_counters(free)
         return self._numbers
+
+    async def _serially(self, calls: tuple[int, ...], order: Order, draw: int = 0) -> Seen:
+        seen = await self._runs.perform_serially(calls, order, draw)
+        self._check_numbers(seen)
+        return seen
+
+    def _check_numbers(self, seen: Seen) -> None:
+        """See whether calls have said keys that a counter would give if it had not been moved.
+
+        Raises:
+            CountersMatterError: They have.
+        """
+        inserts = [step for step in seen.run.steps if _is_insert(step)] if self._numbers else []
+        for numbers in self._numbers:
+            (column,) = self._databases.keys[numbers.table].columns
+            for step in inserts:
+                said = said_numbers(step, column.casefold(), or_returned=not seen.advances)
+                if any(map(numbers.would_give, said)) and numbers.table in self._databases.touched([step.operation]):
+                    raise CountersMatterError(numbers.table)
 
     def _accept(self, seen: Seen) -> None:
         if self._referee.rule is None:
@@ -301,6 +328,10 @@ def _effect(violation: Violation, ending: Run, oracle: Oracle) -> Effect:
     if violation.kind != "no serial order":
         return "error"
     return "answers" if oracle.knows_rows(ending) else "rows"
+
+
+def _is_insert(step: Step) -> bool:
+    return step.operation.kind in ("sql", "many") and statement_of(step.operation).verb == "INSERT"
 
 
 def entangled(seen: Seen, size: int, catalogue: Catalogue, enqueuers: Mapping[int, int]) -> Iterator[tuple[int, ...]]:

@@ -370,6 +370,22 @@ def says_numbers(operation: Operation, catalogue: Catalogue) -> bool:
     return found is not None and bool(given) and all(_is_said(dict(row).get(found[1]), operation) for row in given)
 
 
+def said_numbers(step: Step, column: str, *, or_returned: bool) -> set[int]:
+    """The numbers that an INSERT has said for a column, or has returned."""
+    operation, statement = step.operation, statement_of(step.operation)
+    found: set[object] = set()
+    for value in (dict(row).get(column) for row in statement.given):
+        if isinstance(value, Given) and value != UNCLEAR:
+            given = (operation.parameters or ())[value.number :]
+            found.update(given[:: statement.places] if operation.kind == "many" else given[:1])
+        else:
+            found.add(value)
+    columns = [name.casefold() for name in step.columns]
+    if or_returned and column in columns:
+        found.update(row[columns.index(column)] for row in step.rows)
+    return {number for number in found if type(number) is int}
+
+
 def _is_said(value: Value, operation: Operation) -> bool:
     """Whether a value is a key: where it is worked out, NULL or, on MariaDB, 0, the database may give a number."""
     if value == UNCLEAR or operation.kind != "sql":

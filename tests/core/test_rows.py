@@ -11,7 +11,7 @@ from aioconcurrent.base.trace import Operation, Step
 from aioconcurrent.databases.schema import Catalogue, Keys, Kind
 from aioconcurrent.exploring.dependence import Act, Ledger, Result, Status, dependent
 from aioconcurrent.exploring.footprint import blurred_by, footprint, rows
-from aioconcurrent.exploring.rows import Fresh, Row, made_keys, meet, numbers_of
+from aioconcurrent.exploring.rows import Fresh, Row, made_keys, meet, numbers_of, said_numbers
 from aioconcurrent.sql.statements import statement_of
 
 ID = frozenset({"id"})
@@ -578,3 +578,21 @@ def test_a_number_that_mariadb_may_have_no_room_for_tells_no_new_row_apart(colum
 
     assert [is_told("mysql", value) for value in (-1, 0, largest, largest + 1)] == [False, True, True, False]
     assert [is_told("postgresql", value) for value in (-1, 0, largest, largest + 1)] == [True] * 4
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (Step(0, sql("INSERT INTO a (id, n) VALUES (%s, 5), (7, 5)", 6)), {6, 7}),
+        (Step(0, replace(sql("INSERT INTO a (n, id) VALUES (%s, %s)", 1, 6, 2, 7), kind="many")), {6, 7}),
+        (Step(0, sql("INSERT INTO a (id, n) VALUES (DEFAULT, %s)", 5)), set()),
+        (Step(0, sql("INSERT INTO a (n) VALUES (%s) RETURNING ID", 5), columns=("ID",), rows=((8,),)), {8}),
+        (Step(0, sql("INSERT INTO a (id) VALUES (%s) RETURNING n", 6), columns=("n",), rows=((8,),)), {6}),
+    ],
+    ids=["given", "given to many", "left to the database", "returned", "of another column"],
+)
+def test_the_numbers_that_an_insert_says_or_returns(step: Step, said: set[int]) -> None:
+    assert said_numbers(step, "id", or_returned=True) == said
+    assert said_numbers(step, "id", or_returned=False) == (
+        said if not step.columns or step.columns == ("n",) else set()
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -60,9 +60,20 @@ def numbered(using: str) -> None:
     asked(using, "INSERT INTO shop_remark (word) VALUES ('numbered') RETURNING id")
 
 
-def takes_the_first_if_it_is_free(using: str) -> None:
-    if not asked(using, "SELECT id FROM shop_remark WHERE id = 1"):
-        asked(using, "INSERT INTO shop_remark (id, word) VALUES (1, 'first')")
+def looks_twice_for_the_first(using: str) -> list[list[int]]:
+    return [asked(using, "SELECT id FROM shop_remark WHERE id = 1") for _ in range(2)]
+
+
+def takes_the_next(using: str) -> None:
+    [highest] = asked(using, "SELECT MAX(id) FROM shop_remark")
+    asked(using, "INSERT INTO shop_remark (id, word) VALUES (%s, 'next')", (highest or 0) + 1)
+
+
+def takes_several(using: str) -> None:
+    [highest] = asked(using, "SELECT MAX(id) FROM shop_remark")
+    with connections[using].cursor() as cursor:
+        rows = [((highest or 0) + more, "next") for more in (1, 2)]
+        cursor.executemany("INSERT INTO shop_remark (id, word) VALUES (%s, %s)", rows)
 
 
 @pytest.fixture
@@ -128,7 +139,15 @@ def test_what_a_primary_key_only_includes_tells_no_rows_apart(remarks: Place) ->
 
 
 @pytest.mark.parametrize("place", at("postgresql-RC"), indirect=True)
-def test_a_number_that_is_said_is_one_that_the_database_may_give(remarks: Place) -> None:
+def test_a_number_that_is_asked_for_is_one_that_the_database_may_give(remarks: Place) -> None:
     """Where keys begin with other numbers nothing has to be compared: the first order shows that they matter."""
-    calls = [(each, {"using": remarks.alias}) for each in (numbered, takes_the_first_if_it_is_free)]
+    calls = [(each, {"using": remarks.alias}) for each in (numbered, looks_twice_for_the_first)]
     assert explore(*calls).verdict == "race"
+
+
+@pytest.mark.parametrize("calls", [(numbered, takes_the_next), (takes_the_next, numbered), (numbered, takes_several)])
+@pytest.mark.parametrize("place", at("postgresql-RC", "mysql-RC", "file"), indirect=True)
+def test_a_number_that_a_counter_gives_only_where_it_was_found_is_met(
+    remarks: Place, calls: Sequence[Callable[[str], None]]
+) -> None:
+    assert explore(*((each, {"using": remarks.alias}) for each in calls)).verdict == "race"
