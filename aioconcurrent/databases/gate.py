@@ -1,7 +1,8 @@
 """The gate in front of everything that a stepped wrapper does to shared data.
 
-Each operation asks before it runs and reports after it ran.  Where another call may have waited for it, nothing
-else runs in this process between the report and its acknowledgement.  Threads and coroutines pass one at a time.
+Each operation asks before it runs, unless it had leave ahead, and reports after it ran.  Where another call may have
+waited for it, nothing else runs in this process between the report and its acknowledgement.  Threads and coroutines
+pass one at a time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Closing the gate of a stepped wrapper."""
+"""Installing the gate in a stepped wrapper."""
 
 from __future__ import annotations
 

@@ -357,7 +357,7 @@ class Wrapper:
             self._process = self._process or Process(self.world, self._doubles)
             self._process.take_note()
         is_set = prepare is None and get_ready is None
-        release = self._await_release(b"set" if is_set else b"")
+        release = self._await_release(is_set=is_set)
         self._make_certain(task, release.draw)  # what the call draws, however much was drawn before
         self._is_watched = True
         self.world.step(self._ask, self._tell, release.script)
@@ -380,10 +380,10 @@ class Wrapper:
                 self.phase = phase
                 do()
 
-    def _await_release(self, manner: bytes = b"") -> Release:
-        """Report that all is there, and return how to begin."""
+    def _await_release(self, *, is_set: bool = False) -> Release:
+        """Report that all is there, and whether nothing is left to do before the call; return how to begin."""
         self.phase = "waiting for the others"
-        self.channel.send(Kind.READY, manner)
+        self.channel.send(Kind.READY, b"set" if is_set else b"")
         release: Release | None = pickling.loads(self.channel.expect(Kind.START))
         if release is None:
             self._is_dismissed = True

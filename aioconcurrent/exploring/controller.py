@@ -234,6 +234,7 @@ class Controller:
         self._databases = databases
         self._enqueuers, self._deliveries = enqueuers, deliveries
         self._scripts = scripts or Scripts()
+        self._beginning = Release(0.0)  # how calls are to begin
         self._chooser: Chooser | None = None  # once all are ready
         self._left_to_choose = 0
         self._probes = databases.probes
@@ -331,7 +332,7 @@ class Controller:
 
     async def _get_all_ready(self, chooser: Chooser, calls: Collection[int], *, quiet: bool) -> None:
         self._databases.begin_run()
-        self._manner = Release(time.monotonic(), chooser.draw if isinstance(chooser, Serial) else 0, quiet)
+        self._beginning = Release(time.monotonic(), chooser.draw if isinstance(chooser, Serial) else 0, quiet)
         for process in self._processes:
             if process.attendance.is_set and process.number in calls:
                 process.want, process.state = Want(START, None, None, (), ()), _State.WAITING
@@ -369,7 +370,7 @@ class Controller:
 
     async def _release(self, process: _Process) -> None:
         script = self._scripts.known.get(process.number, ())
-        release = replace(self._manner, start=time.monotonic(), script=pickling.dumps(script) if script else b"")
+        release = replace(self._beginning, start=time.monotonic(), script=pickling.dumps(script) if script else b"")
         await process.attendance.release(release, timeout=float("inf"))
 
     async def _get_ready(self, process: _Process, *, is_made: bool) -> None:

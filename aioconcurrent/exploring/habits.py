@@ -45,7 +45,6 @@ _LOOKED = 4.9
 _READ_BACK = 4.8
 _OTHERWISE = 2.2
 _DOUBT = 0.5
-_TWO = 2
 _MOST = 3  # calls of which more than two may be needed to close a cycle
 
 
@@ -102,12 +101,12 @@ class Habits:
         Each goes on until it has done what meets something that another has yet to do.  That closes as many cycles
         as there can be between two calls, where none that takes one preemption promises much.
         """
-        if max((promise for promise, *_ in self._detours()), default=_LIKELY) >= _LIKELY or len(self._classes) != _TWO:
+        if max((promise for promise, *_ in self._detours()), default=_LIKELY) >= _LIKELY or len(self._classes) != 2:
             return []
         begins = range(len(set(self._classes)))  # alike calls begin in the order in which they were given
         found = [self._take_turns(ways, first) for ways in product(*map(self._of, (0, 1))) for first in begins]
         order = max(found, key=_switches, default=[])
-        return order if _switches(order) > _TWO else []  # else it takes one preemption, and comes in its turn
+        return order if _switches(order) > 2 else []  # else it takes one preemption, and comes in its turn
 
     @staticmethod
     def _take_turns(ways: Sequence[_Way], first: int) -> list[int]:

@@ -221,7 +221,7 @@ class Oracle:
 
     def repeats(self, ending: Run) -> bool:
         """Tell whether an ending is, key for key, that of a serial order that was learnt."""
-        return _remembered(self._repeated, ending, self._view(self._calls, _Reading.EXACT).repeats)
+        return _found_once(self._repeated, ending, self._view(self._calls, _Reading.EXACT).repeats)
 
     def knows(self, order: Order) -> bool:
         """Tell whether this order was learnt."""
@@ -323,7 +323,7 @@ class Oracle:
         return tuple(call for call in self._calls if refused.isdisjoint(self._origins(call)))
 
     def _explanation(self, ending: Run) -> "_Explanation | None":
-        return _remembered(self._explained, ending, self._find_explanation)
+        return _found_once(self._explained, ending, self._find_explanation)
 
     def _find_explanation(self, ending: Run) -> "_Explanation | None":
         compared = tuple(dict.fromkeys((self._kept(ending), self._calls)))
@@ -445,7 +445,7 @@ class _View:
         return Counter(kept), Counter(known)
 
 
-def _remembered(known: dict[bytes, T], ending: Run, find: Callable[[Run], T]) -> T:
+def _found_once(known: dict[bytes, T], ending: Run, find: Callable[[Run], T]) -> T:
     """What was found of an ending that was the same to the letter; found anew where only attributes tell what it is."""
     if not all(type(each) in _PLAIN for each in ending.outcomes):
         return find(ending)

@@ -17,7 +17,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import chain, groupby, pairwise
+from itertools import chain, groupby, pairwise, takewhile
 
 from ..base.trace import Operation, Step, call_name
 from ..exceptions import TokenError
@@ -109,6 +109,11 @@ def unforced(enabled: Collection[int], last: int | None) -> int:
 
 def _unforced(steps: Sequence[Step], index: int) -> int:
     return unforced(steps[index].enabled, steps[index - 1].call if index else None)
+
+
+def stretch(choices: Sequence[int], call: int) -> int:
+    """How many of the first choices are this call."""
+    return sum(1 for _ in takewhile(call.__eq__, choices))
 
 
 def preemptions(steps: Sequence[Step]) -> int:
@@ -249,10 +254,10 @@ class Replay:
     def certain(self, call: int) -> int:
         number, marks = len(self.steps), self._schedule.marks
         planned = self._schedule.choices[number:]
-        same = next((index for index, other in enumerate(planned) if other != call), None)
-        if same is None:
-            return STEPS if OPEN not in marks else max(len(marks.rstrip(OPEN)) - number, len(planned), 0)
-        return same
+        same = stretch(planned, call)
+        if same < len(planned):
+            return same
+        return STEPS if OPEN not in marks else max(len(marks.rstrip(OPEN)) - number, same)
 
     def _default(self, number: int, ready: Collection[int]) -> int:
         """Who goes where nothing is planned: the last, but past the first round of a loop all in turn."""

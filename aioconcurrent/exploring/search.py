@@ -40,7 +40,6 @@ from .walk import Divergence, Rules, Walk, draw, eligible, spins
 
 Plan = tuple[int, ...]  # calls, those that only begin among them
 
-_TWO = 2
 FEW = 3  # calls whose serial orders are all run first
 
 
@@ -621,7 +620,7 @@ class Search:
         if unfolding is None:
             return
         plan = tuple(self._known.habits.guess())
-        if not plan and self._known.outdated and len(self.rules.classes) == len(set(self.rules.classes)) == _TWO:
+        if not plan and self._known.outdated and len(self.rules.classes) == len(set(self.rules.classes)) == 2:
             yield (1,)  # the other serial order: before anything is compared, the first has to be run again
             plan = tuple(self._known.habits.guess())
         if plan and self._max_preemptions != 0:

@@ -15,7 +15,7 @@ from ..databases.schema import Catalogue
 from .dependence import Effect, Status, contend
 from .rows import Number, Row, first_number, known_numbers, meet, numbers_of
 from .sampling import Draw, Lots
-from .schedule import take, unforced
+from .schedule import stretch, take, unforced
 from .standings import Decision, Request, Standing, observe, request
 from .unfolding import State, Unfolding
 
@@ -211,8 +211,8 @@ class Walk:
             return 0
         standing, planned = self._standings[call], self._left[len(self._taken) :]
         calm = min(PATIENCE - standing.idle, ROUNDS - standing.again) - 1  # as many until it may spin
-        same = next((index for index, other in enumerate(planned) if other != call), calm)
-        return max(min(same, calm), 0)
+        same = stretch(planned, call)
+        return max(min(same if same < len(planned) else calm, calm), 0)
 
     @property
     def draw(self) -> Draw | None:
