@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 
 from ..base import pickling
+from ..base.interpreters import with_path
 from .lifeline import Lifeline
 from .protocol import Frame, Kind
 
@@ -86,13 +87,9 @@ class Launcher(Protocol):
 
 
 def python_command(program: str, *arguments: object) -> list[str]:
-    """An interpreter like this one, with our import path, that runs `program`.
-
-    The path is in the command, for nothing of ours can be imported without it.
-    """
+    """An interpreter like this one, with our import path, that runs `program`."""
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
-    code = f"import sys; sys.path[:] = {sys.path!r}; {program}"
-    return [sys.executable, *flags, "-c", code, *map(str, arguments)]
+    return [sys.executable, *flags, "-c", with_path(sys.path, program), *map(str, arguments)]
 
 
 class SpawnedWrapper:

@@ -25,7 +25,7 @@ from .test_workers import COPIES
 
 Ask = Callable[[WorkerThread, bytes], Awaitable[bytes]]
 
-_PATIENCE = 120.0  # seconds
+PATIENCE = 120.0  # seconds for the workers to do what this machine waits for
 _SESSIONS = {
     "postgresql": "SELECT pid FROM pg_stat_activity WHERE datname LIKE %s OR datname = %s",
     "mysql": "SELECT id FROM information_schema.processlist WHERE db LIKE %s OR db = %s",
@@ -60,7 +60,7 @@ class Cluster:
 
     def wait_until_left_alone(self) -> list[psutil.Process]:
         """Wait a while until there are no such processes; return those that there are."""
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while (found := [*self.processes(), *self.processes("keeper")]) and time.monotonic() < deadline:
             time.sleep(0.1)
         return found
@@ -185,7 +185,7 @@ def _start(mark: str, *command: object, environment: Mapping[str, str] | None = 
 
 
 def _wait_for(file: Path, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + PATIENCE
     while not file.exists() or not file.read_text(encoding="utf-8"):
         assert process.poll() is None, "the scheduler has ended"
         assert time.monotonic() < deadline, "the scheduler does not start"
@@ -196,4 +196,4 @@ def _wait_for_workers(address: str, count: int) -> None:
     from distributed import Client
 
     with Client(address, set_as_default=False) as client:
-        client.wait_for_workers(count, timeout=_PATIENCE)
+        client.wait_for_workers(count, timeout=PATIENCE)

@@ -22,13 +22,12 @@ from aioconcurrent.sync import explore
 from tests.project.databases import on, thorough
 
 from .catalogue import accounts
-from .clusters import FAULTS, Cluster, asking, cluster
+from .clusters import FAULTS, PATIENCE, Cluster, asking, cluster
 from .test_workers import EVERYWHERE, PROGRAMS, copies_of, told
 
 LONG = "updates in turn"
 WORKERS = 2
 MADE_FIRST = 2  # what a worker is asked before it makes its part of the runs
-PATIENCE = 120  # seconds for the workers to do what this machine waits for
 HARMLESS = ("a copy is dropped", "the sessions of all copies are ended")
 # Which may show when there are no more runs to make.
 MILD = ("a worker is frozen", *HARMLESS)
@@ -52,27 +51,6 @@ def fragile(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]
         return
     with cluster(tmp_path) as found:
         yield found
-
-
-@pytest.fixture
-def all_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for the last worker to be ready, however long after the first that is on a busy machine."""
-    monkeypatch.setattr("aioconcurrent.running.cluster.workers._LATER", PATIENCE)
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The workers that were asked for something, as often as they answered."""
-    answered: list[str] = []
-    ask = WorkerThread.ask
-
-    async def counted(self: WorkerThread, message: bytes) -> bytes:
-        answer = await ask(self, message)
-        answered.append(self.address)
-        return answer
-
-    monkeypatch.setattr(WorkerThread, "ask", counted)
-    return answered
 
 
 def most(asked: list[str]) -> int:

@@ -23,13 +23,12 @@ from aioconcurrent import ClusterError, options
 from aioconcurrent.databases import dumps
 from aioconcurrent.databases.dumps import Dump, DumpError, Load, Source, room
 from aioconcurrent.running.cluster.addresses import UnreadError, addresses, addresses_here, differences
-from aioconcurrent.running.cluster.workers import WorkerThread
 from tests.project.databases import on, thorough
 from tests.second_servers import SECOND, SecondServer, environment
 
 from .catalogue import accounts
 from .clusters import FAULTS, Cluster, cluster
-from .test_cluster import LONG, MADE_FIRST, PATIENCE, explored, wait_here, when_asked
+from .test_cluster import LONG, MADE_FIRST, explored, wait_here, when_asked
 from .test_workers import PROGRAMS, copies_of, told
 
 SERVERS: list[Any] = on("postgresql", "mysql")
@@ -80,27 +79,6 @@ def fragile(second: Second, tmp_path: Path) -> Iterator[Cluster]:
     """A cluster for a test that harms it, of such a worker and one that has no servers."""
     with cluster(tmp_path, [environment([*second.values()]), {}]) as found:
         yield found
-
-
-@pytest.fixture
-def all_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for the last worker to be ready, however long after the first that is on a busy machine."""
-    monkeypatch.setattr("aioconcurrent.running.cluster.workers._LATER", PATIENCE)
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The workers that were asked for something, as often as they answered."""
-    answered: list[str] = []
-    ask = WorkerThread.ask
-
-    async def counted(self: WorkerThread, message: bytes) -> bytes:
-        answer = await ask(self, message)
-        answered.append(self.address)
-        return answer
-
-    monkeypatch.setattr(WorkerThread, "ask", counted)
-    return answered
 
 
 @pytest.mark.usefixtures("all_ready")

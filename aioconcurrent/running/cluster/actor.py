@@ -19,6 +19,8 @@ import tempfile
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ...base.interpreters import with_path
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -28,7 +30,7 @@ _HEADER = struct.Struct(">Q")
 _PIECE = 1024 * 1024  # bytes
 _SAID = 4000  # bytes of what the process has printed last
 _FAREWELL = 40.0  # seconds for the process to end by itself, which gives up sooner
-_PROGRAM = "import sys; sys.path[:] = {path!r}; from aioconcurrent.running.cluster.process import main; main()"
+_PROGRAM = "from aioconcurrent.running.cluster.process import main; main()"
 
 
 def send(stream: socket.socket, message: bytes) -> None:
@@ -62,7 +64,7 @@ class ProcessActor:
         self._talking = threading.Lock()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM.format(path=sys.path)],
+                [sys.executable, "-c", with_path(sys.path, _PROGRAM)],
                 stdin=theirs.fileno(),
                 stdout=self._log,
                 stderr=self._log,

@@ -15,6 +15,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ...base import pickling
+from ...base.interpreters import with_path
 from ...base.text import text_of
 from ...engine.surroundings import follow, known_files
 
@@ -29,7 +30,7 @@ _OPTIONS = (
     *("unix_socket", "read_default_file", "read_default_group", "ssl", "ssl_mode"),
 )
 _PATIENCE = 60  # seconds
-_PROGRAM = "import sys; sys.path[:] = {path!r}; from aioconcurrent.running.cluster.addresses import main; main()"
+_PROGRAM = "from aioconcurrent.running.cluster.addresses import main; main()"
 
 
 class UnreadError(Exception):
@@ -49,7 +50,7 @@ def addresses(module: str, files: Mapping[str, str], arguments: Sequence[str]) -
     """
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _PROGRAM.format(path=sys.path)],
+            [sys.executable, "-c", with_path(sys.path, _PROGRAM)],
             input=pickling.dumps((module, dict(files), list(arguments))),
             capture_output=True,
             check=False,

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ...base import pickling
+from ...base.interpreters import with_path
 from ...base.text import text_of
 from ...databases.dumps import DumpError, Load, is_at, room
 from .actor import receive, send
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from .addresses import Address
 
 _FAREWELL = 25.0  # seconds for it to drop what it keeps
-_PROGRAM = "import sys; sys.path[:] = {path!r}; from aioconcurrent.running.cluster.keeper import main; main()"
+_PROGRAM = "from aioconcurrent.running.cluster.keeper import main; main()"
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Keeper:
         self._stream, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM.format(path=surroundings.path)],
+                [sys.executable, "-c", with_path(surroundings.path, _PROGRAM)],
                 stdin=theirs.fileno(),
                 cwd=surroundings.directory,
                 env={**surroundings.environment, **environment},
