@@ -3,6 +3,11 @@
 Each operation asks before it runs, unless it had leave ahead, and reports after it ran.  Where another call may have
 waited for it, nothing else runs in this process between the report and its acknowledgement.  Threads and coroutines
 pass one at a time.
+
+A statement that is split, or committed at once, gets a transaction for which the application did not ask.  It is
+run by the driver, on the statement's own connection, so that Django's `atomic`, `on_commit` and autocommit know
+nothing of it.  It has what a statement in autocommit has: the isolation level that the server gives to whoever asks
+for none.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ import contextlib
 import threading
 from collections import deque
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -21,15 +27,90 @@ from ..base.trace import ROWS_KEPT, START, Operation
 from .guard import session_id
 from .passage import Passage, told_columns, told_error, told_rows
 from .sessions import MYSQL_ENDED
-from .transactions import FetchedCursor, transaction_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
     from ..base.trace import Kind, LockSite, Primitive
     from .passage import Tell
+
+
+class Transaction:
+    """PostgreSQL's."""
+
+    def __init__(self, connection: Any) -> None:
+        self._driver = connection.connection
+
+    def begin(self) -> None:
+        self._run("BEGIN")
+
+    def commit(self) -> None:
+        self._run("COMMIT")
+
+    def rollback(self) -> None:
+        self._run("ROLLBACK")
+
+    def _run(self, sql: str) -> None:
+        with self._driver.cursor() as cursor:
+            cursor.execute(sql)
+
+
+class _MysqlTransaction(Transaction):
+    """MySQL's: a BEGIN would give back what LOCK TABLES has locked."""
+
+    def begin(self) -> None:
+        self._run("SET autocommit = 0")
+
+    def commit(self) -> None:
+        try:
+            super().commit()
+        finally:
+            self._run("SET autocommit = 1")
+
+    def rollback(self) -> None:
+        try:
+            super().rollback()
+        finally:
+            self._run("SET autocommit = 1")
+
+
+def transaction_of(connection: Any) -> Transaction:
+    """One for the next statement of this connection."""
+    return (_MysqlTransaction if connection.vendor == "mysql" else Transaction)(connection)
+
+
+class FetchedCursor:
+    """A cursor of SQLite's driver with all rows of its statement; the next statement is the driver's again."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor: Any = cursor._cursor if isinstance(cursor, FetchedCursor) else cursor
+        self._rows: Iterator[Any] = iter(self._cursor.fetchall())
+
+    def execute(self, *args: Any) -> Any:
+        self._rows = self._cursor
+        return self._cursor.execute(*args)
+
+    def executemany(self, *args: Any) -> Any:
+        self._rows = self._cursor
+        return self._cursor.executemany(*args)
+
+    def fetchone(self) -> Any:
+        return next(self._rows, None)
+
+    def fetchmany(self, size: int | None = None) -> list[Any]:
+        return list(islice(self._rows, self._cursor.arraysize if size is None else size))
+
+    def fetchall(self) -> list[Any]:
+        return list(self._rows)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._rows
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
+
 
 _QUERY_CANCELED = "57014"  # PostgreSQL; by the controller where it resolves a deadlock
 _NOT_IN_TRANSACTION = frozenset({"25001", "2D000"})  # PostgreSQL: of VACUUM, or of a procedure that commits

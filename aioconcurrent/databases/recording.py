@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from ..base import clock as time
-from ..base import pickling, points
+from ..base import pickling
 from ..base.sources import application_line
 from ..base.trace import ROWS_KEPT, Operation, Step
 from .guard import session_id
@@ -105,18 +105,6 @@ class Recorder(Passage):
         send = self._send
         if send is not None:
             send(pickling.dumps(news))
-
-
-def install(*, with_django: bool) -> None:
-    """Get ready to record: `recorder.start` begins."""
-    points.watch_steps(recorder.pass_step)
-    if with_django:
-        from ..base.sources import follow_coroutines
-        from . import caches, hooks
-
-        hooks.install(recorder)
-        caches.install(recorder)
-        follow_coroutines()
 
 
 def recorded_steps(call: int, news: Iterable[bytes]) -> tuple[tuple[Step, ...], int]:

@@ -14,7 +14,7 @@ from ..base.calls import by_value_modules, import_name
 from ..base.text import printable
 from ..exceptions import PatchError, UnpicklableError
 from . import http, mocks
-from .patches import MISSING, DictPatch, Patch, active_patches, dict_patches, is_reachable, place_of
+from .mocks import MISSING, DictPatch, Patch, active_patches, dict_patches, is_reachable, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 
 from ..base import pickling
-from ..base.interpreters import with_path
 from .lifeline import Lifeline
 from .protocol import Frame, Kind
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from .world import Context
+
 
 _PIECE = 256 * 1024  # bytes
 _LINGER = 1.0  # seconds after a wrapper's end for its last words, whose stream an escaped descendant may keep open
@@ -264,3 +264,8 @@ async def serving() -> AsyncIterator[anyio.abc.TaskGroup]:
             failure = error
     if failure is not None:
         raise failure
+
+
+def with_path(path: Sequence[str], program: str) -> str:
+    """The text of a program with an import path: without it, nothing of ours could be imported there."""
+    return f"import sys; sys.path[:] = {list(path)!r}; {program}"

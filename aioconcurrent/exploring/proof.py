@@ -14,10 +14,10 @@ from ..results.exploration import Counterexample
 from ..results.outcomes import Outcomes
 from ..sql.statements import statement_of
 from .anomalies import name_anomaly
+from .dependence import private_steps
 from .footprint import overlap
 from .judge import CountersMatterError, Judge, TooManyOrdersError
 from .oracle import Oracle
-from .private_steps import private_steps
 from .rows import said_numbers
 from .schedule import STEPS, Schedule, is_serial, serial_order, shrinks
 from .search import FEW

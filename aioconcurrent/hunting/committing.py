@@ -1,26 +1,34 @@
-"""Commits the transactions of tests while something is explored, so that other processes see their rows.
+"""Explores calls in the middle of a test, whose transactions are committed so that other processes see their rows.
 
 `TestCase` and the mark `django_db` hold the rows of a class and those of a test in
 transactions that are rolled back.  In a hunt the class's rows are committed before the first
 test, and a test's at the moment of an exploration; then the transaction begins anew, with its
 savepoints.  For Django it has never ended, so that `on_commit` and `select_for_update` behave
-as before.  Where Django would remove rows by a rollback, committed rows are restored from a
-copy of what was there before.
+as before, and the test goes on as if nothing had happened.  Where Django would remove rows
+by a rollback, committed rows are restored from a copy of what was there before.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..databases.handoff import is_in_memory
 from ..databases.state import open_state
+from ..running.question import question as asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     Atomics = dict[str, Any]
+    from collections.abc import Sequence
+
+    from ..databases.handoff import View
+    from ..results.exploration import Exploration
+    from ..running.question import Question
+    from .options import HuntOptions
 
 
 class _Copy(Protocol):
@@ -140,3 +148,55 @@ def between_transactions(connection: Any) -> Iterator[None]:
 
 
 committing = Committing()
+
+
+_UNCOMPARED = {"django.contrib.sessions": "sessions.Session", "django.contrib.admin": "admin.LogEntry"}
+
+
+def explored(calls: Sequence[object], options: HuntOptions) -> Exploration:
+    """Explore calls with the rows that this thread's transactions hold."""
+    from ..databases.handoff import look
+    from ..running.own_loop import run_blocking
+
+    view = look()
+    with committed():
+        return run_blocking(_quietly, _asked(calls, options), [_without_transactions(view)])
+
+
+def _asked(calls: Sequence[object], options: HuntOptions) -> Question:
+    return asked(
+        calls,
+        check=None,
+        refusals=(),
+        ignore=uncompared(options),
+        max_schedules=options.schedules,
+        max_seconds=options.pair_seconds,
+    )
+
+
+def uncompared(options: HuntOptions) -> tuple[str, ...]:
+    """Models and fields in which a difference wastes the time of whoever reads of it, and those that were named."""
+    from django.apps import apps
+    from django.conf import settings
+
+    usual = [name for app, name in _UNCOMPARED.items() if apps.is_installed(app)]
+    if apps.is_installed("django.contrib.auth"):
+        user: Any = apps.get_model(settings.AUTH_USER_MODEL)
+        usual += [f"{user._meta.label}.last_login" for each in user._meta.concrete_fields if each.name == "last_login"]
+    return (*usual, *options.ignore)
+
+
+def _without_transactions(view: View) -> View:
+    """The same when all that this thread has written is committed."""
+    return replace(view, in_atomic=frozenset())
+
+
+async def _quietly(question: Question, views: Sequence[View], in_caller: Any) -> Exploration:
+    """Explore, and bring nothing of what the calls did into this process: no e-mail, log record, output or call of a
+    mock."""
+    from ..running.explore import run_exploration
+
+    async def nothing(*_: object) -> None:
+        pass
+
+    return await run_exploration(question, views, nothing)

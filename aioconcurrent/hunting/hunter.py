@@ -17,8 +17,7 @@ from ..base.text import text_of
 from ..databases.schema import Catalogue
 from ..exploring.footprint import filled
 from ..running.options import current_options
-from .committing import committing
-from .exploring import explored, uncompared
+from .committing import committing, explored, uncompared
 from .findings import Finding, Findings, cause_of, kind_of
 from .observer import observer
 from .pairs import Pair, Record, Unhunted, pairs, touches

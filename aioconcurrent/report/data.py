@@ -1,4 +1,4 @@
-"""A run as data for other programs, in types that JSON has.
+"""A run as data for other programs, in types that JSON has, and a race as GitHub's note at a line of code.
 
 A value without such a type becomes a string: decimals and times as they are usually
 written, anything else as its `repr`.
@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from ..base.sources import lines_of
 from ..base.text import shown, text_of
 from ..base.trace import Endless, Run, call_name
 from ..exceptions import error_of
+from .excerpt import excerpt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def as_json(data: Mapping[str, Any]) -> str:
@@ -107,3 +113,26 @@ def _step(run: Run, index: int, *, is_marked: bool) -> dict[str, Any]:
         ended = None if step.ended is None else step.ended - run.begun
         told |= {"started": step.started - run.begun, "ended": ended, "waited": step.waited}
     return told
+
+
+# docs.github.com/actions/reference/workflows-and-actions/workflow-commands
+_ESCAPES = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
+_ESCAPES_OF_PROPERTIES = {**_ESCAPES, **str.maketrans({":": "%3A", ",": "%2C"})}
+
+
+def annotation(title: str, text: str, sources: Iterable[str]) -> str:
+    """Return the line.
+
+    Args:
+        title: The name of the race.
+        text: What happened.
+        sources: Lines of the application, as `Step.source` has them; the first that can be found is the place.
+    """
+    place = next((found for source in sources if (found := excerpt(source)).file), None)
+    properties = {"title": title}
+    if place is not None:
+        top = os.environ.get("GITHUB_WORKSPACE") or os.curdir
+        file = Path(os.path.relpath(place.file, top)).as_posix()
+        properties = {"file": file, "line": str(place.number), **properties}
+    told = ",".join(f"{name}={value.translate(_ESCAPES_OF_PROPERTIES)}" for name, value in properties.items())
+    return f"::error {told}::{text.translate(_ESCAPES)}"

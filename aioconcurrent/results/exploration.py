@@ -168,7 +168,7 @@ class Counterexample:
 
     def annotation(self) -> str:
         """Return the line of output that GitHub shows as a note at the line of the story's last step."""
-        from ..report.annotations import annotation
+        from ..report.data import annotation
 
         sources = [self.steps[index].source for index in sorted(self.marked, reverse=True)]
         return annotation(self.anomaly, self.explanation, [*filter(None, sources)])

@@ -40,8 +40,7 @@ from ..results.exploration import Locks
 from ..results.orders import orders_of_test
 from ..results.outcomes import Outcomes
 from .cluster.addresses import addresses_here
-from .cluster.assignment import Assignment
-from .cluster.fingerprint import Fingerprint
+from .cluster.assignment import Assignment, Fingerprint
 from .measures import (
     aliases_of,
     came_of,
@@ -55,9 +54,9 @@ from .measures import (
     ways,
     without,
 )
-from .mistakes import raise_mistakes
 from .options import REUSED, SAMPLE
 from .own_loop import on_errand
+from .question import raise_mistakes
 from .race import capture, context_of, end_sessions, launching, mentioned, outcomes_of, pack, relay, take_effect
 
 if TYPE_CHECKING:

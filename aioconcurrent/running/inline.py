@@ -13,8 +13,8 @@ from ..engine.wrapper import finish, import_target
 from ..exceptions import WrappedError
 from ..results import unread
 from ..results.outcomes import CallReport, Outcomes
-from .mistakes import raise_mistakes
 from .project import uses_django
+from .question import raise_mistakes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

@@ -197,9 +197,9 @@ class Project:
 
     def hook(self) -> None:
         """Have every operation of this process on what calls share come by the gate, which is open."""
-        from ..databases.gating import install
+        from ..databases import watching
 
-        install(with_django=bool(self.key))
+        watching.step(with_django=bool(self.key))
 
     def step(self, ask: Callable[[bytes], bytes], tell: Callable[[bytes], None], script: bytes) -> None:
         """Let every operation of this process on what calls share wait for leave."""
@@ -215,9 +215,10 @@ class Project:
 
     def record(self, tell: Callable[[bytes], None]) -> None:
         """Tell of every operation of this process on what calls share."""
-        from ..databases.recording import install, recorder
+        from ..databases import watching
+        from ..databases.recording import recorder
 
-        install(with_django=bool(self.key))
+        watching.record(with_django=bool(self.key))
         recorder.start(tell)
 
     def release(self) -> None:

@@ -1,4 +1,8 @@
-"""What is to be explored, checked before any process is started."""
+"""What is to be explored, checked before any process is started; and mistakes of the test that only its calls show.
+
+Those are raised, because no assertion about outcomes would find them.  A process reports one as soon as it happens
+(`Kind.MISTAKE`), whatever the application then does with the error.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,18 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+from ..base import pickling
 from ..base.calls import parsed
 from ..base.clock import sleep
-from ..exceptions import TokenError
+from ..exceptions import (
+    NoConnectionLeftError,
+    NotATestDatabaseError,
+    NoTerminalError,
+    TokenError,
+    UncommittedDataError,
+    WrappedError,
+    chain_of,
+)
 from ..results.orders import orders_of_test
 from .options import current_options, options
 
@@ -29,6 +42,7 @@ if TYPE_CHECKING:
 
     Refusals: TypeAlias = type[BaseException] | Iterable[type[BaseException]]
     Ignored: TypeAlias = Iterable[type[Model] | str]
+    from collections.abc import Collection
 
 
 # For whoever passes the arguments of a function to `explore`.
@@ -236,3 +250,43 @@ def _checked(refusals: Any) -> tuple[type[BaseException], ...]:
                 "itself."
             )
     return kinds
+
+
+_KINDS = (NoConnectionLeftError, NoTerminalError, NotATestDatabaseError, UncommittedDataError)
+
+
+def raise_mistakes(
+    calls: Sequence[Call],
+    outcomes: Sequence[Any],
+    told: Sequence[Sequence[bytes]] = (),
+    suspects: Collection[BaseException] = (),
+) -> None:
+    """Raise the first mistake of the test that the calls came upon, if they did.
+
+    Args:
+        told: What each of the processes told of, by `dump_error`; nothing if there were none.
+        suspects: Errors that are mistakes too where they are among the outcomes.
+    """
+    found = [
+        (call, mistake)
+        for call, outcome, news in zip(calls, outcomes, told or [()] * len(calls), strict=True)
+        if (mistake := _mistake(outcome, [*map(pickling.load_error, news)], suspects)) is not None
+    ]
+    for call, mistake in found[:1]:
+        others = f", and {len(found) - 1} of the others too" if found[1:] else ""
+        mistake.add_note(f"This is a mistake in the test. It was met by {call}{others}.")
+        raise mistake
+
+
+def _mistake(
+    outcome: object, told: Sequence[BaseException], suspects: Collection[BaseException]
+) -> BaseException | None:
+    """Prefer the error that has the call's frames to the one that was told of."""
+    for error in chain_of(outcome.error if isinstance(outcome, WrappedError) else None):
+        if isinstance(error, _KINDS) or any(_is_same(error, other) for other in (*told, *suspects)):
+            return error
+    return told[0] if told else None
+
+
+def _is_same(error: BaseException, other: BaseException) -> bool:
+    return type(error) is type(other) and error.args == other.args

@@ -23,21 +23,20 @@ from ..databases.recording import recorded_steps
 from ..doubles import outbox
 from ..doubles.transfer import Doubles
 from ..engine.attendance import Report, race
+from ..engine.chance import WallClock
 from ..engine.fork import BootFailedError, UnfitError, forking
 from ..engine.launch import spawning
 from ..engine.network import Reach
 from ..engine.protocol import Kind
 from ..engine.surroundings import Surroundings, findable
-from ..engine.wall_clock import WallClock
 from ..engine.world import Context
 from ..engine.wrapper import Task
 from ..exceptions import ProcessDiedError, TemplateWarning, TerminatedProcessError, UnpicklableError, WrappedError
 from ..results import unread
 from ..results.outcomes import CallReport, Outcomes
-from .mistakes import raise_mistakes
 from .options import processors
 from .project import Project, uses_django
-from .question import SPACING
+from .question import SPACING, raise_mistakes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
 
     InCaller = Callable[..., Awaitable[Any]]
 
-_STEPPING = ("aioconcurrent.databases.gating", "aioconcurrent.engine.chance")
+_STEPPING = ("aioconcurrent.databases.watching", "aioconcurrent.engine.chance")
 _TIME_TRAVEL = "aioconcurrent.engine.chance"
 _SPAWNING = 1.0  # seconds more to start up for each interpreter
 _SESSIONS = 15.0  # seconds for ending what killed wrappers left on the servers

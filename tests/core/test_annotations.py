@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import tests.report.stories  # noqa: F401 - code is looked for in what is loaded
-from aioconcurrent.report.annotations import annotation
+from aioconcurrent.report.data import annotation
 
 
 def test_it_stands_at_the_first_line_of_code_that_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

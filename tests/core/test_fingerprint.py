@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from aioconcurrent.engine.surroundings import Surroundings
-from aioconcurrent.running.cluster.fingerprint import Fingerprint, relocated
+from aioconcurrent.running.cluster.assignment import Fingerprint, relocated
 
 
 @pytest.fixture(scope="module")

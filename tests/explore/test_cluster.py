@@ -16,7 +16,7 @@ import pytest
 from aioconcurrent import ClusterError, Exploration, options
 from aioconcurrent.exploring.place import Made, Maker
 from aioconcurrent.exploring.walk import Walk
-from aioconcurrent.running.cluster.fingerprint import Fingerprint
+from aioconcurrent.running.cluster.assignment import Fingerprint
 from aioconcurrent.running.cluster.workers import WorkerThread
 from aioconcurrent.sync import explore
 from tests.project.databases import on, thorough

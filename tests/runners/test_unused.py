@@ -38,7 +38,6 @@ def test_a_run_without_races_loads_nothing_that_only_races_need(tmp_path: Path) 
     assert set(ours) == {
         "aioconcurrent",
         "aioconcurrent._pytest",
-        "aioconcurrent._pytest.claims",
         "aioconcurrent._pytest.hunt",
         "aioconcurrent._pytest.options",
         "aioconcurrent._pytest.orders",

@@ -15,8 +15,7 @@ from ...sql.accesses import Access, accesses
 from ..evidence import Violation, result
 from .hints import conflict_hint_of, hint_of
 from .patterns import Finding, cycle, find
-from .stale import counts
-from .stories import place_of
+from .stories import counts, place_of
 
 _DEADLOCK = re.compile(r"deadlock", re.IGNORECASE)
 _ORDERED = (

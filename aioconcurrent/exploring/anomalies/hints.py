@@ -9,7 +9,7 @@ from ...sql.statements import Computed
 from ..evidence import Difference
 from ..values import ABSENT, as_number, as_time, show
 from .patterns import Finding
-from .stale import aggregated, only
+from .stories import aggregated, only
 
 _LONGEST_CONDITION = 30  # characters of a value that a hint compares with
 _REFUSAL = "If the error is a correct refusal, name it in refusals=(...)."

@@ -19,7 +19,7 @@ import tempfile
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ...base.interpreters import with_path
+from ...engine.launch import with_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable

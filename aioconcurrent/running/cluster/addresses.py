@@ -15,8 +15,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ...base import pickling
-from ...base.interpreters import with_path
 from ...base.text import text_of
+from ...engine.launch import with_path
 from ...engine.surroundings import follow, known_files
 
 if TYPE_CHECKING:

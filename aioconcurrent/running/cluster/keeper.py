@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ...base import pickling
-from ...base.interpreters import with_path
 from ...base.text import text_of
 from ...databases.dumps import DumpError, Load, is_at, room
+from ...engine.launch import with_path
 from .actor import receive, send
 from .addresses import UnreadError, addresses, differences
 

@@ -1,28 +1,45 @@
-"""Installing the gate in a stepped wrapper."""
+"""Watching a wrapper: installs the recorder or the gate, so that every operation on shared data passes it."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..base import points
-from . import tasks
 from .gate import gate
 from .guard import guard
+from .recording import recorder
 from .sessions import make_patient
 
+if TYPE_CHECKING:
+    from .passage import Passage
 
-def install(*, with_django: bool = True) -> None:
-    """Have every operation of this process come by the gate."""
-    points.watch_steps(gate.pass_step)
+
+def record(*, with_django: bool) -> None:
+    """Get ready to record: `recorder.start` begins."""
+    _watch(recorder, with_django=with_django)
+
+
+def step(*, with_django: bool) -> None:
+    """Get ready to step: `gate.close` begins."""
+    from . import tasks
+
+    _watch(gate, with_django=with_django)
     points.watch_work(tasks.leave)
+    if with_django:
+        tasks.install()
+        guard.is_stepped = True
+        _make_patient()
+
+
+def _watch(passage: Passage, *, with_django: bool) -> None:
+    points.watch_steps(passage.pass_step)
     if with_django:
         from ..base.sources import follow_coroutines
         from . import caches, hooks
 
-        hooks.install(gate)
-        caches.install(gate)
-        tasks.install()
+        hooks.install(passage)
+        caches.install(passage)
         follow_coroutines()
-        guard.is_stepped = True
-        _make_patient()
 
 
 def _make_patient() -> None:
