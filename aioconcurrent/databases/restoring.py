@@ -14,9 +14,9 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType
 
-from .gate import gate
 from .guard import guard
 from .sessions import in_autocommit, is_ended
+from .watching.gate import gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,25 +14,25 @@ from ..base.text import counted
 from ..base.trace import call_name
 from ..results.exploration import Counterexample, Exploration
 from ..sql.secrets import Secrets, hidden_texts
-from .controller import OVERTIME
-from .evidence import answers
-from .judge import CountersMatterError, Seen
-from .place import Made, Maker, Place, Referee
-from .places import Places
+from .judging.evidence import answers
+from .judging.judge import CountersMatterError, Seen
+from .judging.verdict import Account
+from .orders.schedule import Schedule, Serial, is_serial
+from .orders.search import Search
+from .orders.walk import Walk
 from .proof import Prover
-from .reuse import DepartedError, Reuse, is_borne_out
 from .runs import AgainError, Limits, Runs, SpentError, StopError
-from .schedule import Schedule, Serial, is_serial
-from .search import Search
-from .verdict import Account
-from .walk import Walk
+from .stepping.controller import OVERTIME
+from .stepping.place import Made, Maker, Place, Referee
+from .stepping.places import Places
+from .stepping.reuse import DepartedError, Reuse, is_borne_out
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from ..engine.attendance import Report
-    from .crew import Crew
-    from .remote import RemotePlace
+    from .stepping.crew import Crew
+    from .stepping.remote import RemotePlace
 
 T = TypeVar("T")
 

@@ -14,13 +14,13 @@ from ..results.exploration import Counterexample
 from ..results.outcomes import Outcomes
 from ..sql.statements import statement_of
 from .anomalies import name_anomaly
-from .dependence import private_steps
-from .footprint import overlap
-from .judge import CountersMatterError, Judge, TooManyOrdersError
-from .oracle import Oracle
-from .rows import said_numbers
-from .schedule import STEPS, Schedule, is_serial, serial_order, shrinks
-from .search import FEW
+from .judging.judge import CountersMatterError, Judge, TooManyOrdersError
+from .judging.oracle import Oracle
+from .orders.dependence import private_steps
+from .orders.footprint import overlap
+from .orders.rows import said_numbers
+from .orders.schedule import STEPS, Schedule, is_serial, serial_order, shrinks
+from .orders.search import FEW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from ..databases.schema import Catalogue
     from ..databases.state import Advance
     from ..results.exploration import Effect
-    from .evidence import Order, Violation
-    from .facts import Numbers
-    from .judge import Seen
+    from .judging.evidence import Order, Violation
+    from .judging.facts import Numbers
+    from .judging.judge import Seen
+    from .orders.search import Search
     from .runs import Runs
-    from .search import Search
 
 _SHRINKING = 20  # runs at most
 _LOOPING = 200  # steps in which a run that went round for ever shows that it does so again
@@ -99,7 +99,6 @@ class Prover:
         order = tuple(range(len(calls)))
         seen = await self._serially(calls, order)
         await self._judge_of(calls).learn(order, seen)
-        self._check_numbers(seen)
         self._runs.places.maker.is_tuned = True
 
     async def settle(self) -> None:

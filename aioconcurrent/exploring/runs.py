@@ -11,21 +11,21 @@ import anyio
 from ..base.points import UNFOLLOWED
 from ..base.trace import LockSite, Step
 from ..exceptions import TaskResultError, chain_of, error_of
-from .controller import OVERTIME, UNENDED
-from .footprint import filled, overlap
-from .schedule import STEPS, Departure, Replay, Schedule, Serial
-from .search import WAKINGS
+from .orders.footprint import filled, overlap
+from .orders.schedule import STEPS, Departure, Replay, Schedule, Serial
+from .orders.search import WAKINGS
+from .stepping.controller import OVERTIME, UNENDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from .controller import Attempt, Chooser
-    from .evidence import Order
-    from .judge import Seen
-    from .place import Made, Referee
-    from .places import Places
-    from .reuse import Reuse
-    from .verdict import Account
+    from .judging.evidence import Order
+    from .judging.judge import Seen
+    from .judging.verdict import Account
+    from .stepping.controller import Attempt, Chooser
+    from .stepping.place import Made, Referee
+    from .stepping.places import Places
+    from .stepping.reuse import Reuse
 
 # unique, foreign key, check and exclusion, as PostgreSQL, MariaDB and SQLite tell of them
 _REFUSED = re.compile(

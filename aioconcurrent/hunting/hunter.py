@@ -15,7 +15,7 @@ from ..base import clock as time
 from ..base.points import UNFOLLOWED
 from ..base.text import text_of
 from ..databases.schema import Catalogue
-from ..exploring.footprint import filled
+from ..exploring.orders.footprint import filled
 from ..running.options import current_options
 from .committing import committing, explored, uncompared
 from .findings import Finding, Findings, cause_of, kind_of

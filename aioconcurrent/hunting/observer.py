@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..base.trace import Operation
-from ..databases import hooks, tasks
-from ..databases.passage import Passage
+from ..databases.watching import hooks, tasks
+from ..databases.watching.passage import Passage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from ..base.trace import Kind
-    from ..databases.passage import Tell
+    from ..databases.watching.passage import Tell
 
 _MOST = 2000  # statements of one action
 

@@ -25,15 +25,15 @@ from ..engine.debugging import own_terminal
 from ..engine.fork import BootFailedError
 from ..engine.surroundings import findable
 from ..exceptions import RealDatabaseError, UncommittedDataError, WrappedError
-from ..exploring.databases import ExploredDatabases
 from ..exploring.explorer import Explorer
-from ..exploring.oracle import broken_rule
-from ..exploring.place import Place, Referee
-from ..exploring.places import NotCopiedError
-from ..exploring.remote import RemotePlace
-from ..exploring.reuse import Reuse
+from ..exploring.judging.oracle import broken_rule
 from ..exploring.runs import Limits
-from ..exploring.stage import staging
+from ..exploring.stepping.databases import ExploredDatabases
+from ..exploring.stepping.place import Place, Referee
+from ..exploring.stepping.places import NotCopiedError
+from ..exploring.stepping.remote import RemotePlace
+from ..exploring.stepping.reuse import Reuse
+from ..exploring.stepping.stage import staging
 from ..report.progress import reporting
 from ..results import unread
 from ..results.exploration import Locks
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from ..databases.memory import Loan
     from ..engine.attendance import Report
     from ..engine.wrapper import Result
-    from ..exploring.evidence import Violation
+    from ..exploring.judging.evidence import Violation
     from ..results.exploration import Counterexample, Exploration, Lock, Remedy
     from .cluster.workers import Cluster
     from .options import Options
@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     from .question import Question
     from .race import InCaller
 
-_MAKES_TASK = "aioconcurrent.databases.tasks:make_task"
+_MAKES_TASK = "aioconcurrent.databases.watching.tasks:make_task"
 _PAUSE = 0.01  # seconds between two looks whether another exploration is over
 _exploring = threading.Lock()
 

@@ -166,7 +166,7 @@ def _check_allow_network(name: str, value: object, where: str) -> None:
 
 
 def _check_replay(name: str, value: object, where: str) -> None:
-    from ..exploring.schedule import Schedule
+    from ..exploring.orders.schedule import Schedule
 
     if not isinstance(value, str):
         raise TypeError(f"{where}: {name} must be the token of a counterexample, not {value!r}.")

@@ -197,34 +197,34 @@ class Project:
 
     def hook(self) -> None:
         """Have every operation of this process on what calls share come by the gate, which is open."""
-        from ..databases import watching
+        from ..databases.watching import install
 
-        watching.step(with_django=bool(self.key))
+        install.step(with_django=bool(self.key))
 
     def step(self, ask: Callable[[bytes], bytes], tell: Callable[[bytes], None], script: bytes) -> None:
         """Let every operation of this process on what calls share wait for leave."""
-        from ..databases.gate import gate
+        from ..databases.watching.gate import gate
 
         gate.close(ask, tell, pickling.loads(script) if script else ())
 
     def begin(self) -> None:
         """Wait until the call is let go for the first time."""
-        from ..databases.gate import gate
+        from ..databases.watching.gate import gate
 
         gate.begin()
 
     def record(self, tell: Callable[[bytes], None]) -> None:
         """Tell of every operation of this process on what calls share."""
-        from ..databases import watching
-        from ..databases.recording import recorder
+        from ..databases.watching import install
+        from ..databases.watching.recording import recorder
 
-        watching.record(with_django=bool(self.key))
+        install.record(with_django=bool(self.key))
         recorder.start(tell)
 
     def release(self) -> None:
         """Let operations run freely again."""
-        from ..databases.gate import gate
-        from ..databases.recording import recorder
+        from ..databases.watching.gate import gate
+        from ..databases.watching.recording import recorder
 
         gate.open()
         recorder.stop()
@@ -370,7 +370,7 @@ def _rehearse_queries(aliases: Iterable[str]) -> None:
     """
     from django.apps import apps
 
-    from ..databases import caches, hooks, tasks  # noqa: F401 - imported for the gate of a wrapper
+    from ..databases.watching import caches, hooks, tasks  # noqa: F401 - imported for the gate of a wrapper
 
     for alias in set(aliases) - _rehearsed:
         _rehearsed.add(alias)

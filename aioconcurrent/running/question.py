@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from django.db.models import Model
 
     from ..base.calls import Call
-    from ..exploring.schedule import Schedule
+    from ..exploring.orders.schedule import Schedule
     from ..results.outcomes import Outcomes
     from .options import Options
 
@@ -200,7 +200,7 @@ def _moment(calls: int) -> int:
 
 
 def _read(token: str, calls: int) -> Schedule:
-    from ..exploring.schedule import Schedule
+    from ..exploring.orders.schedule import Schedule
 
     schedule = Schedule.from_token(token)
     needed = max((*schedule.choices, *schedule.calls), default=0) + 1 - len(schedule.enqueuers)

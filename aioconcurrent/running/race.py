@@ -19,7 +19,7 @@ from ..base.loops import current_backend
 from ..base.text import printable
 from ..databases import handoff, memory, sessions
 from ..databases.probes import WaitRecorder, with_waits
-from ..databases.recording import recorded_steps
+from ..databases.watching.recording import recorded_steps
 from ..doubles import outbox
 from ..doubles.transfer import Doubles
 from ..engine.attendance import Report, race
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     InCaller = Callable[..., Awaitable[Any]]
 
-_STEPPING = ("aioconcurrent.databases.watching", "aioconcurrent.engine.chance")
+_STEPPING = ("aioconcurrent.databases.watching.install", "aioconcurrent.engine.chance")
 _TIME_TRAVEL = "aioconcurrent.engine.chance"
 _SPAWNING = 1.0  # seconds more to start up for each interpreter
 _SESSIONS = 15.0  # seconds for ending what killed wrappers left on the servers
@@ -68,7 +68,7 @@ async def run_race(
     Raises:
         UnpicklableError: An argument, a setting or `prepare` cannot travel.
         DatabaseInMemoryLockedError: A database in memory could not be lent or taken back.
-        UncommittedDataError: And others that are mistakes of the test, see `mistakes.py`.
+        UncommittedDataError: And others that are mistakes of the test, see `question.py`.
     """
     with ticking_loop(), findable(mentioned(calls, options)):
         return await _run(calls, options, views, in_caller)

@@ -211,8 +211,8 @@ def first_wrong(_: int) -> Rows:
     from django.db import connection
 
     from aioconcurrent import sync
-    from aioconcurrent.exploring.place import Maker
     from aioconcurrent.exploring.proof import Prover
+    from aioconcurrent.exploring.stepping.place import Maker
     from tests.explore.catalogue import CATALOGUE
     from tests.project.shop.models import Account, Counter, Coupon, Doctor, Show, Ticket, Voucher
 
@@ -254,7 +254,7 @@ def wait(rounds: int) -> Rows:
     """From the word that lets a statement go until the controller knows that it waits."""
     from django.db import connection
 
-    from aioconcurrent.exploring.controller import Controller
+    from aioconcurrent.exploring.stepping.controller import Controller
 
     gone: dict[int, float] = {}
     waits: list[float] = []
@@ -301,7 +301,7 @@ def accept(_: object) -> bool:
 
 def times_of_schedules(name: str) -> list[float]:
     """Seconds from each reset of the rows to the next."""
-    from aioconcurrent.exploring.place import Maker
+    from aioconcurrent.exploring.stepping.place import Maker
 
     resets: list[float] = []
     make = Maker.make

@@ -22,8 +22,8 @@ sys.path.insert(0, str(ROOT))
 from rich.console import Console  # noqa: E402 - found through the path above
 from rich.table import Table  # noqa: E402
 
-from aioconcurrent.exploring.search import Search  # noqa: E402
-from aioconcurrent.exploring.walk import Walk  # noqa: E402
+from aioconcurrent.exploring.orders.search import Search  # noqa: E402
+from aioconcurrent.exploring.orders.walk import Walk  # noqa: E402
 from tests.explore import scenarios  # noqa: E402
 from tests.explore.workload import POSTGRESQL, Client, Program, Scenario, Simulation, Steps  # noqa: E402
 

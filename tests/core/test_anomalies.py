@@ -9,8 +9,8 @@ import pytest
 
 from aioconcurrent.base.trace import Precedence, Step
 from aioconcurrent.exploring.anomalies import Anomaly, name_anomaly
-from aioconcurrent.exploring.evidence import Difference, Violation
-from aioconcurrent.exploring.values import ABSENT
+from aioconcurrent.exploring.judging.evidence import Difference, Violation
+from aioconcurrent.exploring.judging.values import ABSENT
 from aioconcurrent.sql.accesses import accesses
 from tests.explore.traces import Tracer, cached, waited
 

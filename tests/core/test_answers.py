@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aioconcurrent import WrappedError
-from aioconcurrent.exploring.evidence import answers
+from aioconcurrent.exploring.judging.evidence import answers
 from aioconcurrent.http import Response
 
 

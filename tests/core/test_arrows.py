@@ -20,6 +20,7 @@ FLOORS = (
     "base", "sql", "doubles", "engine", "databases", "report", "results", "exploring", "running",
     "hunting", "_api", "sync", "_pytest", "pytest_plugin",
 )  # fmt: skip
+ROOMS = ("orders", "judging", "anomalies", "stepping", "")  # of `exploring`, likewise; what drives them is in none
 APART = {("report", "engine"), ("report", "databases"), ("exploring", "report")}
 
 
@@ -60,5 +61,20 @@ def test_arrows_point_down_and_the_wings_stand_apart() -> None:
         for other in known
         if part(name) in FLOORS and part(other) in FLOORS
         if FLOORS.index(part(name)) < FLOORS.index(part(other)) or (part(name), part(other)) in APART
+    ]
+    assert wrong == []
+
+
+def test_the_rooms_of_exploring_know_only_what_stands_below() -> None:
+    rooms = {
+        name: name.split(".")[2] if (MODULES[name].parent != HOME / "exploring") else ""
+        for name in MODULES
+        if name.startswith("aioconcurrent.exploring.")
+    }
+    wrong = [
+        f"{name} -> {other}"
+        for name, room in rooms.items()
+        for other in ARROWS[name] & rooms.keys()
+        if ROOMS.index(room) < ROOMS.index(rooms[other])
     ]
     assert wrong == []

@@ -9,11 +9,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from aioconcurrent.exploring import crew as crew_module
-from aioconcurrent.exploring.crew import crewed
-from aioconcurrent.exploring.remote import LostError, UnprovedError
-from aioconcurrent.exploring.search import Search
-from aioconcurrent.exploring.walk import Walk
+from aioconcurrent.exploring.orders.search import Search
+from aioconcurrent.exploring.orders.walk import Walk
+from aioconcurrent.exploring.stepping import crew as crew_module
+from aioconcurrent.exploring.stepping.crew import crewed
+from aioconcurrent.exploring.stepping.remote import LostError, UnprovedError
 from tests.explore import scenarios as s
 from tests.explore.workload import POSTGRESQL, Outcome, Scenario, Simulation
 

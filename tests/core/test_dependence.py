@@ -8,9 +8,9 @@ import pytest
 
 from aioconcurrent.base.trace import Operation
 from aioconcurrent.databases.schema import Catalogue
-from aioconcurrent.exploring.dependence import LOCAL, Act, Effect, Ledger, Status, contend, dependent
-from aioconcurrent.exploring.footprint import footprint
-from aioconcurrent.exploring.standings import Decision, Standing, observe
+from aioconcurrent.exploring.orders.dependence import LOCAL, Act, Effect, Ledger, Status, contend, dependent
+from aioconcurrent.exploring.orders.footprint import footprint
+from aioconcurrent.exploring.orders.standings import Decision, Standing, observe
 
 CATALOGUE = Catalogue(tables=frozenset({"a", "b", "parent", "child"}), parents={"child": frozenset({"parent"})})
 PG = Operation("sql", vendor="postgresql", database="db", isolation="read committed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aioconcurrent.base.trace import Run
 from aioconcurrent.databases.schema import Catalogue
-from aioconcurrent.exploring.judge import Seen
+from aioconcurrent.exploring.judging.judge import Seen
 from aioconcurrent.exploring.proof import entangled
 from tests.explore.traces import Tracer
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from aioconcurrent.base.trace import Run
 from aioconcurrent.databases.schema import Key
-from aioconcurrent.exploring.evidence import Difference, Violation, result
-from aioconcurrent.exploring.oracle import Oracle
-from aioconcurrent.exploring.values import ABSENT, show
+from aioconcurrent.exploring.judging.evidence import Difference, Violation, result
+from aioconcurrent.exploring.judging.oracle import Oracle
+from aioconcurrent.exploring.judging.values import ABSENT, show
 
 BALANCE = Difference("row", 20, -60, "account", "id=1", name="balance", unique=True)
 LOGGED = Difference("row", {"id": 2, "text": "x"}, ABSENT, "audit_log", unique=True)

@@ -8,7 +8,7 @@ import pytest
 
 from aioconcurrent.base.trace import Operation
 from aioconcurrent.databases.schema import Catalogue
-from aioconcurrent.exploring.footprint import EVERYTHING, Footprint, filled, footprint, overlap
+from aioconcurrent.exploring.orders.footprint import EVERYTHING, Footprint, filled, footprint, overlap
 from aioconcurrent.sql import accesses, statements
 from aioconcurrent.sql.statements import Control
 

@@ -19,8 +19,8 @@ import pytest
 from aioconcurrent.base.trace import Run
 from aioconcurrent.databases.schema import Key
 from aioconcurrent.exceptions import WrappedError
-from aioconcurrent.exploring.facts import Numbers, apart
-from aioconcurrent.exploring.oracle import Oracle, Renumbered, broken_rule
+from aioconcurrent.exploring.judging.facts import Numbers, apart
+from aioconcurrent.exploring.judging.oracle import Oracle, Renumbered, broken_rule
 from aioconcurrent.http import Response
 from tests.project.shop.models import Counter
 

@@ -9,9 +9,9 @@ import pytest
 
 from aioconcurrent.base.trace import Operation, Step
 from aioconcurrent.databases.schema import Catalogue, Keys, Kind
-from aioconcurrent.exploring.dependence import Act, Ledger, Result, Status, dependent
-from aioconcurrent.exploring.footprint import blurred_by, footprint, rows
-from aioconcurrent.exploring.rows import Fresh, Row, made_keys, meet, numbers_of, said_numbers
+from aioconcurrent.exploring.orders.dependence import Act, Ledger, Result, Status, dependent
+from aioconcurrent.exploring.orders.footprint import blurred_by, footprint, rows
+from aioconcurrent.exploring.orders.rows import Fresh, Row, made_keys, meet, numbers_of, said_numbers
 from aioconcurrent.sql.statements import statement_of
 
 ID = frozenset({"id"})

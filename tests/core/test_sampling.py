@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioconcurrent.base.trace import LATER, Operation
-from aioconcurrent.exploring.sampling import Draw, Lots, chance, chance_of_delays
-from aioconcurrent.exploring.schedule import Schedule
-from aioconcurrent.exploring.search import Search
-from aioconcurrent.exploring.standings import Standing
+from aioconcurrent.exploring.orders.sampling import Draw, Lots, chance, chance_of_delays
+from aioconcurrent.exploring.orders.schedule import Schedule
+from aioconcurrent.exploring.orders.search import Search
+from aioconcurrent.exploring.orders.standings import Standing
 from tests.explore import random_programs
 from tests.explore import scenarios as s
 from tests.explore.workload import (

@@ -9,7 +9,7 @@ import pytest
 
 from aioconcurrent.base.trace import Operation, Step
 from aioconcurrent.exceptions import TokenError
-from aioconcurrent.exploring.schedule import (
+from aioconcurrent.exploring.orders.schedule import (
     Departure,
     Replay,
     Schedule,
@@ -17,7 +17,7 @@ from aioconcurrent.exploring.schedule import (
     preemptions,
     shrinks,
 )
-from aioconcurrent.exploring.standings import Decision
+from aioconcurrent.exploring.orders.standings import Decision
 from tests.explore import scenarios as s
 from tests.explore.workload import POSTGRESQL, Client, Outcome, Program, Simulation, Steps, explore
 

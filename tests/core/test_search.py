@@ -15,10 +15,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aioconcurrent.exploring.schedule import Replay, Schedule, is_serial, preemptions
-from aioconcurrent.exploring.search import Omission, Search
-from aioconcurrent.exploring.standings import Decision
-from aioconcurrent.exploring.walk import Walk
+from aioconcurrent.exploring.orders.schedule import Replay, Schedule, is_serial, preemptions
+from aioconcurrent.exploring.orders.search import Omission, Search
+from aioconcurrent.exploring.orders.standings import Decision
+from aioconcurrent.exploring.orders.walk import Walk
 from tests.explore import random_programs
 from tests.explore import scenarios as s
 from tests.explore.host import Schema

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from aioconcurrent.exploring.values import alike
+from aioconcurrent.exploring.judging.values import alike
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
 

@@ -17,9 +17,9 @@ from aioconcurrent.databases import handoff, memory
 from aioconcurrent.engine.attendance import Report
 from aioconcurrent.engine.surroundings import Surroundings
 from aioconcurrent.engine.world import Context
-from aioconcurrent.exploring.databases import ExploredDatabases
-from aioconcurrent.exploring.stage import staging
-from aioconcurrent.exploring.standings import Decision
+from aioconcurrent.exploring.orders.standings import Decision
+from aioconcurrent.exploring.stepping.databases import ExploredDatabases
+from aioconcurrent.exploring.stepping.stage import staging
 from aioconcurrent.running.options import current_options
 from aioconcurrent.running.project import uses_django
 from aioconcurrent.running.race import capture, launching, pack

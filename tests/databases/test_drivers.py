@@ -6,8 +6,8 @@ import pytest
 from django.db import OperationalError, connections
 
 from aioconcurrent.base import pickling
-from aioconcurrent.databases.gate import Cancelled, Gate, Leave
 from aioconcurrent.databases.guard import session_id
+from aioconcurrent.databases.watching.gate import Cancelled, Gate, Leave
 from tests.project.databases import on
 
 

@@ -16,9 +16,9 @@ from django.core.cache.backends.memcached import PyMemcacheCache
 from django.core.cache.backends.redis import RedisCache
 from django.db import connections
 
-from aioconcurrent.databases.caches import store
 from aioconcurrent.databases.handoff import database_identity
 from aioconcurrent.databases.identity import cache_names, database_names
+from aioconcurrent.databases.watching.caches import store
 from tests.databases.conftest import fetch, run
 from tests.project.databases import on
 

@@ -10,7 +10,7 @@ import pytest
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from aioconcurrent.databases.isolation import IsolationLevels
+from aioconcurrent.databases.watching.isolation import IsolationLevels
 from tests.databases.conftest import fetch, run
 from tests.project.databases import on
 

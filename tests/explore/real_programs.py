@@ -72,7 +72,7 @@ def endings(seed: int, place: Place, *, all_orders: bool) -> Endings | None:
     if not all_orders:
         explored = explore(*calls, check=note)
     else:
-        with patch("aioconcurrent.exploring.unfolding.dependent", lambda one, other: True):
+        with patch("aioconcurrent.exploring.orders.unfolding.dependent", lambda one, other: True):
             explored = explore(*calls, check=note, max_schedules=_MANY)
     if "budget" in explored.reason:
         return None

@@ -9,7 +9,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from aioconcurrent.exploring.standings import request
+from aioconcurrent.exploring.orders.standings import request
 from aioconcurrent.sync import explore, replay
 
 if __name__ == "__main__":  # a script has no pytest to set Django up

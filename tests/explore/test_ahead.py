@@ -8,9 +8,9 @@ from unittest.mock import patch
 
 import pytest
 
-from aioconcurrent.databases.gate import Leave
-from aioconcurrent.exploring.controller import Controller, Scripts
-from aioconcurrent.exploring.place import Made, Maker
+from aioconcurrent.databases.watching.gate import Leave
+from aioconcurrent.exploring.stepping.controller import Controller, Scripts
+from aioconcurrent.exploring.stepping.place import Made, Maker
 from aioconcurrent.sync import explore
 from tests.project.databases import on
 from tests.project.shop import scripts

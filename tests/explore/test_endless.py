@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import IntegrityError
 
-from aioconcurrent.exploring.schedule import before_repeating
+from aioconcurrent.exploring.orders.schedule import before_repeating
 from aioconcurrent.sync import Outcomes, explore, replay
 from tests.project.databases import on, thorough
 from tests.project.shop import crowds, kinds

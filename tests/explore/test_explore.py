@@ -11,9 +11,9 @@ from django.db import IntegrityError
 from django.db.models import F
 
 import aioconcurrent
-from aioconcurrent.exploring.controller import Attempt
-from aioconcurrent.exploring.schedule import Serial
-from aioconcurrent.exploring.stage import Stage
+from aioconcurrent.exploring.orders.schedule import Serial
+from aioconcurrent.exploring.stepping.controller import Attempt
+from aioconcurrent.exploring.stepping.stage import Stage
 from aioconcurrent.sync import InconclusiveError, Outcomes, RaceFound, explore
 from tests.faults.races import at_once
 from tests.project.databases import ThreadOfQueries, on, thorough

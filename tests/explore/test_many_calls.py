@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aioconcurrent.exploring.schedule import is_serial
+from aioconcurrent.exploring.orders.schedule import is_serial
 
 from . import scenarios as s
 from .workload import POSTGRESQL, SQLITE, Engine, Outcome, Scenario, every_outcome, explore

@@ -11,8 +11,8 @@ import pytest
 
 from aioconcurrent.base.trace import Operation
 from aioconcurrent.databases.schema import Catalogue
-from aioconcurrent.exploring.footprint import footprint
-from aioconcurrent.exploring.moments import Moments
+from aioconcurrent.exploring.orders.footprint import footprint
+from aioconcurrent.exploring.stepping.moments import Moments
 from aioconcurrent.sync import Exploration, explore
 from tests.databases.stepping import Stepped, stepped
 from tests.project.databases import on, taking_turns

@@ -8,7 +8,7 @@ import pytest
 
 from aioconcurrent.base.trace import Operation
 from aioconcurrent.databases.schema import Catalogue
-from aioconcurrent.exploring.footprint import footprint
+from aioconcurrent.exploring.orders.footprint import footprint
 from aioconcurrent.sync import explore, options
 from tests.project.databases import on
 from tests.project.shop import orders, unseen

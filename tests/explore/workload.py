@@ -18,13 +18,13 @@ from typing import Any
 
 from aioconcurrent.base.trace import LATER, START, Operation, Step
 from aioconcurrent.databases.schema import Catalogue, Keys
-from aioconcurrent.exploring.dependence import Result
-from aioconcurrent.exploring.footprint import footprint
-from aioconcurrent.exploring.moments import Moments
-from aioconcurrent.exploring.schedule import preemptions
-from aioconcurrent.exploring.search import Search
-from aioconcurrent.exploring.standings import Decision
-from aioconcurrent.exploring.walk import Walk
+from aioconcurrent.exploring.orders.dependence import Result
+from aioconcurrent.exploring.orders.footprint import footprint
+from aioconcurrent.exploring.orders.schedule import preemptions
+from aioconcurrent.exploring.orders.search import Search
+from aioconcurrent.exploring.orders.standings import Decision
+from aioconcurrent.exploring.orders.walk import Walk
+from aioconcurrent.exploring.stepping.moments import Moments
 
 from .host import Body, Change, DatabaseError, Row, Schema, Session
 from .simulated import Server

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import aioconcurrent
-import aioconcurrent.exploring.schedule
+import aioconcurrent.exploring.orders.schedule
 import aioconcurrent.sync
 from tests.runners.sites import only
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ...base.trace import Precedence, Step, call_name, call_names
 from ...sql.accesses import Access, accesses
-from ..evidence import Violation, result
+from ..judging.evidence import Violation, result
 from .hints import conflict_hint_of, hint_of
 from .patterns import Finding, cycle, find
 from .stories import counts, place_of

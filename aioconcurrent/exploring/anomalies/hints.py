@@ -6,8 +6,8 @@ from decimal import Decimal
 
 from ...base.trace import Operation
 from ...sql.statements import Computed
-from ..evidence import Difference
-from ..values import ABSENT, as_number, as_time, show
+from ..judging.evidence import Difference
+from ..judging.values import ABSENT, as_number, as_time, show
 from .patterns import Finding
 from .stories import aggregated, only
 

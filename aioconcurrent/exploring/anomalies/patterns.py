@@ -11,8 +11,8 @@ from typing import Literal
 from ...base.trace import Precedence, call_name
 from ...sql.accesses import NEVER, Access, asks_whether
 from ...sql.statements import Computed
-from ..evidence import Difference
-from ..values import ABSENT, alike, as_number, as_time, show
+from ..judging.evidence import Difference
+from ..judging.values import ABSENT, alike, as_number, as_time, show
 from .stories import (
     Row,
     Stale,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ...base.trace import call_name
 from ...sql.accesses import NEVER, Access, asks_whether
 from ...sql.statements import Computed
-from ..values import ABSENT, alike, as_time, readable, show
+from ..judging.values import ABSENT, alike, as_time, readable, show
 
 Row = Mapping[str, object]
 _AGGREGATES = ("COUNT(", "MAX(", "MIN(", "SUM(", "AVG(")

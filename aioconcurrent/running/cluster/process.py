@@ -27,10 +27,10 @@ from ...base.loops import from_other_threads
 from ...base.text import text_of
 from ...databases.memory import temporary_folder
 from ...engine.surroundings import guard_descriptors
-from ...exploring.databases import ExploredDatabases
-from ...exploring.place import Maker, Place, Referee
-from ...exploring.remote import RequestHandler
-from ...exploring.stage import staging
+from ...exploring.stepping.databases import ExploredDatabases
+from ...exploring.stepping.place import Maker, Place, Referee
+from ...exploring.stepping.remote import RequestHandler
+from ...exploring.stepping.stage import staging
 from ...results.outcomes import Outcomes
 from ..race import end_sessions, launching
 from .actor import receive, send

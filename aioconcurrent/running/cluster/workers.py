@@ -22,7 +22,7 @@ from ...base.loops import from_other_threads
 from ...base.text import text_of
 from ...databases.dumps import Dump, DumpError
 from ...exceptions import ClusterError
-from ...exploring.remote import LostError
+from ...exploring.stepping.remote import LostError
 from .actor import ProcessActor
 from .assignment import Readiness
 

@@ -1,0 +1,1 @@
+"""What calls do to shared data, watched: hooks through which every operation passes a recorder or a gate."""
