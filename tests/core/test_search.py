@@ -571,13 +571,16 @@ def test_a_call_that_may_poll_is_certain_to_go_on_only_so_long() -> None:
     assert kept
 
 
-@given(seed=st.integers(0, 10**6))
-@settings(max_examples=25, deadline=None)
-def test_a_run_chooses_whom_it_was_certain_to_choose_again(seed: int) -> None:
-    scenario, engine = random_programs.scenario(seed)
-    with certainty_checked(Walk) as kept:
+def test_a_run_chooses_whom_it_was_certain_to_choose_again() -> None:
+    @given(seed=st.integers(0, 10**6))
+    @settings(max_examples=25, deadline=None)
+    def check(seed: int) -> None:
+        scenario, engine = random_programs.scenario(seed)
         explore(scenario, engine, limit=30)
-    assert kept
+
+    with certainty_checked(Walk) as kept:
+        check()
+    assert kept  # in some of the programs; in one of a single statement there is nothing to be certain of
 
 
 @pytest.mark.parametrize("program", [s.lost_update_in_atomic, s.polls])
