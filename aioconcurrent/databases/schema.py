@@ -46,7 +46,7 @@ class Changes:
         return Changes(self.keys | other.keys, assigned)
 
 
-Kind = Literal["integer", "small integer", "uuid", "text"]
+KeyKind = Literal["integer", "small integer", "uuid", "text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Keys:
         references: The columns of foreign keys, with the table and the column that each points at.
     """
 
-    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    kinds: Mapping[str, KeyKind] = field(default_factory=dict)
     uniques: frozenset[frozenset[str]] = frozenset()
     is_closed: bool = False
     automatic: str = ""

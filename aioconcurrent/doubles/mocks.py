@@ -245,7 +245,7 @@ def active_patches() -> list[Patch]:
     return [patch for patch in found.values() if _matters(patch)]
 
 
-def place_of(target: object) -> bytes | None:
+def reference_to(target: object) -> bytes | None:
     """A pickle that is this very object in any process, or None if there is none."""
     if isinstance(target, ModuleType):
         named = sys.modules.get(target.__name__) is target and pickling.is_importable(target.__name__)

@@ -14,7 +14,7 @@ from ..base.calls import by_value_modules, import_name
 from ..base.text import printable
 from ..exceptions import PatchError, UnpicklableError
 from . import http, mocks
-from .mocks import MISSING, DictPatch, Patch, active_patches, dict_patches, is_reachable, place_of
+from .mocks import MISSING, DictPatch, Patch, active_patches, dict_patches, is_reachable, reference_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -125,7 +125,7 @@ class _Packing:
 
     def __init__(self, patches: Sequence[Patch], others: Sequence[_Other]) -> None:
         self._patches, self._others = patches, others
-        self._places = {id(patch.target): place_of(patch.target) for patch in patches}
+        self._places = {id(patch.target): reference_to(patch.target) for patch in patches}
         self._originals = {
             id(patch.original): patch
             for patch in patches
@@ -249,7 +249,7 @@ class _Items:
 
 
 def _started(patch: DictPatch) -> _Items | None:
-    place = place_of(patch.target)
+    place = reference_to(patch.target)
     return None if place is None else _Items(place, patch.changed, patch.gone)
 
 

@@ -390,7 +390,7 @@ class TemplateProcess:
         self._log.close()
 
 
-class Keeper:
+class TemplateKeeper:
     """Holds at most one template, for the project that was asked for last."""
 
     def __init__(self) -> None:
@@ -429,7 +429,7 @@ class Keeper:
         self._forget()
 
 
-keeper = Keeper()
+keeper = TemplateKeeper()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=keeper.reset_in_fork)
 

@@ -21,9 +21,9 @@ def perform() -> NoReturn:
     from ..base import pickling
     from .protocol import Channel, Kind
     from .surroundings import guard_descriptors
-    from .wrapper import Wrapper
+    from .wrapper import Performer
 
     channel = Channel(os.dup(0), os.dup(1))  # not inheritable, so that no grandchild holds them
     guard_descriptors(2)
     context = pickling.loads(channel.expect(Kind.CONTEXT))
-    Wrapper(channel, context).perform()
+    Performer(channel, context).perform()

@@ -43,7 +43,7 @@ from . import bequest, entropy, lifeline, pages, threads
 from .learning import Learning
 from .protocol import Channel, Frame, FrameReader, Kind
 from .surroundings import forward_logs, guard_descriptors
-from .wrapper import Wrapper
+from .wrapper import Performer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -56,7 +56,7 @@ _PIECE = 64 * 1024  # bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Assignment:
+class Role:
     """What a fork is to become.
 
     Attributes:
@@ -100,7 +100,7 @@ class Nursery:
         self._generators += [item for item in gc.get_objects() if _is_generator(type(item))]
         gc.freeze()  # else the collector of each fork would copy all pages that it shares
 
-    def produce(self, assignment: Assignment) -> int:
+    def produce(self, role: Role) -> int:
         """Let a spare, or else a new fork, become a wrapper, and return its process id.
 
         Raises:
@@ -109,10 +109,10 @@ class Nursery:
         while self._spares:
             pid, link = self._spares.popitem()
             with link, contextlib.suppress(OSError):  # it was killed
-                sent = socket.send_fds(link, [assignment.pickled], [assignment.channel, assignment.output])
-                link.sendall(assignment.pickled[sent:])
+                sent = socket.send_fds(link, [role.pickled], [role.channel, role.output])
+                link.sendall(role.pickled[sent:])
                 return pid
-        return self._fork(partial(self._become, assignment))
+        return self._fork(partial(self._become, role))
 
     def add_spare(self, pickled: bytes) -> None:
         """Have one more spare.
@@ -181,15 +181,15 @@ class Nursery:
             os._exit(0)
         context: Context = pickling.loads(pickled)
         context.surroundings.apply(before.surroundings)
-        self._become(Assignment(pickled, context, pickling.loads(context.world), *descriptors))
+        self._become(Role(pickled, context, pickling.loads(context.world), *descriptors))
 
-    def _become(self, assignment: Assignment) -> NoReturn:
+    def _become(self, role: Role) -> NoReturn:
         self.discard()
-        guard_descriptors(assignment.output)
-        os.close(assignment.output)
-        channel = Channel(assignment.channel, assignment.channel)
+        guard_descriptors(role.output)
+        os.close(role.output)
+        channel = Channel(role.channel, role.channel)
         known = min(self._modules, len(sys.modules))  # a spare may have dropped another caller's
-        wrapper = Wrapper(channel, assignment.context, assignment.world, self._generators, known, self._drawing)
+        wrapper = Performer(channel, role.context, role.world, self._generators, known, self._drawing)
         wrapper.perform()
 
 
@@ -360,16 +360,14 @@ class Template:
         if self._applied is not race:
             race.context.surroundings.apply(self._surroundings())
             self._applied = race
-        assignment = Assignment(
-            race.pickled, race.context, race.world, race.descriptors.popleft(), race.descriptors.popleft()
-        )
+        role = Role(race.pickled, race.context, race.world, race.descriptors.popleft(), race.descriptors.popleft())
         try:
-            race.wrappers[index] = self._nursery.produce(assignment)
+            race.wrappers[index] = self._nursery.produce(role)
             race.tell(Kind.FORKED, (index, race.wrappers[index], ""))
         except OSError as error:
             race.tell(Kind.FORKED, (index, None, str(error)))
-        os.close(assignment.channel)
-        os.close(assignment.output)
+        os.close(role.channel)
+        os.close(role.output)
         self._largest = max(self._largest, len(race.wrappers))
 
     def _try_imports(self) -> None:

@@ -115,7 +115,7 @@ class _DismissedError(Exception):
     """The call is not to be made after all."""
 
 
-class Wrapper:
+class Performer:
     """One call inside its process."""
 
     def __init__(

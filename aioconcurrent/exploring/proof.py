@@ -41,7 +41,7 @@ _MOST_ENTANGLED = 5  # calls that are looked at without the others
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class WrongRun:
     """A run that goes wrong."""
 
     schedule: Schedule
@@ -117,7 +117,7 @@ class Prover:
         self.is_open = False
         return counterexample
 
-    async def find(self, seen: Seen) -> Finding | None:
+    async def find(self, seen: Seen) -> WrongRun | None:
         """Say what is wrong with a run; of many calls, with as few as show it."""
         self._check_numbers(seen)
         everyone = self._account.everyone
@@ -136,7 +136,7 @@ class Prover:
                 return found
         return await self._judged(seen)
 
-    async def _find_among(self, seen: Seen, size: int) -> Finding | None:
+    async def _find_among(self, seen: Seen, size: int) -> WrongRun | None:
         """Look for so many calls that go wrong without the others, in the order of a run of all of them."""
         for calls in entangled(seen, size, self._databases.catalogue, self._stage.enqueuers):
             choices = tuple(step.call for step in seen.run.steps if step.call in calls)
@@ -152,7 +152,7 @@ class Prover:
                 return found
         return None
 
-    async def _judged(self, seen: Seen, *, once_more: bool = True) -> Finding | None:
+    async def _judged(self, seen: Seen, *, once_more: bool = True) -> WrongRun | None:
         try:
             violation = await self._judge_of(seen.calls).judge(seen, once_more=once_more)
         except TooManyOrdersError:
@@ -164,7 +164,7 @@ class Prover:
         calls = () if seen.calls == self._account.everyone else seen.calls
         enqueuers = tuple(self._stage.enqueuers.values())
         schedule = Schedule.of(seen.run.steps, calls, is_endless=seen.is_endless, enqueuers=enqueuers)
-        return Finding(schedule, seen, violation)
+        return WrongRun(schedule, seen, violation)
 
     def _judge_of(self, calls: tuple[int, ...]) -> Judge:
         if calls not in self._judges:
@@ -244,7 +244,7 @@ class Prover:
                 found.setdefault(table, set()).add(step.call)
         return found
 
-    async def confirm(self, first: Finding, search: Search) -> Counterexample | None:
+    async def confirm(self, first: WrongRun, search: Search) -> Counterexample | None:
         """See whether the order goes wrong a second time, and whether a simpler one does, too."""
         limit = len(first.seen.run.steps) + _LOOPING if first.seen.is_endless else STEPS
         found, departed = await self._again(first.schedule, first.seen.calls, limit)
@@ -261,7 +261,7 @@ class Prover:
 
     async def _again(
         self, schedule: Schedule, calls: tuple[int, ...], limit: int = STEPS
-    ) -> tuple[Finding | None, bool]:
+    ) -> tuple[WrongRun | None, bool]:
         """Run an order once more, and judge it; the last item tells whether it was left."""
         seen, departure = await self._runs.follow(schedule, calls, limit)
         departed = departure is not None
@@ -269,7 +269,7 @@ class Prover:
             return None, departed
         return await self._judged(seen, once_more=False), departed
 
-    async def _shrink(self, found: Finding, search: Search) -> Finding:
+    async def _shrink(self, found: WrongRun, search: Search) -> WrongRun:
         """Look for an order with fewer switches, or a shorter text, that goes wrong as well."""
         left, tried = _SHRINKING, {found.schedule.choices}
         candidates = shrinks(found.schedule.choices)
@@ -285,14 +285,14 @@ class Prover:
             candidates = shrinks(found.schedule.choices)
         return found
 
-    def _is_right(self, choices: tuple[int, ...], found: Finding, search: Search) -> bool:
+    def _is_right(self, choices: tuple[int, ...], found: WrongRun, search: Search) -> bool:
         """Whether an order comes to the same as one that was run before this finding, which nothing was wrong with."""
         if found.seen.calls != self._account.everyone:
             return False
         end = search.end_of(choices)
         return end is not None and end != search.end_of(found.schedule.choices)
 
-    async def counterexample(self, found: Finding) -> Counterexample:
+    async def counterexample(self, found: WrongRun) -> Counterexample:
         """What there is to show of a run that goes wrong."""
         await self._stage.see_gone()
         seen, calls, oracle = found.seen, found.seen.calls, self._judge_of(found.seen.calls).oracle

@@ -445,7 +445,7 @@ def _flat(text: str) -> str:
     return printable(text).replace("\t", r"\t")
 
 
-class State(NamedTuple):
+class LaneState(NamedTuple):
     """What a call is at after a row: in no transaction, in one, waiting for others, or just ended."""
 
     call: int
@@ -453,12 +453,12 @@ class State(NamedTuple):
     waits_for: tuple[int, ...] = ()
 
 
-def states(rows: Sequence[LaneRow], steps: Sequence[Step]) -> Iterator[list[State]]:
+def states(rows: Sequence[LaneRow], steps: Sequence[Step]) -> Iterator[list[LaneState]]:
     """For each row, the calls that have begun and not ended in an earlier one."""
-    now: dict[int, State] = {}
+    now: dict[int, LaneState] = {}
     for row in rows:
         if row.kind == "ended":
-            now[row.call] = State(row.call, "ended")
+            now[row.call] = LaneState(row.call, "ended")
         elif row.kind == "folded":
             now[row.call] = _after(row, steps[row.steps.stop - 1])
         elif row.kind != "repeated":
@@ -468,10 +468,10 @@ def states(rows: Sequence[LaneRow], steps: Sequence[Step]) -> Iterator[list[Stat
             del now[row.call]
 
 
-def _after(row: LaneRow, step: Step) -> State:
+def _after(row: LaneRow, step: Step) -> LaneState:
     failed_at_once = step.error is not None and step.resumed_after is None
     if row.kind == "step" and step.waited_for and not failed_at_once:
-        return State(row.call, "waiting", tuple(sorted(step.waited_for)))
+        return LaneState(row.call, "waiting", tuple(sorted(step.waited_for)))
     if step.operation.in_transaction and step.operation.kind not in ("commit", "rollback", "close"):
-        return State(row.call, "open")
-    return State(row.call, "alone")
+        return LaneState(row.call, "open")
+    return LaneState(row.call, "alone")

@@ -33,7 +33,7 @@ from ..exceptions import error_of
 from ..sql.accesses import accesses
 from .endings import Ended, compared
 from .excerpt import Excerpt, excerpt, place
-from .lanes import LaneRow, State, lanes, states
+from .lanes import LaneRow, LaneState, lanes, states
 from .sql import Bit, formatted, highlighted, operation_text
 from .timeline import Timeline, milliseconds
 
@@ -324,7 +324,7 @@ def _rows(story: Story, rows: Sequence[tuple[LaneRow, bool]], found: list[Detail
     return made
 
 
-def _rail(state: State) -> SafeString:
+def _rail(state: LaneState) -> SafeString:
     """A piece of a call's line; there are very many alike, too many for a loop of the template."""
     if not state.waits_for:
         return format_html('<i class="rail l{} {}"></i>', state.call, state.kind)

@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 
 from aioconcurrent.base.trace import Operation, Step
-from aioconcurrent.databases.schema import Catalogue, Keys, Kind
-from aioconcurrent.exploring.orders.dependence import Act, Ledger, Result, Status, dependent
+from aioconcurrent.databases.schema import Catalogue, KeyKind, Keys
+from aioconcurrent.exploring.orders.dependence import Act, Ledger, StatementResult, Status, dependent
 from aioconcurrent.exploring.orders.footprint import blurred_by, footprint, rows
 from aioconcurrent.exploring.orders.rows import Fresh, Row, made_keys, meet, numbers_of, said_numbers
 from aioconcurrent.sql.statements import statement_of
 
 ID = frozenset({"id"})
-INTEGER: dict[str, Kind] = {"id": "integer"}
+INTEGER: dict[str, KeyKind] = {"id": "integer"}
 
 
-def keyed(*uniques: frozenset[str], kinds: dict[str, Kind] | None = None, **more: Any) -> Keys:
+def keyed(*uniques: frozenset[str], kinds: dict[str, KeyKind] | None = None, **more: Any) -> Keys:
     return Keys(
         **{"kinds": kinds or INTEGER, "uniques": frozenset(uniques or (ID,)), "is_closed": True, **more},
     )
@@ -65,7 +65,7 @@ def sql(text: str, *parameters: Any, vendor: str = "postgresql", **more: Any) ->
 def effects(operation: Operation, rowcount: int | None = 1) -> list[Any]:
     """What the statement touches, and what the COMMIT does after it."""
     act = Act(operation, footprint(operation, CATALOGUE), Ledger(), rows=rows(operation, CATALOGUE))
-    result = Result(rowcount)
+    result = StatementResult(rowcount)
     end = replace(operation, kind="commit", text="", parameters=None)
     commit = Act(end, footprint(end, CATALOGUE), act.after(Status.DONE, result))
     return [act.effect(Status.DONE, result), commit.effect(Status.DONE)]
@@ -196,7 +196,7 @@ def test_a_new_row_is_no_row_that_was_there_and_meets_one_that_goes_unless_all_t
     for status, waited in ((Status.DONE, True), (Status.FAILED, False), (Status.WAITING, False)):
         act = Act(new, footprint(new, CATALOGUE), Ledger(), waited, rows(new, CATALOGUE))
         (update, _) = effects(sql('UPDATE "slot" SET "n" = 1 WHERE "id" = %s', 2))
-        assert dependent(act.effect(status, Result(1)), update)
+        assert dependent(act.effect(status, StatementResult(1)), update)
 
 
 CHILDREN = 'SELECT "n" FROM "child" WHERE "parent" = %s AND "n" > 1'
@@ -229,8 +229,9 @@ def test_a_row_that_moves_after_it_was_inserted_is_met_by_who_reads_what_it_move
         sql('INSERT INTO "child" ("id", "parent") VALUES (%s, %s)', 1, 2),
         sql('UPDATE "child" SET "parent" = %s WHERE "id" = %s', 1, 1),
     )
-    ledger = Act(new, footprint(new, CATALOGUE), Ledger(), rows=rows(new, CATALOGUE)).after(Status.DONE, Result(1))
-    moved = Act(move, footprint(move, CATALOGUE), ledger, rows=rows(move, CATALOGUE)).after(Status.DONE, Result(1))
+    one = StatementResult(1)
+    ledger = Act(new, footprint(new, CATALOGUE), Ledger(), rows=rows(new, CATALOGUE)).after(Status.DONE, one)
+    moved = Act(move, footprint(move, CATALOGUE), ledger, rows=rows(move, CATALOGUE)).after(Status.DONE, one)
     (read, _) = effects(sql(CHILDREN, 1))
     assert not meet(read.reads, ledger.writes)
     assert meet(read.reads, moved.writes)
@@ -240,8 +241,8 @@ def locking(text: str, rowcount: int, *, waited: bool = False, vendor: str = "po
     """Whether a statement has locked anything."""
     operation = sql(text, vendor=vendor, **more)
     act = Act(operation, footprint(operation, CATALOGUE), Ledger(), waited, rows(operation, CATALOGUE))
-    effect = act.effect(Status.DONE, Result(rowcount))
-    held = act.after(Status.DONE, Result(rowcount))
+    effect = act.effect(Status.DONE, StatementResult(rowcount))
+    held = act.after(Status.DONE, StatementResult(rowcount))
     return bool(effect.locks or effect.shares or held.locks or held.shares)
 
 
@@ -394,7 +395,7 @@ class TestRowsThatTheDatabaseNumbers:
         act = Act(
             operation, footprint(operation, CATALOGUE), Ledger(), rows=rows(operation, CATALOGUE, {("d.ticket", 9)})
         )
-        result = Result(1, number=place)
+        result = StatementResult(1, number=place)
         end = replace(operation, kind="commit", text="", parameters=None)
         commit = Act(end, footprint(end, CATALOGUE), act.after(Status.DONE, result))
         return [act.effect(Status.DONE, result), commit.effect(Status.DONE)]
@@ -437,7 +438,7 @@ class TestRowsThatTheDatabaseNumbers:
             TICKET, vendor=vendor, text=TICKET.text if vendor == "postgresql" else TICKET.text.replace('"', "`")
         )
         act = Act(operation, footprint(operation, CATALOGUE), Ledger(), rows=rows(operation, CATALOGUE))
-        told = Result(1, number=Fresh(0))
+        told = StatementResult(1, number=Fresh(0))
         assert "d.ticket" not in act.effect(Status.DONE, told).locks
         assert "d.ticket" in act.effect(Status.FAILED, told).locks
         assert "d.ticket" in act.effect(Status.WAITING, told).locks
@@ -457,7 +458,7 @@ def test_a_new_row_with_a_name_of_its_own_meets_whoever_may_have_that() -> None:
     def met(name: str, vendor: str = "postgresql") -> bool:
         one, other = (replace(each, vendor=vendor) for each in (named, replace(named, parameters=(name,))))
         acts = [Act(each, footprint(each, CATALOGUE), Ledger(), rows=rows(each, CATALOGUE)) for each in (one, other)]
-        ends = [act.after(Status.DONE, Result(1, number=Fresh(index))) for index, act in enumerate(acts)]
+        ends = [act.after(Status.DONE, StatementResult(1, number=Fresh(index))) for index, act in enumerate(acts)]
         return meet(ends[0].locks, ends[1].locks)
 
     assert met("x")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aioconcurrent.base.trace import Run, interleaved
-from aioconcurrent.report.lanes import State, lanes, states
+from aioconcurrent.report.lanes import LaneState, lanes, states
 from aioconcurrent.report.page import Story, details
 from aioconcurrent.report.timeline import Timeline
 from tests.explore.traces import timed
@@ -46,7 +46,7 @@ def test_states_follow_transactions_waits_and_ends() -> None:
 
 def test_a_call_that_nothing_sets_free_waits_on_and_one_that_failed_does_not() -> None:
     stuck, failed = save(0, waited_for=frozenset({2, 1})), save(0, waited_for=frozenset({1}), error="deadlock")
-    for step, state in ((stuck, State(0, "waiting", (1, 2))), (failed, State(0, "open"))):
+    for step, state in ((stuck, LaneState(0, "waiting", (1, 2))), (failed, LaneState(0, "open"))):
         rows = lanes(Run((None,), {}, (step,)), ["f()"]).rows
         assert next(states(rows, (step,))) == [state]
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from aioconcurrent.base.trace import LATER, START, Operation, Step
 from aioconcurrent.databases.schema import Catalogue, Keys
-from aioconcurrent.exploring.orders.dependence import Result
+from aioconcurrent.exploring.orders.dependence import StatementResult
 from aioconcurrent.exploring.orders.footprint import footprint
 from aioconcurrent.exploring.orders.schedule import preemptions
 from aioconcurrent.exploring.orders.search import Search
@@ -263,7 +263,7 @@ class Simulation:
         self._tasks = scenario.tasks
         self._failed: set[int] = set()
         self._overtook: frozenset[int] = frozenset()
-        self._results: dict[int, Result] = {}
+        self._results: dict[int, StatementResult] = {}
 
     def decision(self) -> Decision:
         ready, blocked = {}, set()
@@ -327,14 +327,14 @@ class Simulation:
         operation = replace(worker.request.operation, kind="commit", text="", parameters=None)
         return Request(operation, partial(self._host.commit, worker.client.session))
 
-    def _result(self, session: Session) -> Result:
+    def _result(self, session: Session) -> StatementResult:
         """What a statement came to, as a driver tells."""
         assert session.result is not None
         kind, value = session.result
         request = self._workers[session.number].request
         if kind == "value" and request and "RETURNING" in request.operation.text:
-            return Result(1, request.operation, ("id",), ((value,),))
-        return Result(len(value) if isinstance(value, list) else value)
+            return StatementResult(1, request.operation, ("id",), ((value,),))
+        return StatementResult(len(value) if isinstance(value, list) else value)
 
     def _settle(self, ended: list[Session]) -> None:
         """Let the calls whose statement ended go on one by one: the one that was let go first, then by number."""

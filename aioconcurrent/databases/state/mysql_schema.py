@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...sql.statements import read_statement
-from ..schema import Kind
-from .tables import MANY, UNKNOWN, Reference, Schema, Table, listed, moments, of_routine
+from ..schema import KeyKind
+from .tables import MANY, UNKNOWN_TABLE, Reference, Schema, Table, listed, moments, of_routine
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -60,7 +60,7 @@ _QUOTED = r"`((?:[^`]|``)+)`"
 _ELSEWHERE = ("mrg_myisam", "federated", "connect", "spider")  # engines whose rows are those of other tables
 _ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
 # Types whose values are equal as numbers are; those of texts depend on collations.
-_KINDS: dict[str, Kind] = {
+_KINDS: dict[str, KeyKind] = {
     **dict.fromkeys(("tinyint", "smallint", "mediumint"), "small integer"),
     **dict.fromkeys(("int", "bigint"), "integer"),
     "uuid": "uuid",
@@ -105,7 +105,8 @@ def read_schema(cursor: Any) -> MysqlSchema:
     primaries = listed(_all(cursor, _PRIMARIES))
     uniques: dict[str, dict[str, set[str]]] = {}
     for table, index, column in _all(cursor, _UNIQUES):
-        uniques.setdefault(table, {}).setdefault(index, set()).add(column or UNKNOWN)  # MySQL has keys of expressions
+        of_table = uniques.setdefault(table, {})
+        of_table.setdefault(index, set()).add(column or UNKNOWN_TABLE)  # MySQL has keys of expressions
     indexed: dict[str, set[str]] = {}
     for table, column in _all(cursor, _INDEXED):
         indexed.setdefault(table, set()).update(
@@ -180,7 +181,7 @@ def _table(name: str, columns: list[Any], primary: list[str], uniques: Iterable[
         automatic=len(primary) == 1 and any(column[0] == primary[0] and _counts(column) for column in columns),
         uniques=keys,
         kinds=tuple((column, _KINDS[kind]) for column, kind in kinds.items() if kind in _KINDS),
-        is_closed=not any(UNKNOWN in key for key in keys) and not any(column[2] for column in columns),
+        is_closed=not any(UNKNOWN_TABLE in key for key in keys) and not any(column[2] for column in columns),
     )
 
 
@@ -205,7 +206,7 @@ class _View:
 
     def mentioned(self, known: Collection[str], routines: Collection[str]) -> frozenset[str]:
         if self.calls(routines) or not self._is_understood():
-            return frozenset({UNKNOWN})
+            return frozenset({UNKNOWN_TABLE})
         pairs = re.findall(rf"{_QUOTED}(?=\.{_QUOTED})", self.text)
         return frozenset(
             name for schema, one in pairs if schema == self.database and (name := one.replace("``", "`")) in known

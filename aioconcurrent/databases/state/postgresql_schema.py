@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .tables import UNKNOWN, Reference, Schema, Table, listed, of_routine
+from .tables import UNKNOWN_TABLE, Reference, Schema, Table, listed, of_routine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -272,15 +272,15 @@ class _Reader:
         views: dict[str, set[str]] = {name: set() for kind, name, *_ in self._relations.values() if kind in ("v", "p")}
         for view, oid in self._all(_VIEWS):
             if view in self._names:
-                views[self._names[view]].add(self._names.get(oid, UNKNOWN))
+                views[self._names[view]].add(self._names.get(oid, UNKNOWN_TABLE))
         for each in evaluated:
             if each.kind == "view" and each.functions:
-                views[self._names[each.relation]].add(UNKNOWN)
+                views[self._names[each.relation]].add(UNKNOWN_TABLE)
             elif each.kind == "policy" and each.relation not in self._tables:
                 views[self._names[each.relation]] |= self._consulted(each)
         for oid in self._relations:
             if oid in self._tables and self._children.get(oid):
-                views.setdefault(self._names[oid], set()).add(UNKNOWN)
+                views.setdefault(self._names[oid], set()).add(UNKNOWN_TABLE)
             elif self._children.get(oid):
                 views[self._names[oid]] |= {self._names[leaf] for leaf in self._leaves(oid)}
         return {view: frozenset(names) for view, names in views.items()}
@@ -294,8 +294,8 @@ class _Reader:
         return policies
 
     def _consulted(self, policy: _Evaluated) -> frozenset[str]:
-        unknown = {UNKNOWN} if policy.functions else set()
-        return frozenset({self._names.get(oid, UNKNOWN) for oid in policy.relations} | unknown)
+        unknown = {UNKNOWN_TABLE} if policy.functions else set()
+        return frozenset({self._names.get(oid, UNKNOWN_TABLE) for oid in policy.relations} | unknown)
 
     def _evaluating(self, each: _Evaluated) -> set[str]:
         return {self._names[each.relation], *(self._names[leaf] for leaf in self._leaves(each.relation))}

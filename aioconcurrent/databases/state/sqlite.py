@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ...base import clock as time
 from ...exceptions import StateError
 from .base import PATIENCE, Advance, Row, State, as_rows, decoded
-from .tables import UNKNOWN, Reference, Schema, Table
+from .tables import UNKNOWN_TABLE, Reference, Schema, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -240,7 +240,7 @@ def _mentioned(connection: sqlite3.Connection, view: str) -> frozenset[str]:
     try:
         connection.execute(f"EXPLAIN SELECT * FROM {quote(view)}").fetchall()
     except sqlite3.Error:  # a broken view, which nobody can read either
-        return frozenset({UNKNOWN})
+        return frozenset({UNKNOWN_TABLE})
     finally:
         connection.set_authorizer(None)
     return frozenset(read)

@@ -17,7 +17,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from ..schema import NOTHING, Catalogue, Key, Keys, Kind, reached
+from ..schema import NOTHING, Catalogue, Key, KeyKind, Keys, reached
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 V = TypeVar("V")
-UNKNOWN = ""  # no table's name
+UNKNOWN_TABLE = ""  # no table's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Table:
     primary: tuple[str, ...] = ()
     automatic: bool = False
     uniques: frozenset[frozenset[str]] = frozenset()  # the columns of each other key
-    kinds: tuple[tuple[str, Kind], ...] = ()  # of columns of which different values are never equal
+    kinds: tuple[tuple[str, KeyKind], ...] = ()  # of columns of which different values are never equal
     is_closed: bool = False  # no row is kept out of it but by those keys
     counted: frozenset[str] = NOTHING  # columns that take numbers from a sequence, but for an automatic key
 

@@ -14,8 +14,8 @@ from ...base.trace import Precedence, Step, call_name, call_names
 from ...sql.accesses import Access, accesses
 from ..judging.evidence import Violation, result
 from .hints import conflict_hint_of, hint_of
-from .patterns import Finding, cycle, find
-from .stories import counts, place_of
+from .patterns import Match, cycle, find
+from .stories import counts, row_told
 
 _DEADLOCK = re.compile(r"deadlock", re.IGNORECASE)
 _ORDERED = (
@@ -66,12 +66,12 @@ def name_anomaly(steps: Sequence[Step], violation: Violation) -> Anomaly:
         return _conflict(steps, violation, found)
     if found is None:
         return _unnamed(violation, done)
-    explanation = f"{found.story}; {result(violation, done, place_of(found.stale))}."
+    explanation = f"{found.story}; {result(violation, done, row_told(found.stale))}."
     hint = hint_of(found, violation.differences)
     return Anomaly(found.name, explanation, hint, found.steps, _lockable(found), cycle(found, done))
 
 
-def _lockable(found: Finding) -> int | None:
+def _lockable(found: Match) -> int | None:
     read = found.read
     can_lock = read.verb == "select" and not read.in_vain and not read.locks and not counts(read)
     return read.step if can_lock and found.manner not in ("read back", "in between") else None
@@ -120,7 +120,7 @@ def _cycle(steps: Sequence[Step], call: int) -> list[int]:
     return sorted(path)
 
 
-def _conflict(steps: Sequence[Step], violation: Violation, found: Finding | None) -> Anomaly:
+def _conflict(steps: Sequence[Step], violation: Violation, found: Match | None) -> Anomaly:
     story = f"{found.story}; {violation.detail}." if found else f"{violation.detail}."
     failed = [index for index, step in enumerate(steps) if step.error and step.call in violation.calls]
     marked = tuple(sorted({*failed[-1:], *(found.steps if found else ())}))

@@ -8,7 +8,7 @@ from ...base.trace import Operation
 from ...sql.statements import Computed
 from ..judging.evidence import Difference
 from ..judging.values import ABSENT, as_number, as_time, show
-from .patterns import Finding
+from .patterns import Match
 from .stories import aggregated, only
 
 _LONGEST_CONDITION = 30  # characters of a value that a hint compares with
@@ -70,7 +70,7 @@ def _keeps_snapshot(operation: Operation) -> bool:
     return in_block and operation.vendor == "postgresql" and operation.isolation == "repeatable read"
 
 
-def conflict_hint_of(text: str, found: Finding | None, failed: Sequence[Operation]) -> str:
+def conflict_hint_of(text: str, found: Match | None, failed: Sequence[Operation]) -> str:
     for said, advice in _CONFLICTS:
         if re.search(said, text, re.IGNORECASE):
             return _of_what_exists(failed) if advice is _EXISTS else advice
@@ -89,7 +89,7 @@ def _of_what_exists(failed: Sequence[Operation]) -> str:
     return _NEVER_SEEN if any(map(_keeps_snapshot, failed)) else _EXISTS
 
 
-def hint_of(found: Finding, differences: Sequence[Difference]) -> str:
+def hint_of(found: Match, differences: Sequence[Difference]) -> str:
     """Say what mends what was found."""
     match found.name, found.manner:
         case "lost update", "counter in a cache":
@@ -167,18 +167,18 @@ def hint_of(found: Finding, differences: Sequence[Difference]) -> str:
     )
 
 
-def _vendor(found: Finding) -> str:
+def _vendor(found: Match) -> str:
     return found.read.vendor or found.change.vendor
 
 
-def _lock(found: Finding) -> str:
+def _lock(found: Match) -> str:
     """How a row is read so that nobody changes it until it is written."""
     if _vendor(found) == "sqlite":
         return 'atomic() and OPTIONS={"transaction_mode": "IMMEDIATE"} (SQLite ignores select_for_update())'
     return "select_for_update() inside atomic()"
 
 
-def _lock_first(found: Finding) -> str:
+def _lock_first(found: Match) -> str:
     """How a row that stands for others is locked, so that they are seen as they are once it is."""
     if _vendor(found) != "postgresql" or found.read.isolation != "repeatable read":
         return _lock(found)
@@ -188,7 +188,7 @@ def _lock_first(found: Finding) -> str:
     )
 
 
-def _instance_of_lock(found: Finding) -> str:
+def _instance_of_lock(found: Match) -> str:
     if _vendor(found) == "sqlite":
         return f"Use the instance that the second query returned, and read it with {_lock(found)}."
     return (
@@ -197,14 +197,14 @@ def _instance_of_lock(found: Finding) -> str:
     )
 
 
-def _steady_reads(found: Finding) -> str:
+def _steady_reads(found: Match) -> str:
     """How reads of one call see one state, as the end of a sentence."""
     if _vendor(found) == "sqlite":
         return ", or put the reads into one atomic()"
     return ", or run the reads in one transaction at isolation level REPEATABLE READ"
 
 
-def _serializable(found: Finding) -> str:
+def _serializable(found: Match) -> str:
     if _vendor(found) == "sqlite":
         return ""  # which has no levels to choose from
     return ", or run at isolation level SERIALIZABLE and repeat the transaction when it fails"
@@ -214,7 +214,7 @@ def _listed(columns: Sequence[str]) -> str:
     return ", ".join(f'"{column.removesuffix("_id")}"' for column in columns) or "..."
 
 
-def _whole_row(found: Finding) -> str:
+def _whole_row(found: Match) -> str:
     """The call wrote back what it had not changed."""
     column = found.columns[0]
     return (
@@ -223,7 +223,7 @@ def _whole_row(found: Finding) -> str:
     )
 
 
-def _made_meanwhile(found: Finding) -> str:
+def _made_meanwhile(found: Match) -> str:
     """There was no row to lock or to count in when the call looked."""
     column = found.columns[0]
     counted = as_number(only(found.write.written).get(column)) is not None
@@ -231,7 +231,7 @@ def _made_meanwhile(found: Finding) -> str:
     return f"Make the row first, with get_or_create(), and then {change if counted else ''}read it with {_lock(found)}."
 
 
-def _lost_update(found: Finding, differences: Sequence[Difference]) -> str:
+def _lost_update(found: Match, differences: Sequence[Difference]) -> str:
     column, values = found.columns[0], only(found.write.written)
     row = found.stale.row
     before, after = as_number(row.get(column)), as_number(values.get(column))
@@ -253,7 +253,7 @@ def _lost_update(found: Finding, differences: Sequence[Difference]) -> str:
     )
 
 
-def _is_decided(found: Finding, differences: Sequence[Difference]) -> bool:
+def _is_decided(found: Match, differences: Sequence[Difference]) -> bool:
     """Tell whether more hangs on what was read than the value that is written: a refusal, or other rows."""
     written = [as_number(value) for value in only(found.write.written).values()]
     for each in differences:
@@ -271,7 +271,7 @@ def _plain(number: Decimal) -> str:
     return format(number.normalize(), "f")
 
 
-def _condition_in_write(found: Finding) -> str:
+def _condition_in_write(found: Match) -> str:
     """The call acted on what it had read of a row: the write itself is to look again."""
     row = found.stale.row
     column = next((c for c in found.columns if c in row), found.columns[0] if found.columns else "field")
@@ -310,7 +310,7 @@ def _can_be_compared(value: object) -> bool:
     return len(show(value)) <= _LONGEST_CONDITION and not str(value).startswith(("{", "[", "Json"))
 
 
-def _double_insert(found: Finding) -> str:
+def _double_insert(found: Match) -> str:
     columns = ", ".join(found.columns)
     if found.manner == "number of a row":
         return (
@@ -329,7 +329,7 @@ def _double_insert(found: Finding) -> str:
     )
 
 
-def _phantom(found: Finding) -> str:
+def _phantom(found: Match) -> str:
     parents = (
         f"{column}={show(next(iter(allowed)))}"
         for column, allowed in found.read.where.items()
@@ -343,7 +343,7 @@ def _phantom(found: Finding) -> str:
     )
 
 
-def _write_skew(found: Finding) -> str:
+def _write_skew(found: Match) -> str:
     if _vendor(found) != "sqlite" and aggregated(found.read):
         return (
             "Lock the rows that the decision rests on, and look at what is there then: list(queryset"

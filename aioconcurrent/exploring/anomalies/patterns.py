@@ -25,9 +25,9 @@ from .stories import (
     insert_told,
     only,
     overtaken,
-    place_of,
     place_told,
     read_told,
+    row_told,
     rows_told,
     stale_reads,
     timeless,
@@ -68,7 +68,7 @@ _NUMBER_AT_END = re.compile(r"(\d+)\D*$")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Match:
     """A pattern found in a run.
 
     Attributes:
@@ -126,10 +126,10 @@ def _found(
     manner: Manner = "",
     own: Sequence[str] = (),
     consequences: bool = False,
-) -> Finding:
-    """The finding that `write` went on as if there had been no change."""
+) -> Match:
+    """The match that `write` went on as if there had been no change."""
     read, change = stale.read, stale.change
-    return Finding(
+    return Match(
         name,
         story,
         tables or (read.table,),
@@ -145,7 +145,7 @@ def _found(
     )
 
 
-def find(accesses: Sequence[Access], differences: Sequence[Difference], *, is_error: bool = False) -> Finding | None:
+def find(accesses: Sequence[Access], differences: Sequence[Difference], *, is_error: bool = False) -> Match | None:
     """Return the pattern that explains the differences best; of equals the more specific one, then the nearest read.
 
     Args:
@@ -153,24 +153,24 @@ def find(accesses: Sequence[Access], differences: Sequence[Difference], *, is_er
     """
     scene = _Scene(list(stale_reads(accesses)), accesses, differences)
     found = [
-        (_fit(finding, differences), -number, _nearness(finding, differences), finding.read.step, -index, finding)
+        (_fit(found, differences), -number, _nearness(found, differences), found.read.step, -index, found)
         for number, pattern in enumerate(_PATTERNS)
-        for index, finding in enumerate(pattern(scene))
-        if is_error or not finding.write.failed
+        for index, found in enumerate(pattern(scene))
+        if is_error or not found.write.failed
     ]
     return max(found, key=lambda each: each[:-1], default=(None,))[-1]
 
 
-def cycle(finding: Finding, accesses: Sequence[Access]) -> tuple[Precedence, ...]:
+def cycle(found: Match, accesses: Sequence[Access]) -> tuple[Precedence, ...]:
     """Return why each of the two calls comes before the other; nothing where the accesses do not tell both."""
-    read, change, write = finding.read, finding.change, finding.write
-    if finding.manner == "read back":
+    read, change, write = found.read, found.change, found.write
+    if found.manner == "read back":
         return Precedence(write.step, change.step, "write"), Precedence(change.step, read.step, "seen")
-    if finding.manner == "in turn":
-        first, second, third, fourth = finding.steps
+    if found.manner == "in turn":
+        first, second, third, fourth = found.steps
         return Precedence(first, second, "write"), Precedence(third, fourth, "write")
-    if finding.manner == "in between":
-        first, second, third = finding.steps
+    if found.manner == "in between":
+        first, second, third = found.steps
         return Precedence(first, second, "seen"), Precedence(second, third, "read")
     back = next(_back(change, write, read, accesses), None)
     there = Precedence(read.step, change.step, "write" if read.verb == "insert" else "read")
@@ -192,29 +192,29 @@ def _back(change: Access, write: Access, read: Access, accesses: Sequence[Access
                 yield Precedence(theirs.step, seen.step, "seen")
 
 
-def _fit(finding: Finding, differences: Sequence[Difference]) -> int:
-    """Count how much of the differences a finding speaks of."""
+def _fit(found: Match, differences: Sequence[Difference]) -> int:
+    """Count how much of the differences a match speaks of."""
     fit = 0
     for difference in differences:
         if difference.place == "outcome":
-            fit += difference.call in (*finding.readers, finding.change.call)
-        elif difference.table.lower() in finding.tables:
+            fit += difference.call in (*found.readers, found.change.call)
+        elif difference.table.lower() in found.tables:
             column = re.split(r"[.\[]", difference.name)[0]
-            fit += 2 if column in finding.columns or column == "" else 1
-        elif difference.table.lower() in finding.consequences:
+            fit += 2 if column in found.columns or column == "" else 1
+        elif difference.table.lower() in found.consequences:
             fit += 1
         elif difference.table.startswith("cache "):
-            fit += 2 * any(repr(key) in str(difference) for key in finding.tables)
+            fit += 2 * any(repr(key) in str(difference) for key in found.tables)
     return fit
 
 
-def _nearness(finding: Finding, differences: Sequence[Difference]) -> tuple[int, bool]:
+def _nearness(found: Match, differences: Sequence[Difference]) -> tuple[int, bool]:
     """Prefer a read of the very row that was changed, and a reader whose own outcome differs."""
-    near = 2 if finding.stale.is_of_row else int(not aggregated(finding.read))
-    return near, any(each.call in finding.readers for each in differences)
+    near = 2 if found.stale.is_of_row else int(not aggregated(found.read))
+    return near, any(each.call in found.readers for each in differences)
 
 
-def _through_cache(scene: _Scene) -> Iterator[Finding]:
+def _through_cache(scene: _Scene) -> Iterator[Match]:
     """An outdated value was read from the cache, or was put into it."""
     for each in scene.stale:
         read, change = each.read, each.change
@@ -243,7 +243,7 @@ def _cached(accesses: Sequence[Access], read: Access) -> set[str]:
     return {each.table for each in accesses if each.verb == "get" and each.call == read.call and each.step < read.step}
 
 
-def _lost_update(scene: _Scene) -> Iterator[Finding]:
+def _lost_update(scene: _Scene) -> Iterator[Match]:
     """A row was read, then changed by another call, and then overwritten with a value made from the old one."""
     for each in (*scene.stale, *_known_by_inserting(scene.accesses)):
         if each.read.verb not in ("select", "insert") or not _can_be_lost(each):
@@ -276,7 +276,7 @@ def _known_by_inserting(accesses: Sequence[Access]) -> Iterator[Stale]:
                 yield Stale(replace(made, rows=known), change, later)
 
 
-def _lock_too_late(scene: _Scene) -> Iterator[Finding]:
+def _lock_too_late(scene: _Scene) -> Iterator[Match]:
     """A row was locked only after it had been read, and was then overwritten."""
     for each in scene.stale:
         again = _read_again(each)
@@ -297,7 +297,7 @@ def _overwrites(each: Stale) -> Iterator[tuple[Access, list[str]]]:
                 yield write, columns
 
 
-def _overwriting(each: Stale, write: Access, columns: list[str], again: Access | None) -> Finding:
+def _overwriting(each: Stale, write: Access, columns: list[str], again: Access | None) -> Match:
     read, change, row = each.read, each.change, each.row
     theirs, ours = only(change.written), only(write.written)
     before = overtaken(each, columns)
@@ -365,7 +365,7 @@ def _read_again(each: Stale) -> Access | None:
     )
 
 
-def _resurrected(scene: _Scene) -> Iterator[Finding]:
+def _resurrected(scene: _Scene) -> Iterator[Match]:
     """A row was read, deleted by another call, and inserted again by a save() that found no row to update."""
     for each in scene.stale:
         read, change, row = each.read, each.change, each.row
@@ -378,7 +378,7 @@ def _resurrected(scene: _Scene) -> Iterator[Finding]:
                 vain = [a for a in each.later if a.in_vain and a.table == write.table and a.step < write.step][-1:]
                 changed = [c for a in vain for c, v in only(a.written).items() if c in row and not alike(v, row[c])]
                 story = (
-                    f"{call_name(read.call)} read {place_of(each)} before {change_told(each)}, "
+                    f"{call_name(read.call)} read {row_told(each)} before {change_told(each)}, "
                     "and its save() made the row anew"
                 )
                 steps = (read.step, change.step, *[a.step for a in vain], write.step)
@@ -386,7 +386,7 @@ def _resurrected(scene: _Scene) -> Iterator[Finding]:
                 yield _found(each, "resurrected row", story, write, tuple(values), steps=steps, own=own)
 
 
-def _double_insert(scene: _Scene) -> Iterator[Finding]:
+def _double_insert(scene: _Scene) -> Iterator[Match]:
     """Both calls looked for a row, found none, and inserted it."""
     for each in scene.stale:
         read, change = each.read, each.change
@@ -445,7 +445,7 @@ def _asks_for_one(read: Access, ours: Row) -> bool:
     return is_none and all(c in read.where or as_time(value) is not None for c, value in ours.items())
 
 
-def _stale_snapshot(scene: _Scene) -> Iterator[Finding]:
+def _stale_snapshot(scene: _Scene) -> Iterator[Match]:
     """A statement wrote by what it had read before it waited, or without what another call had not committed yet."""
     yield from _chosen_before_waiting(scene)
     for write in scene.accesses:
@@ -470,7 +470,7 @@ def _stale_snapshot(scene: _Scene) -> Iterator[Finding]:
             yield _found(stale, "stale snapshot", story, write, columns, tables=tables, steps=steps)
 
 
-def _chosen_before_waiting(scene: _Scene) -> Iterator[Finding]:
+def _chosen_before_waiting(scene: _Scene) -> Iterator[Match]:
     """A locking read of PostgreSQL looked again at the rows that it had waited for, and at no others."""
     for read in scene.accesses:
         if not read.locks or read.vendor != "postgresql" or read.failed:
@@ -513,9 +513,9 @@ def _crossed(scene: _Scene) -> Iterator[tuple[Stale, Stale]]:
                 yield one, other
 
 
-def _found_of_both(name: Name, one: Stale, other: Stale, what: str) -> Finding:
+def _found_of_both(name: Name, one: Stale, other: Stale, what: str) -> Match:
     """What was found in a crossed pair, told from both sides; `what` they come to together."""
-    return Finding(
+    return Match(
         name,
         f"{overtaken(one)}, and {overtaken(other)}: {what}",
         (one.read.table, other.read.table),
@@ -528,7 +528,7 @@ def _found_of_both(name: Name, one: Stale, other: Stale, what: str) -> Finding:
     )
 
 
-def _write_skew(scene: _Scene) -> Iterator[Finding]:
+def _write_skew(scene: _Scene) -> Iterator[Match]:
     """Each of two calls read what the other then changed, and each wrote another row."""
     for one, other in _crossed(scene):
         if one.change not in other.writes or other.change not in one.writes:
@@ -541,7 +541,7 @@ def _write_skew(scene: _Scene) -> Iterator[Finding]:
         yield _found_of_both("phantom" if unseen else "write skew", one, other, "each decided on what then changed")
 
 
-def _read_twice(scene: _Scene) -> Iterator[Finding]:
+def _read_twice(scene: _Scene) -> Iterator[Match]:
     """One read gave two results, or two reads saw one transaction of another call by halves."""
     for each in scene.stale:
         read, change = each.read, each.change
@@ -587,7 +587,7 @@ def _twin(change: Access, again: Access, accesses: Sequence[Access]) -> Access |
     return None
 
 
-def _read_back(scene: _Scene) -> Iterator[Finding]:
+def _read_back(scene: _Scene) -> Iterator[Match]:
     """A row was written, then written by another call, and only then read back."""
     for write in scene.accesses:
         if not write.writes or write.verb != "update":
@@ -614,7 +614,7 @@ def _read_back(scene: _Scene) -> Iterator[Finding]:
                 break
 
 
-def _decided(scene: _Scene) -> Iterator[Finding]:
+def _decided(scene: _Scene) -> Iterator[Match]:
     """A call wrote something after it had read what was then changed."""
     for each in scene.stale:
         read, change = each.read, each.change
@@ -644,7 +644,7 @@ def _is_written_by_key(each: Stale, write: Access) -> bool:
     return _verb(write) == "update" and write.table == each.read.table and by_key and write.touches(each.row)
 
 
-def _not_committed(scene: _Scene) -> Iterator[Finding]:
+def _not_committed(scene: _Scene) -> Iterator[Match]:
     """A row was looked for by its key, which another call had handed on before it committed the row."""
     for each in scene.stale:
         read, change = each.read, each.change
@@ -658,7 +658,7 @@ def _not_committed(scene: _Scene) -> Iterator[Finding]:
             yield _found(each, "stale read", story, read, (), steps=(change.step, read.step), manner="not committed")
 
 
-def _neither_saw(scene: _Scene) -> Iterator[Finding]:
+def _neither_saw(scene: _Scene) -> Iterator[Match]:
     """Each call looked for what the other writes, and that was not there or not committed yet."""
     for one, other in _crossed(scene):
         both_insert = one.change.verb == other.change.verb == "insert"
@@ -667,7 +667,7 @@ def _neither_saw(scene: _Scene) -> Iterator[Finding]:
             yield _found_of_both(name, one, other, "neither saw what the other wrote")
 
 
-def _between_writes(scene: _Scene) -> Iterator[Finding]:
+def _between_writes(scene: _Scene) -> Iterator[Match]:
     """A row was read after the first write of another call and before its second."""
     for each in scene.stale:
         read, change = each.read, each.change
@@ -688,7 +688,7 @@ def _between_writes(scene: _Scene) -> Iterator[Finding]:
                 break
 
 
-def _writes_in_turn(scene: _Scene) -> Iterator[Finding]:
+def _writes_in_turn(scene: _Scene) -> Iterator[Match]:
     """Of two calls that write the same rows twice, each wrote over what the other had written."""
     updates = [a for a in scene.accesses if a.writes and a.verb == "update" and a.visible < NEVER]
     overs = [(a, b) for a in updates for b in updates if a.done < b.done and _writes_over(a, b)]
@@ -722,7 +722,7 @@ def _shared(one: Access, other: Access) -> list[str]:
 
 
 # The more specific before the more general: of two that fit equally well the first is taken.
-_PATTERNS: tuple[Callable[[_Scene], Iterator[Finding]], ...] = (
+_PATTERNS: tuple[Callable[[_Scene], Iterator[Match]], ...] = (
     _through_cache,
     _lost_update,
     _resurrected,

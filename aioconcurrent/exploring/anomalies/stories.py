@@ -128,9 +128,9 @@ def insert_told(each: Stale, what: str) -> str:
 def read_told(stale: Stale, columns: Sequence[str] = ()) -> str:
     """What was read, in the columns that matter, and of which row."""
     if stale.change.verb == "delete" and stale.is_of_row:
-        return place_of(stale)
+        return row_told(stale)
     told = rows_told(stale.read, stale.change, columns or stale.columns, only(stale.change.written))
-    place = place_of(stale)
+    place = row_told(stale)
     return f"{told} in {place}" if place else told
 
 
@@ -195,7 +195,7 @@ def place_told(change: Access) -> str:
     return f"{change.table} {show(dict(list(known.items())[:_COLUMNS_TOLD]))}" if known else ""
 
 
-def place_of(stale: Stale) -> str:
+def row_told(stale: Stale) -> str:
     """The row that was read and changed, as "account id=1"; empty if it cannot be told which."""
     if not stale.is_of_row:
         return ""

@@ -272,7 +272,7 @@ class Scheme:
 
     def _leaves(self, position: Position, value: Any) -> Iterator[Leaf]:
         for leaf in leaves(position, value, whole=True):
-            if isinstance(leaf.value, str) and place_of(replace(leaf, part=WHOLE)) not in self.weak:
+            if isinstance(leaf.value, str) and place_of_leaf(replace(leaf, part=WHOLE)) not in self.weak:
                 yield from leaves(leaf.position, leaf.value)
             elif isinstance(leaf.value, str):
                 yield replace(leaf, part=WHOLE)
@@ -282,7 +282,7 @@ class Scheme:
     def _read(self, leaf: Leaf) -> Leaf:
         if (number := whole_number(leaf.value)) is not None and (table := self._number(number)) is not None:
             return replace(leaf, value=Ref(table, number - 1 if spot_of(leaf) in self.after else number))
-        cause = self.weak.get(place_of(leaf))
+        cause = self.weak.get(place_of_leaf(leaf))
         if cause is None:
             return leaf
         if cause != "chance" or _is_wide(leaf.value):
@@ -339,7 +339,7 @@ def mapped(facts: Facts, change: Callable[[Hashable], Hashable]) -> Facts:
     return result
 
 
-def place_of(leaf: Leaf) -> Place:
+def place_of_leaf(leaf: Leaf) -> Place:
     """Where the leaf stands, whatever the index in a list."""
     begin = 2 if leaf.position[:1] == ("outcome",) else 1  # behind the number of the call
     position = tuple("*" if isinstance(each, int) else each for each in leaf.position[begin:])

@@ -48,7 +48,7 @@ from .facts import (
     is_weak,
     mapped,
     nameless,
-    place_of,
+    place_of_leaf,
     refs_in,
     same_but_for_keys,
 )
@@ -499,7 +499,7 @@ def _values(facts: Facts, abouts: Collection[Position]) -> dict[Place, Counter[H
         if fact.about in abouts:
             for leaf in fact.leaves:
                 if not isinstance(leaf.value, Size):
-                    found.setdefault(place_of(leaf), Counter())[nameless(leaf.value)] += 1
+                    found.setdefault(place_of_leaf(leaf), Counter())[nameless(leaf.value)] += 1
     return found
 
 

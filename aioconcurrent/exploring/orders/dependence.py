@@ -21,7 +21,7 @@ from ...base.trace import Operation, Step
 from ...databases.schema import NOTHING, Catalogue
 from ...sql.statements import Control
 from .footprint import Footprint, footprint, rows
-from .rows import Fresh, Lock, Row, Thing, is_untold, meet, with_doubt, with_number
+from .rows import Fresh, NamedLock, Row, Thing, is_untold, meet, with_doubt, with_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ _WEAK = frozenset({"read committed", "repeatable read"})
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class StatementResult:
     """What a statement that has ended came to, as far as the driver tells.
 
     Attributes:
@@ -138,7 +138,7 @@ class Result:
     number: Fresh | None = None
 
 
-NO_RESULT = Result()
+NO_RESULT = StatementResult()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,17 +157,17 @@ class Act:
     rows: Mapping[str, frozenset[Row]] = field(default_factory=dict)
     counters: frozenset[Thing] = NOTHING
 
-    def effect(self, status: Status, result: Result = NO_RESULT) -> Effect:
+    def effect(self, status: Status, result: StatementResult = NO_RESULT) -> Effect:
         """What the statement touched when it came to `status`."""
         return self._with_rows(status, result)._effect(status)
 
-    def touches(self, status: Status, result: Result = NO_RESULT) -> tuple[frozenset[Thing], frozenset[Thing]]:
+    def touches(self, status: Status, result: StatementResult = NO_RESULT) -> tuple[frozenset[Thing], frozenset[Thing]]:
         """What the statement changes or locks, and all that it touches; its footprint knows of those that touch all."""
         act, touched = self._with_rows(status, result), self.footprint
         changes = act._things(touched.writes | touched.locks)
         return changes, changes | act._things(touched.reads | touched.shares)
 
-    def _with_rows(self, status: Status, result: Result) -> Act:
+    def _with_rows(self, status: Status, result: StatementResult) -> Act:
         """The same with rows in place of tables, where that is sound."""
         if self._has_locked_nothing(status, result):
             return replace(self, footprint=replace(self.footprint, locks=NOTHING, shares=NOTHING))
@@ -183,9 +183,9 @@ class Act:
         if made is self.rows:
             return self
         counters = (name for name, rows in self.rows.items() if any(map(is_untold, rows)) and made)
-        return replace(self, rows=made, counters=frozenset(Lock(f"{name} numbers") for name in counters))
+        return replace(self, rows=made, counters=frozenset(NamedLock(f"{name} numbers") for name in counters))
 
-    def _has_locked_nothing(self, status: Status, result: Result) -> bool:
+    def _has_locked_nothing(self, status: Status, result: StatementResult) -> bool:
         """Whether PostgreSQL has found no row to lock; of one that it waited for it keeps the lock."""
         is_empty = status is Status.DONE and not self.waited and result.rowcount == 0
         return is_empty and self.footprint.shows_locked and not self._strict
@@ -226,7 +226,7 @@ class Act:
         """Whether to wait for a lock is the same as to come when it is free: it sees nothing before it has it."""
         return self.footprint.moment and (self.ledger.viewed or not self._stable)
 
-    def after(self, status: Status, result: Result = NO_RESULT) -> Ledger:
+    def after(self, status: Status, result: StatementResult = NO_RESULT) -> Ledger:
         """The ledger once the statement has come to `status`."""
         return self._with_rows(status, result)._after(status)
 
@@ -301,8 +301,8 @@ class Act:
             return NOTHING, (fresh | shared if fresh and self._in_transaction else fresh)
         return (reserved, fresh | shared) if self._in_transaction and not unsure else (reserved | shared, fresh)
 
-    def _lock(self, name: str) -> Lock:
-        return Lock(f"{self.operation.database} {name}")
+    def _lock(self, name: str) -> NamedLock:
+        return NamedLock(f"{self.operation.database} {name}")
 
     def _control(self) -> Control:
         """MySQL commits at a BEGIN inside a transaction."""
@@ -416,7 +416,7 @@ def _meetings(steps: Sequence[Step], touched: Sequence[Footprint], catalogue: Ca
 
 def _things(step: Step, found: Footprint, catalogue: Catalogue) -> tuple[frozenset[Thing], frozenset[Thing]]:
     act = Act(step.operation, found, Ledger(), rows=rows(step.operation, catalogue))
-    return act.touches(Status.FAILED if step.error else Status.DONE, Result(step.rowcount))
+    return act.touches(Status.FAILED if step.error else Status.DONE, StatementResult(step.rowcount))
 
 
 def _settles_what_is_seen(step: Step) -> bool:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ...base.trace import START, Operation
 from ...sql.statements import UNCLEAR, Given, Statement, statement_of
 from .dependence import Effect, contend, dependent
-from .rows import Lock, Row, Thing, meet
+from .rows import NamedLock, Row, Thing, meet
 from .schedule import is_serial
 from .standings import Request, request
 from .walk import Move, Walk
@@ -282,7 +282,7 @@ def _without_tables(effect: Effect) -> Effect:
 
 
 def _is_no_table(thing: Thing) -> bool:
-    return isinstance(thing, Row | Lock)
+    return isinstance(thing, Row | NamedLock)
 
 
 def _switches(order: Sequence[int]) -> int:

@@ -15,7 +15,7 @@ from math import prod
 from uuid import UUID
 
 from ...base.trace import Operation, Step
-from ...databases.schema import Catalogue, Keys, Kind, reached
+from ...databases.schema import Catalogue, KeyKind, Keys, reached
 from ...sql.statements import UNCLEAR, Condition, Given, Statement, Value, statement_of
 
 Column = tuple[str, ...]  # the columns of a key, in order
@@ -25,7 +25,7 @@ Column = tuple[str, ...]  # the columns of a key, in order
 _PLAIN_TEXT = re.compile(r"(?:[\w@.+:/ -]*[\w@.+:/-])?")
 # Nor have these, which may be dates, times and decimals: as a text the database writes them otherwise.
 _CONVERTED = re.compile(r"[+-]?[\d.]+E[+-]?\d+|-0[.0]*|\d+-\d\d-\d\d(?:[ T]\d\d:\d\d.*)?|\d\d:\d\d.*", re.IGNORECASE)
-_LARGEST: dict[Kind | None, int] = {"integer": 2**31 - 1, "small integer": 2**7 - 1}  # that is stored as it is written
+_LARGEST: dict[KeyKind | None, int] = {"integer": 2**31 - 1, "small integer": 2**7 - 1}  # stored as it is written
 _MOST = 50  # rows of one statement
 
 
@@ -66,7 +66,7 @@ class Row:
         return self.is_new and (self.is_tried or other.is_new or other.is_gone)
 
 
-class Lock(str):
+class NamedLock(str):
     """The name of a lock that is no table's."""
 
     __slots__ = ()
@@ -481,7 +481,7 @@ def _filled(value: Value, operation: Operation) -> object:
     return parameters[value.number] if 0 <= value.number < len(parameters) else _UNCLEAR
 
 
-def _canonical(kind: Kind | None, value: object) -> object:
+def _canonical(kind: KeyKind | None, value: object) -> object:
     """The value as it equals itself alone; None where that is not known."""
     match kind:
         case "integer" | "small integer" if type(value) is int:

@@ -13,7 +13,7 @@ from operator import or_
 
 from ...base.trace import Operation
 from ...databases.schema import Catalogue
-from .dependence import LOCAL, NO_RESULT, Act, Effect, Ledger, Result, Status, contend
+from .dependence import LOCAL, NO_RESULT, Act, Effect, Ledger, StatementResult, Status, contend
 from .footprint import footprint, rows
 from .rows import Fresh, Number, Row, Thing, first_number, numbers_of
 
@@ -38,7 +38,7 @@ class Decision:
     blocked: frozenset[int] = frozenset()
     failed: frozenset[int] = frozenset()
     overtook: frozenset[int] = frozenset()
-    results: Mapping[int, Result] = field(default_factory=dict)
+    results: Mapping[int, StatementResult] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ def _advance(
     )
 
 
-def _number_made(result: Result, catalogue: Catalogue, new: AbstractSet[Number]) -> Fresh | None:
+def _number_made(result: StatementResult, catalogue: Catalogue, new: AbstractSet[Number]) -> Fresh | None:
     """The number of the one row that an INSERT has made, if it has told it."""
     if result.operation is None or not result.rowcount == len(result.rows) == 1:
         return None

@@ -27,7 +27,7 @@ from ...databases.watching.gate import Busy, Cancelled, Done, Ended, Fetch, Leav
 from ...engine.attendance import Attendance
 from ...engine.protocol import Release
 from ...exceptions import StateError
-from ..orders.dependence import Result
+from ..orders.dependence import StatementResult
 from ..orders.schedule import STEPS, Serial
 from ..orders.standings import Decision, request
 
@@ -399,13 +399,14 @@ class Controller:
             self.attempt.unseen.add("which of two statements that waited for one lock came first")
         return Decision(ready, blocked, failed, frozenset(overtook), self._results())
 
-    def _results(self) -> dict[int, Result]:
-        found: dict[int, Result] = {}
+    def _results(self) -> dict[int, StatementResult]:
+        found: dict[int, StatementResult] = {}
         for process in self._processes:
             if process.step is None or process.state is _State.BLOCKED:
                 continue
             read = self._steps[process.step if process.read is None else process.read]
-            found[process.number] = Result(self._steps[process.step].rowcount, read.operation, read.columns, read.rows)
+            rowcount = self._steps[process.step].rowcount
+            found[process.number] = StatementResult(rowcount, read.operation, read.columns, read.rows)
         return found
 
     def _ahead(self, step: int) -> list[int]:

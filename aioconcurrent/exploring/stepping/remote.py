@@ -37,7 +37,7 @@ class LostError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class Briefing:
     """What a place has to know before its next run, beside the rules of the search.
 
     Attributes:
@@ -192,7 +192,7 @@ class RemotePlace:
     ) -> Reply:
         async with self._turn:
             state = pickling.dumps(
-                State(
+                Briefing(
                     here.known,
                     self._opened,
                     self._tasks,
@@ -231,7 +231,7 @@ class RequestHandler:
     def __init__(self, place: Place, make_maker: Callable[[float], Maker]) -> None:
         self._place, self._make_maker = place, make_maker
         self._rules: Rules | None = None
-        self._state: State | None = None
+        self._state: Briefing | None = None
         self._tasks = self._moves = 0
         self._told: set[str] = set()  # tables whose rows at the start were told
 
@@ -254,7 +254,7 @@ class RequestHandler:
         made = await maker.make(self._place, run, calls, calls, is_first=request.is_first, ask_rule=False)
         return pickling.dumps(self._reply(run, made))
 
-    async def _follow(self, state: State) -> None:
+    async def _follow(self, state: Briefing) -> None:
         databases = self._place.databases
         databases.follow(state.known)
         for identity in state.opened:
