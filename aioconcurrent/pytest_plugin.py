@@ -13,11 +13,11 @@ import pytest
 
 from ._pytest import hunt
 from ._pytest.options import add_options, apply_options, check_replayed, read_options, report_folder
-from ._pytest.orders import keep_orders, kept_orders
+from ._pytest.replaying import keep_orders, kept_orders
 from ._pytest.rounds import MARK, RoundsPlugin
 from ._pytest.sections import PagesPlugin, add_sections, annotate, shorten_summary
 from ._pytest.unread import UnreadPlugin
-from .results import orders, unread
+from .results import replaying, unread
 from .running.options import set_for_run
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     unread.keep_last()
-    orders.let_keep(kept_orders(item))
+    replaying.let_keep(kept_orders(item))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -76,7 +76,7 @@ def pytest_runtest_makereport(
         keep_orders(item, failed=report.failed)
     if call.when == "teardown":
         unread.forget()
-        orders.let_keep(None)
+        replaying.let_keep(None)
     return report
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from django.db import connections
 
-from aioconcurrent.base import clock as time
+from aioconcurrent.base import own_clock as time
 from aioconcurrent.databases.sessions import connect_directly
 from tests import servers
 

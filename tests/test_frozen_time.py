@@ -18,7 +18,7 @@ from freezegun import freeze_time
 
 import aioconcurrent
 from aioconcurrent import TerminatedProcessError
-from aioconcurrent.base import clock
+from aioconcurrent.base import own_clock
 from aioconcurrent.sync import call_concurrently, explore, options, override_environment
 from tests.project import moments
 
@@ -147,11 +147,11 @@ FREEZES: list[dict[str, Any]] = [{}, {"tick": True}, {"auto_tick_seconds": 100},
 @pytest.mark.parametrize("at", [AT, "1970-01-01"])
 @pytest.mark.parametrize("freeze", FREEZES)
 def test_a_call_that_hangs_is_ended_in_time_though_the_clock_stands(freeze: dict[str, Any], at: str) -> None:
-    begun = clock.monotonic()
+    begun = own_clock.monotonic()
     with freeze_time(at, **freeze), options(timeout=0.3):
         [wrapped] = call_concurrently(1, moments.hang).errors
     assert isinstance(wrapped.error, TerminatedProcessError)
-    assert clock.monotonic() - begun < 60  # it would hang for ten minutes
+    assert own_clock.monotonic() - begun < 60  # it would hang for ten minutes
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
@@ -169,7 +169,7 @@ async def test_the_loop_of_the_caller_tells_real_time_while_calls_run_and_only_t
 async def test_the_loop_ticks_until_the_last_of_several_blocks_is_left() -> None:
     with freeze_time(AT):
         stands = anyio.current_time()
-        first, second = clock.ticking_loop(), clock.ticking_loop()
+        first, second = own_clock.ticking_loop(), own_clock.ticking_loop()
         first.__enter__()
         second.__enter__()
         first.__exit__(None, None, None)
@@ -201,8 +201,8 @@ def test_the_time_limit_of_an_exploration_is_real_though_the_clock_stands() -> N
 def test_patched_clocks_are_not_ours() -> None:
     real = time.monotonic()
     with mock.patch("time.monotonic", return_value=0.0), mock.patch("time.sleep") as sleep:
-        assert clock.monotonic() >= real
-        clock.sleep(0)
+        assert own_clock.monotonic() >= real
+        own_clock.sleep(0)
     assert not sleep.called
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..results import unread
 from ..running.options import editor_address
 from .options import named_here, shows_unfolded
-from .orders import replay_command
+from .replaying import replay_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pytest
 
     from ..report.page import Story
-    from ..report.paper import Paper
+    from ..report.terminal import Paper
     from ..results.exploration import Exploration
     from ..results.outcomes import Outcomes
 
@@ -73,7 +73,7 @@ def shorten_summary(report: pytest.TestReport) -> None:
 
 def _paper(config: pytest.Config) -> Paper:
     """What the reports of this run are written for; those of a worker of pytest-xdist go elsewhere."""
-    from ..report.paper import Paper
+    from ..report.terminal import Paper
 
     if not config.pluginmanager.has_plugin("terminalreporter"):
         return Paper.of_output()

@@ -1,4 +1,4 @@
-"""Django's databases: the caller's connections, handed over to the wrappers, and no others.
+"""Django's databases: handed over to the calls, guarded, watched, copied, and put back.
 
 The modules import Django when they are used, not when they are imported, so that a
 process can learn where the databases are before its project starts.

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from ..base.text import text_of
 from .handoff import database_identity, is_in_memory
 from .identity import sqlite_file
-from .memory import temporary_folder
+from .in_memory import temporary_folder
 from .sessions import unopened
 
 if TYPE_CHECKING:

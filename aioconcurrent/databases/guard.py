@@ -12,7 +12,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..base import clock as time
+from ..base import own_clock as time
 from ..base import pickling
 from ..exceptions import NoConnectionLeftError, NotATestDatabaseError, UncommittedDataError
 from .handoff import SessionState, enter_session, enter_tenant, is_in_memory, look, test_names

@@ -20,7 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..base import clock as time
+from ..base import own_clock as time
 from ..base import pickling
 from ..base.loops import outside_loop
 from ..exceptions import ProbeNotPermittedError

@@ -25,7 +25,7 @@ import select
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..base import clock as time
+from ..base import own_clock as time
 from ..base.text import printable, text_of
 from ..exceptions import NoConnectionLeftError, PooledSessionError
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from ..base import clock as time
+from ..base import own_clock as time
 from ..base import pickling
 from ..exceptions import ProtocolError
 from .debugging import Pauses

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from ..base.clock import monotonic
-from . import entropy
+from ..base.own_clock import monotonic
+from . import urandom
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -81,7 +81,7 @@ def make_certain(
     random.Random.seed = _seed_generator  # type: ignore[method-assign]
     random.seed = random._inst.seed
     random.seed(seed)
-    if os.urandom is entropy.REAL:  # what is imported later has ours
+    if os.urandom is urandom.REAL:  # what is imported later has ours
         _replace_entropy(users())
     vars(uuid)["_node"] = _seeds.getrandbits(48) | 1 << 40  # as of a host whose address is not known (RFC 9562, 6.10)
     if "tempfile" in sys.modules:
@@ -107,8 +107,8 @@ def _seed_generator(self: random.Random, a: float | str | bytes | bytearray | No
 
 def _replace_entropy(users: Iterable[dict[str, Any]]) -> None:
     for names in users:
-        for name in entropy.NAMES:
-            if names.get(name) is entropy.REAL:
+        for name in urandom.NAMES:
+            if names.get(name) is urandom.REAL:
                 names[name] = _draw
     if hasattr(os, "getrandom"):
         os.getrandom = lambda size, flags=0: _draw(size)

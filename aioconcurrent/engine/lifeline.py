@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..base import clock as time
+from ..base import own_clock as time
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -39,7 +39,7 @@ from operator import is_not
 from typing import TYPE_CHECKING, NoReturn
 
 from ..base import pickling
-from . import bequest, entropy, lifeline, pages, threads
+from . import fork_sessions, huge_pages, lifeline, threads, urandom
 from .learning import Learning
 from .protocol import Channel, Frame, FrameReader, Kind
 from .surroundings import forward_logs, guard_descriptors
@@ -96,7 +96,7 @@ class Nursery:
         """Settle what forks share: to be called when this process has imported something."""
         self.discard()
         self._modules = len(sys.modules)
-        self._drawing = entropy.users(sys.modules.values())
+        self._drawing = urandom.users(sys.modules.values())
         self._generators += [item for item in gc.get_objects() if _is_generator(type(item))]
         gc.freeze()  # else the collector of each fork would copy all pages that it shares
 
@@ -423,17 +423,17 @@ class Template:
             lifeline.signal_group(pid)
         race.close()
         if not race.wrappers and not self._races:
-            bequest.forget()
+            fork_sessions.forget()
         self._is_resting = not self._races and self._applied is not None
         if not self._nursery.spares:  # else they would keep the memory as it was
-            self._pieces = pages.pieces()  # those that were written to while forks shared them are small again
+            self._pieces = huge_pages.pieces()  # those that were written to while forks shared them are small again
 
     def _rest(self) -> None:
         """Do ahead, while nobody waits, some of what the next race would have to wait for."""
         if _import_all(_LATER):
             self._nursery.freeze()
         elif (piece := next(self._pieces, None)) is not None:
-            pages.enlarge(piece)
+            huge_pages.enlarge(piece)
         elif self._applied is not None and len(self._nursery.spares) < min(self._largest, _SPARES):
             try:
                 self._nursery.add_spare(self._applied.pickled)
@@ -451,7 +451,7 @@ class Template:
         signal.alarm(_FUNERAL)
         with contextlib.suppress(BaseException):
             if self._applied is not None and self._applied.world is not None:
-                self._applied.world.bury(bequest.read())
+                self._applied.world.bury(fork_sessions.read())
         os._exit(0)
 
 
@@ -461,7 +461,7 @@ def main(life: int, control: int) -> NoReturn:
         os._exit(0)
     gc.disable()
     os.setsid()
-    bequest.open_file()
+    fork_sessions.open_file()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # or nobody reads it where this is killed
     Template(life, socket.socket(fileno=control)).serve()
 

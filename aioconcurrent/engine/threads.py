@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..base import clock as time
+from ..base import own_clock as time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

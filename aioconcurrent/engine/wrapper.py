@@ -22,25 +22,25 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
-from ..base import clock as time
+from ..base import own_clock as time
 from ..base import pickling
 from ..base.calls import READY, cannot_be_made, misfit_met
 from ..base.text import printable, text_of
 from ..doubles.transfer import put_in_place, recorded
-from . import bequest
+from . import fork_sessions
 from .debugging import Debugging
-from .entropy import users
 from .learning import new_libraries, new_modules
 from .protocol import Kind, Release
 from .surroundings import forward_logs
+from .urandom import users
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
+    from .left_behind import Process
     from .protocol import Channel
-    from .reuse import Process
     from .world import Context, World
 
 _SPIN = 0.0003  # seconds before the start in which a processor of its own lets a wrapper spin instead of sleep
@@ -290,7 +290,7 @@ class Performer:
         self._has_entered = True
 
     def _announce(self, session: bytes) -> None:
-        bequest.write(session)
+        fork_sessions.write(session)
         self.channel.send(Kind.SESSION, session)
 
     def _blame(self, mistake: bytes) -> None:
@@ -352,7 +352,7 @@ class Performer:
         if self._process is None:
             self.world.hook()
         if task.stays and not self._unfit:
-            from .reuse import Process  # others need none of it
+            from .left_behind import Process  # others need none of it
 
             self._process = self._process or Process(self.world, self._doubles)
             self._process.take_note()

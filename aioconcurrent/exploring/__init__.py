@@ -1,1 +1,1 @@
-"""Explorations: which orders to run, what is wrong with an ending, what it is called; `explorer` drives all of it."""
+"""Explorations: `explorer` drives the search for an order that goes wrong, from the first run to the verdict."""

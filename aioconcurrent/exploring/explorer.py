@@ -23,9 +23,9 @@ from .orders.walk import Walk
 from .proof import Prover
 from .runs import AgainError, Limits, Runs, SpentError, StopError
 from .stepping.controller import OVERTIME
-from .stepping.place import Made, Maker, Place, Referee
+from .stepping.maker import Made, Maker, Place, Referee
 from .stepping.places import Places
-from .stepping.reuse import DepartedError, Reuse, is_borne_out
+from .stepping.same_processes import DepartedError, Reuse, is_borne_out
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

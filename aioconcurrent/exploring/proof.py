@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from ..results.exploration import Counterexample
 from ..results.outcomes import Outcomes
 from ..sql.statements import statement_of
-from .anomalies import name_anomaly
+from .anomalies.naming import name_anomaly
 from .judging.judge import CountersMatterError, Judge, TooManyOrdersError
 from .judging.oracle import Oracle
-from .orders.dependence import private_steps
 from .orders.footprint import overlap
+from .orders.private_steps import private_steps
 from .orders.rows import said_numbers
 from .orders.schedule import STEPS, Schedule, is_serial, serial_order, shrinks
 from .orders.search import FEW

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from .judging.judge import Seen
     from .judging.verdict import Account
     from .stepping.controller import Attempt, Chooser
-    from .stepping.place import Made, Referee
+    from .stepping.maker import Made, Referee
     from .stepping.places import Places
-    from .stepping.reuse import Reuse
+    from .stepping.same_processes import Reuse
 
 # unique, foreign key, check and exclusion, as PostgreSQL, MariaDB and SQLite tell of them
 _REFUSED = re.compile(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 
-from ..base import clock as time
+from ..base import own_clock as time
 from ..base.points import UNFOLLOWED
 from ..base.text import text_of
 from ..databases.schema import Catalogue

@@ -18,8 +18,8 @@ from ..base.trace import Endless, Run, Step, call_name, call_names
 from ..exceptions import error_of
 from ..sql.accesses import accesses, asks_whether
 from ..sql.statements import Computed
-from .paper import Paper, Style, broken, cut
 from .sql import keep, literal, operation_text
+from .terminal import Paper, Style, broken, cut
 
 
 @dataclass(frozen=True, slots=True)

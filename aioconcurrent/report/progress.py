@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..base import clock as time
+from ..base import own_clock as time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 from ..base.text import counted
 from ..base.trace import call_name
 from ..exceptions import AioconcurrentError
-from . import orders, unread
+from . import replaying, unread
 from .unread import Unread
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..base.trace import Precedence, Run, Step
     from ..report.page import Story
-    from ..report.paper import Paper
+    from ..report.terminal import Paper
     from .outcomes import Outcomes
 
 _TELLING = frozenset({"counterexample", "exhaustive", "reason", "verdict"})  # whoever asks for one has looked
@@ -156,7 +156,7 @@ class Counterexample:
             width: The width in characters; by default that of the terminal, or 100 if there is none.
             unfolded: Show all steps.
         """
-        from ..report.paper import Paper
+        from ..report.terminal import Paper
 
         return self.drawn(Paper.of_output(width), unfolded=unfolded)
 
@@ -404,7 +404,7 @@ def _page_of(exploration: Exploration) -> str:
         return ""
     from ..report.page import write_page
 
-    title = orders.test_of_django(sys._getframe(1)) or " and ".join(exploration.calls)
+    title = replaying.test_of_django(sys._getframe(1)) or " and ".join(exploration.calls)
     try:
         return str(write_page(story_of_exploration(exploration, title), Path(folder), exploration.to_json()))
     except OSError as error:
@@ -438,7 +438,7 @@ class ExplorationError(AioconcurrentError, AssertionError):
         self.exploration, self.page = exploration, page
         self.is_drawn = unread.is_kept()
         found = exploration.counterexample
-        self.replayed_by = "" if found is None else orders.replay_line(found.token)
+        self.replayed_by = "" if found is None else replaying.replay_line(found.token)
 
     def __str__(self) -> str:
         found = self.exploration.counterexample

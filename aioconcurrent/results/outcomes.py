@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..base.trace import Step
     from ..report.page import Story
-    from ..report.paper import Paper
+    from ..report.terminal import Paper
 
     T = TypeVar("T", default=Any)  # so that plain `Outcomes` is `Outcomes[Any]`
 else:
@@ -113,7 +113,7 @@ class Outcomes(list[T | WrappedError], Generic[T]):
         Args:
             width: The width in characters; by default that of the terminal, or 100 if there is none.
         """
-        from ..report.paper import Paper
+        from ..report.terminal import Paper
 
         return self.drawn(Paper.of_output(width))
 

@@ -15,8 +15,8 @@ import anyio.to_thread
 
 from ..base import pickling
 from ..base.calls import Call
-from ..base.clock import ticking_loop
-from ..databases import memory
+from ..base.own_clock import ticking_loop
+from ..databases import in_memory
 from ..databases.copies import Copy, CopyError, close_connections, copied, files_of, open_connections
 from ..databases.dumps import sources_of
 from ..doubles import outbox
@@ -28,17 +28,17 @@ from ..exceptions import RealDatabaseError, UncommittedDataError, WrappedError
 from ..exploring.explorer import Explorer
 from ..exploring.judging.oracle import broken_rule
 from ..exploring.runs import Limits
-from ..exploring.stepping.databases import ExploredDatabases
-from ..exploring.stepping.place import Place, Referee
+from ..exploring.stepping.maker import Place, Referee
 from ..exploring.stepping.places import NotCopiedError
 from ..exploring.stepping.remote import RemotePlace
-from ..exploring.stepping.reuse import Reuse
+from ..exploring.stepping.same_processes import Reuse
 from ..exploring.stepping.stage import staging
+from ..exploring.stepping.stepped_databases import ExploredDatabases
 from ..report.progress import reporting
 from ..results import unread
 from ..results.exploration import Locks
-from ..results.orders import orders_of_test
 from ..results.outcomes import Outcomes
+from ..results.replaying import orders_of_test
 from .cluster.addresses import addresses_here
 from .cluster.assignment import Assignment, Fingerprint
 from .measures import (
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from ..base.trace import LockSite
     from ..databases.dumps import Source
     from ..databases.handoff import Handoff, View
-    from ..databases.memory import Loan
+    from ..databases.in_memory import Loan
     from ..engine.attendance import Report
     from ..engine.wrapper import Result
     from ..exploring.judging.evidence import Violation
@@ -130,7 +130,7 @@ async def _session(question: Question, views: Sequence[View], in_caller: InCalle
         raise RealDatabaseError
     with ticking_loop(), findable(mentioned(question.calls, question.options)):
         async with _alone():
-            async with memory.lent(views) as loan:
+            async with in_memory.lent(views) as loan:
                 project = replace(capture(views, loan, question.options), stepped=True)
                 for alias in sorted(project.databases.uncommitted):
                     raise UncommittedDataError(alias)

@@ -6,7 +6,7 @@ import os
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from ..base import clock as time
+from ..base import own_clock as time
 from ..base.calls import cannot_be_made, misfit_met
 from ..base.pickling import dump_error
 from ..engine.wrapper import finish, import_target

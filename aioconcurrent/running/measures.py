@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..base.sources import place_of
+from ..databases.changed_locks import Change, changed
 from ..databases.handoff import database_identity
-from ..databases.watching.changed_locks import Change, changed
 from ..exploring.judging.verdict import ALONE
 from ..results.exploration import Lock, Remedy
 

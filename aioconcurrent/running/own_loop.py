@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import anyio
 import anyio.lowlevel
 
-from ..base.clock import ticking_loop
 from ..base.loops import current_backend, from_other_threads
+from ..base.own_clock import ticking_loop
 from ..base.text import printable, text_of
 from ..exceptions import AioconcurrentError
 from ..results.unread import is_between

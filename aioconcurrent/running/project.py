@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from django.conf import LazySettings
 
+    from ..databases.django_state import Kept
     from ..databases.handoff import View
-    from ..databases.restoring import Kept
 
 _SETTINGS_MODULE = "DJANGO_SETTINGS_MODULE"
 _DRIVERS = ("MySQLdb",)  # of those that Django imports, what another one passes for
@@ -283,7 +283,7 @@ class Project:
         """End sessions on the servers of the caller's databases, and remove the files that it has lent."""
         if not self.key:
             return
-        from ..databases.memory import remove_lent
+        from ..databases.in_memory import remove_lent
         from ..databases.sessions import end_sessions
 
         self.databases.take_over()
@@ -356,7 +356,7 @@ def _registered() -> dict[str, object]:
 
 @lru_cache(1)
 def _kept() -> Kept:
-    from ..databases.restoring import Kept
+    from ..databases.django_state import Kept
 
     return Kept()
 

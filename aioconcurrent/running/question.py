@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ..base import pickling
 from ..base.calls import parsed
-from ..base.clock import sleep
+from ..base.own_clock import sleep
 from ..exceptions import (
     NoConnectionLeftError,
     NotATestDatabaseError,
@@ -27,7 +27,7 @@ from ..exceptions import (
     WrappedError,
     chain_of,
 )
-from ..results.orders import orders_of_test
+from ..results.replaying import orders_of_test
 from .options import current_options, options
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ import anyio.to_thread
 
 from ..base import pickling
 from ..base.calls import by_value_modules, import_name
-from ..base.clock import ticking_loop
 from ..base.loops import current_backend
+from ..base.own_clock import ticking_loop
 from ..base.text import printable
-from ..databases import handoff, memory, sessions
+from ..databases import handoff, in_memory, sessions
 from ..databases.probes import WaitRecorder, with_waits
 from ..databases.watching.recording import recorded_steps
 from ..doubles import outbox
@@ -80,7 +80,7 @@ async def _run(calls: Sequence[Call], options: Options, views: Sequence[View], i
     reports: list[Report] = []
     unstarted: BaseException | None = None
     try:
-        async with memory.lent(views) as lent:
+        async with in_memory.lent(views) as lent:
             project = capture(views, lent, options)
             context = context_of(project, modules, doubles, options)
             try:

@@ -212,7 +212,7 @@ def first_wrong(_: int) -> Rows:
 
     from aioconcurrent import sync
     from aioconcurrent.exploring.proof import Prover
-    from aioconcurrent.exploring.stepping.place import Maker
+    from aioconcurrent.exploring.stepping.maker import Maker
     from tests.explore.catalogue import CATALOGUE
     from tests.project.shop.models import Account, Counter, Coupon, Doctor, Show, Ticket, Voucher
 
@@ -301,7 +301,7 @@ def accept(_: object) -> bool:
 
 def times_of_schedules(name: str) -> list[float]:
     """Seconds from each reset of the rows to the next."""
-    from aioconcurrent.exploring.stepping.place import Maker
+    from aioconcurrent.exploring.stepping.maker import Maker
 
     resets: list[float] = []
     make = Maker.make

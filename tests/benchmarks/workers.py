@@ -85,7 +85,7 @@ def measure(database: str, runs: int) -> None:
 def explored(workers: int | str, runs: int) -> tuple[float, int, int]:
     """Seconds for an exploration, its runs, and those that were made."""
     from aioconcurrent import Exploration, options
-    from aioconcurrent.exploring.stepping.place import Maker
+    from aioconcurrent.exploring.stepping.maker import Maker
     from aioconcurrent.running.cluster.workers import WorkerThread
     from aioconcurrent.sync import explore
     from tests.benchmarks.project import stepped

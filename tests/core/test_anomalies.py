@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aioconcurrent.base.trace import Precedence, Step
-from aioconcurrent.exploring.anomalies import Anomaly, name_anomaly
+from aioconcurrent.exploring.anomalies.naming import Anomaly, name_anomaly
 from aioconcurrent.exploring.judging.evidence import Difference, Violation
 from aioconcurrent.exploring.judging.values import ABSENT
 from aioconcurrent.sql.accesses import accesses

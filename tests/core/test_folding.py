@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from aioconcurrent.base.trace import Run, Step
 from aioconcurrent.report.lanes import LaneRow, as_text, lanes, states
-from aioconcurrent.report.paper import Paper
+from aioconcurrent.report.terminal import Paper
 from tests.explore.traces import Tracer, waited
 
 T = Tracer(atomic=True)

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from aioconcurrent.engine.reuse import Heap, UnknowableError
+from aioconcurrent.engine.left_behind import Heap, UnknowableError
 
 SHOP = """
 import contextvars, functools, itertools, logging, random, re, threading

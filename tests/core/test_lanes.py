@@ -15,8 +15,8 @@ from rich.cells import cell_len
 from aioconcurrent.base.trace import Operation, Run, Step
 from aioconcurrent.exceptions import WrappedError
 from aioconcurrent.report.lanes import as_text, lanes
-from aioconcurrent.report.paper import Paper
 from aioconcurrent.report.sql import literal, operation_text
+from aioconcurrent.report.terminal import Paper
 from tests.explore.traces import Tracer, cached, waited
 
 T = Tracer(atomic=True)

@@ -10,6 +10,7 @@ from typing import get_args
 import pytest
 
 from aioconcurrent.exploring.anomalies.patterns import Name
+from tests.documents.modules import PAGE, page
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "aioconcurrent"
@@ -51,3 +52,7 @@ def environments() -> dict[str, dict[str, list[str]]]:
     """Those of hatch, by name."""
     found: dict[str, dict[str, list[str]]] = tomllib.loads((ROOT / "hatch.toml").read_text())["envs"]
     return found
+
+
+def test_the_page_of_modules_says_what_the_modules_say() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run python -m tests.documents.modules"

@@ -8,7 +8,7 @@ import pytest
 
 from aioconcurrent.base.trace import Operation, Step
 from aioconcurrent.databases.schema import Catalogue, Keys
-from aioconcurrent.exploring.orders.dependence import private_steps
+from aioconcurrent.exploring.orders.private_steps import private_steps
 from tests.explore.traces import READ, SAVE, Tracer, cached
 
 TABLES = frozenset({"account", "customer", "note", "user"})

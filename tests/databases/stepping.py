@@ -13,13 +13,13 @@ import anyio.to_thread
 from aioconcurrent.base import pickling
 from aioconcurrent.base.calls import Call, parsed
 from aioconcurrent.base.trace import Step
-from aioconcurrent.databases import handoff, memory
+from aioconcurrent.databases import handoff, in_memory
 from aioconcurrent.engine.attendance import Report
 from aioconcurrent.engine.surroundings import Surroundings
 from aioconcurrent.engine.world import Context
 from aioconcurrent.exploring.orders.standings import Decision
-from aioconcurrent.exploring.stepping.databases import ExploredDatabases
 from aioconcurrent.exploring.stepping.stage import staging
+from aioconcurrent.exploring.stepping.stepped_databases import ExploredDatabases
 from aioconcurrent.running.options import current_options
 from aioconcurrent.running.project import uses_django
 from aioconcurrent.running.race import capture, launching, pack
@@ -79,7 +79,7 @@ async def _step(calls: Sequence[Call], chooser: _InOrder, database: str) -> Step
     options = current_options()
     tasks, modules = pack(calls, options, stepped=True)
     views = [handoff.look()] if uses_django() else []
-    async with memory.lent(views) as lent:
+    async with in_memory.lent(views) as lent:
         project = capture(views, lent, options)
         context = Context(Surroundings.capture(), pickling.dumps(project), modules)
         with ExploredDatabases(project.databases) as databases:

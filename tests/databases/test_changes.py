@@ -10,7 +10,7 @@ from aioconcurrent.databases.handoff import hand_over, look
 from aioconcurrent.databases.schema import Changes
 from aioconcurrent.databases.state import State
 from aioconcurrent.databases.state.base import LARGE
-from aioconcurrent.exploring.stepping.databases import ExploredDatabases
+from aioconcurrent.exploring.stepping.stepped_databases import ExploredDatabases
 from tests.databases.conftest import content, fetch, run
 from tests.project.databases import on
 from tests.project.shop.models import Counter

@@ -13,7 +13,7 @@ from django.db.utils import IntegrityError
 
 import aioconcurrent
 from aioconcurrent import DatabaseInMemoryChangedError, DatabaseInMemoryLockedError
-from aioconcurrent.databases import memory
+from aioconcurrent.databases import in_memory
 from aioconcurrent.sync import call_concurrently, make_concurrent_calls
 from tests.faults.processes import wait_until
 from tests.project.databases import ThreadOfQueries
@@ -137,7 +137,7 @@ def test_no_file_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_statement_that_has_not_ended_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_PATIENCE", 0.1)
+    monkeypatch.setattr(in_memory, "_PATIENCE", 0.1)
     create("one")
     create("two")
     rows = Counter.objects.iterator(chunk_size=1)

@@ -17,7 +17,7 @@ import anyio.to_thread
 import psutil
 from django.db import DatabaseError, connections
 
-from aioconcurrent.base import clock as time
+from aioconcurrent.base import own_clock as time
 from aioconcurrent.databases import copies
 from aioconcurrent.running.cluster.workers import WorkerThread
 

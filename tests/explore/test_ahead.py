@@ -10,7 +10,7 @@ import pytest
 
 from aioconcurrent.databases.watching.gate import Leave
 from aioconcurrent.exploring.stepping.controller import Controller, Scripts
-from aioconcurrent.exploring.stepping.place import Made, Maker
+from aioconcurrent.exploring.stepping.maker import Made, Maker
 from aioconcurrent.sync import explore
 from tests.project.databases import on
 from tests.project.shop import scripts

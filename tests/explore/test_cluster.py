@@ -15,7 +15,7 @@ import pytest
 
 from aioconcurrent import ClusterError, Exploration, options
 from aioconcurrent.exploring.orders.walk import Walk
-from aioconcurrent.exploring.stepping.place import Made, Maker
+from aioconcurrent.exploring.stepping.maker import Made, Maker
 from aioconcurrent.running.cluster.assignment import Fingerprint
 from aioconcurrent.running.cluster.workers import WorkerThread
 from aioconcurrent.sync import explore

@@ -12,7 +12,7 @@ from django.db.models import F
 
 import aioconcurrent
 from aioconcurrent.base.trace import LockSite
-from aioconcurrent.databases.watching.changed_locks import _unlocked
+from aioconcurrent.databases.changed_locks import _unlocked
 from aioconcurrent.results.exploration import Exploration
 from aioconcurrent.running.measures import came_of
 from aioconcurrent.sync import explore, replay

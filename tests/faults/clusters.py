@@ -29,7 +29,7 @@ if __name__ == "__main__":  # a script has no pytest to set Django up
 from django.db import InterfaceError, OperationalError, connections
 
 from aioconcurrent import ClusterError, options
-from aioconcurrent.base import clock as time
+from aioconcurrent.base import own_clock as time
 from aioconcurrent.exceptions import StateError
 from aioconcurrent.running.cluster.workers import WorkerThread
 from aioconcurrent.sync import explore

@@ -30,7 +30,7 @@ if __name__ == "__main__":  # a script has no pytest to set Django up
 from django.db import connections
 
 from aioconcurrent import explore as aexplore
-from aioconcurrent.base import clock as time
+from aioconcurrent.base import own_clock as time
 from aioconcurrent.sync import explore
 from tests.faults.processes import wait_until
 from tests.faults.sessions import sessions_of

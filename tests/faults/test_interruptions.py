@@ -17,7 +17,7 @@ import pytest
 from django.db import connections
 
 from aioconcurrent import explore as aexplore
-from aioconcurrent.base import clock as time
+from aioconcurrent.base import own_clock as time
 from aioconcurrent.sync import explore
 from tests.faults import misbehaviour
 from tests.faults.processes import signed_in, until, wait_until

@@ -13,7 +13,7 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ...base import clock as time
+from ...base import own_clock as time
 from ...exceptions import StateError
 from .base import PATIENCE, Advance, Row, State, as_rows, decoded
 from .tables import UNKNOWN_TABLE, Reference, Schema, Table

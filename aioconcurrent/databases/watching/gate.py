@@ -20,7 +20,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from ...base import clock as time
+from ...base import own_clock as time
 from ...base import pickling, points
 from ...base.sources import application_line
 from ...base.trace import ROWS_KEPT, START, Operation

@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from ...base import clock as time
+from ...base import own_clock as time
 from ...base import pickling
 from ...base.sources import application_line
 from ...base.trace import ROWS_KEPT, Operation, Step

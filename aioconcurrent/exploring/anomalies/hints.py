@@ -8,8 +8,8 @@ from ...base.trace import Operation
 from ...sql.statements import Computed
 from ..judging.evidence import Difference
 from ..judging.values import ABSENT, as_number, as_time, show
+from .outdated import aggregated, only
 from .patterns import Match
-from .stories import aggregated, only
 
 _LONGEST_CONDITION = 30  # characters of a value that a hint compares with
 _REFUSAL = "If the error is a correct refusal, name it in refusals=(...)."

@@ -13,24 +13,18 @@ from ...sql.accesses import NEVER, Access, asks_whether
 from ...sql.statements import Computed
 from ..judging.evidence import Difference
 from ..judging.values import ABSENT, alike, as_number, as_time, show
+from .outdated import Row, Stale, aggregated, concerns, only, stale_reads, timeless
 from .stories import (
-    Row,
-    Stale,
-    aggregated,
     as_of,
     cache_told,
     change_told,
     columns_told,
-    concerns,
     insert_told,
-    only,
     overtaken,
     place_told,
     read_told,
     row_told,
     rows_told,
-    stale_reads,
-    timeless,
     values_told,
     write_told,
 )

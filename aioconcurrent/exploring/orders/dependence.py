@@ -6,21 +6,16 @@ Its `Effect` is computed afterwards from what was seen: the footprints say what 
 may have touched, the ledgers what the open transactions hold.  Two steps that are not
 `dependent` give the same result in either order, and each does the same in either place.
 The rules were measured on the databases.
-
-A step of a whole run is *private* if it touches nothing of other calls, so that a picture can fold it.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from itertools import permutations
 
-from ...base.trace import Operation, Step
-from ...databases.schema import NOTHING, Catalogue
+from ...base.trace import Operation
+from ...databases.schema import NOTHING
 from ...sql.statements import Control
-from .footprint import Footprint, footprint, rows
+from .footprint import Footprint
 from .rows import Fresh, NamedLock, Row, Thing, is_untold, meet, with_doubt, with_number
 
 
@@ -40,7 +35,7 @@ class Effect:
     waits: bool = False  # a statement waits, or was ended for waiting
     strict: bool = False  # SERIALIZABLE, or not known to be weaker
 
-    def __or__(self, other: Effect) -> Effect:
+    def __or__(self, other: "Effect") -> "Effect":
         return Effect(
             self.local and other.local,
             self.everything or other.everything,
@@ -167,7 +162,7 @@ class Act:
         changes = act._things(touched.writes | touched.locks)
         return changes, changes | act._things(touched.reads | touched.shares)
 
-    def _with_rows(self, status: Status, result: StatementResult) -> Act:
+    def _with_rows(self, status: Status, result: StatementResult) -> "Act":
         """The same with rows in place of tables, where that is sound."""
         if self._has_locked_nothing(status, result):
             return replace(self, footprint=replace(self.footprint, locks=NOTHING, shares=NOTHING))
@@ -348,76 +343,3 @@ class Act:
         """PostgreSQL fixes what a REPEATABLE READ transaction sees at its first statement, except rows it locks."""
         on_postgresql = self.operation.vendor == "postgresql"
         return on_postgresql and self._stable and not self._strict and self._in_transaction
-
-
-_ENDS = frozenset({Control.COMMIT, Control.ROLLBACK, Control.ROLLBACK_TO})
-_FRESH = frozenset({"read committed", "read uncommitted"})  # levels at which each statement sees what is new
-
-
-def private_steps(steps: Sequence[Step], catalogue: Catalogue) -> frozenset[int]:
-    """Return the indexes of the steps that touch nothing that one call changes and another touches.
-
-    The end of a transaction is private if all that was done in it is, and so is the
-    statement that settles what the later ones of it see.
-    """
-    touched = [footprint(step.operation, catalogue) for step in steps]
-    noticed = _meetings(steps, touched, catalogue)
-    for members in _transactions(steps, touched):
-        if noticed.isdisjoint(members):
-            continue
-        noticed |= {each for each in members if touched[each].control in _ENDS}
-        noticed |= {each for each in members[:1] if _settles_what_is_seen(steps[each])}
-    told = {index for index, step in enumerate(steps) if step.operation.kind == "enqueue"}
-    return frozenset(range(len(steps))) - noticed - told
-
-
-def _transactions(steps: Sequence[Step], touched: Sequence[Footprint]) -> Iterator[list[int]]:
-    """The indexes of the statements of each transaction, with its end."""
-    under_way: dict[tuple[int, str, int], list[int]] = {}
-    for index, (step, found) in enumerate(zip(steps, touched, strict=True)):
-        operation, control = step.operation, found.control
-        session = (step.call, operation.database, operation.connection)
-        begins = operation.in_transaction or operation.split or control in (Control.BEGIN, Control.BEGIN_LOCKED)
-        if begins or session in under_way:
-            under_way.setdefault(session, []).append(index)
-        if control in (Control.COMMIT, Control.ROLLBACK) and session in under_way:
-            yield under_way.pop(session)
-    yield from under_way.values()
-
-
-def _meetings(steps: Sequence[Step], touched: Sequence[Footprint], catalogue: Catalogue) -> set[int]:
-    """The steps that touch what one call changes or locks and another touches, too, or may do so."""
-    changed: dict[int, frozenset[Thing]] = {}
-    used: dict[int, frozenset[Thing]] = {}
-    used_by_step = []
-    for step, found in zip(steps, touched, strict=True):
-        changes, uses = _things(step, found, catalogue)
-        used_by_step.append(uses)
-        changed[step.call] = changed.get(step.call, NOTHING) | changes
-        used[step.call] = used.get(step.call, NOTHING) | uses
-    contested = frozenset(
-        thing
-        for one, other in permutations(changed, 2)
-        for mine, theirs in ((changed[one], used[other]), (used[one], changed[other]))
-        for thing in mine
-        if meet(frozenset({thing}), theirs)
-    )
-    pairs = [*zip(steps, touched, strict=True)]
-    anything = {step.call for step, found in pairs if found.everything and step.operation.kind != "step"}
-    return {
-        index
-        for index, ((step, found), uses) in enumerate(zip(pairs, used_by_step, strict=True))
-        if found.everything
-        or found.control is Control.BEGIN_LOCKED
-        or meet(uses, contested)
-        or (uses and anything - {step.call})
-    }
-
-
-def _things(step: Step, found: Footprint, catalogue: Catalogue) -> tuple[frozenset[Thing], frozenset[Thing]]:
-    act = Act(step.operation, found, Ledger(), rows=rows(step.operation, catalogue))
-    return act.touches(Status.FAILED if step.error else Status.DONE, StatementResult(step.rowcount))
-
-
-def _settles_what_is_seen(step: Step) -> bool:
-    return step.operation.vendor != "sqlite" and step.operation.isolation not in _FRESH

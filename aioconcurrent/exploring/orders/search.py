@@ -31,7 +31,7 @@ from itertools import islice
 from types import MappingProxyType
 
 from ...databases.schema import Catalogue
-from .habits import Habits
+from .likely_orders import Habits
 from .sampling import Draw, Lots, chance, chance_of_delays
 from .schedule import preemptions, unforced
 from .standings import Standing

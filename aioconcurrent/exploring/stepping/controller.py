@@ -19,7 +19,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from ...base import clock as time
+from ...base import own_clock as time
 from ...base import pickling
 from ...base.trace import LATER, ROWS_KEPT, START, LockSite, Operation, Step, task_text
 from ...databases.probes import describe_process, lock_holders
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from ...engine.attendance import Report
     from ...engine.launch import Wrapper
-    from .databases import ExploredDatabases
+    from .stepped_databases import ExploredDatabases
 
 _GLANCE = 0.001  # seconds that a statement may take before the database is asked whether it waits
 _GAZE = 0.02  # seconds likewise, where no other call is known to hold anything

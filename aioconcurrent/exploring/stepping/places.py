@@ -16,7 +16,7 @@ import anyio
 from ...base.text import text_of
 from ..orders.walk import Walk
 from .crew import Crew, crewed
-from .place import Made, in_thread
+from .maker import Made, in_thread
 from .remote import LostError, RemotePlace, UnprovedError
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from ..judging.verdict import Account
     from ..orders.search import Search
     from ..orders.walk import Rules
-    from .databases import ExploredDatabases
-    from .place import Maker, Place
-    from .reuse import Reuse
+    from .maker import Maker, Place
+    from .same_processes import Reuse
+    from .stepped_databases import ExploredDatabases
 
 _ANSWER = 5.0  # seconds for a remote place to say what has changed there
 _TRIES = 2  # of a first remote run, in which it may learn how statements are stepped

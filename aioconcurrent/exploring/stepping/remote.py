@@ -18,7 +18,7 @@ from ...base import pickling
 from ...base.text import text_of
 from ...base.trace import Run
 from ..orders.walk import Walk
-from .place import in_thread
+from .maker import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from ...databases.state import Advance, Row
     from ..orders.sampling import Draw
     from ..orders.walk import Rules
-    from .databases import ExploredDatabases, Known
-    from .place import Made, Maker, Place
+    from .maker import Made, Maker, Place
+    from .stepped_databases import ExploredDatabases, Known
 
 _UNPROVED = 3  # runs of one place that prove nothing before it is left out
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from ...base import clock as time
+from ...base import own_clock as time
 from ...base import pickling
 from ...engine.launch import serving
 from ..orders.schedule import STEPS
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ...engine.launch import Launcher
     from ...engine.wrapper import Task
     from .controller import Attempt, Chooser
-    from .databases import ExploredDatabases
+    from .stepped_databases import ExploredDatabases
 
 
 class Stage:

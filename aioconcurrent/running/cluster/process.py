@@ -21,16 +21,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import anyio
 import anyio.to_thread
 
-from ...base import clock as time
+from ...base import own_clock as time
 from ...base import pickling
 from ...base.loops import from_other_threads
 from ...base.text import text_of
-from ...databases.memory import temporary_folder
+from ...databases.in_memory import temporary_folder
 from ...engine.surroundings import guard_descriptors
-from ...exploring.stepping.databases import ExploredDatabases
-from ...exploring.stepping.place import Maker, Place, Referee
+from ...exploring.stepping.maker import Maker, Place, Referee
 from ...exploring.stepping.remote import RequestHandler
 from ...exploring.stepping.stage import staging
+from ...exploring.stepping.stepped_databases import ExploredDatabases
 from ...results.outcomes import Outcomes
 from ..race import end_sessions, launching
 from .actor import receive, send

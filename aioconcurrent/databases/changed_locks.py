@@ -15,15 +15,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ...base.sources import application_line, line_of, owner_of_file
-from .gate import gate
+from ..base.sources import application_line, line_of, owner_of_file
+from .watching.gate import gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from contextlib import AbstractContextManager
     from types import CodeType, FrameType
 
-    from ...base.trace import LockSite
+    from ..base.trace import LockSite
 
 _FOR_UPDATE = re.compile(
     r"\s+FOR\s+(?:UPDATE|NO\s+KEY\s+UPDATE|SHARE|KEY\s+SHARE)(?:\s+OF\s+[^()']+?)?(?:\s+NOWAIT|\s+SKIP\s+LOCKED)?(?=\s*(?:[);]|--|/\*|\Z))",
@@ -73,7 +73,7 @@ class ChangedCall:
             functools.update_wrapper(self, function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        from ...engine.wrapper import import_target
+        from ..engine.wrapper import import_target
 
         target = import_target(self._function) if isinstance(self._function, str) else self._function
         with self._change.made():
@@ -156,7 +156,7 @@ def _is_quoted(match: re.Match[str]) -> bool:
 
 
 def _is_among(locks: Collection[LockSite], kind: Any, source: str | None) -> bool:
-    from ...base.trace import LockSite
+    from ..base.trace import LockSite
 
     lock = LockSite(kind, source or "")
     gate.locks.add(lock)

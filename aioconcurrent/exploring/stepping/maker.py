@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from ...sql.accesses import Access
     from ..judging.evidence import Violation
     from .controller import Attempt, Chooser
-    from .databases import ExploredDatabases
     from .stage import Stage
+    from .stepped_databases import ExploredDatabases
 
     _Row = Mapping[str, Any]
 

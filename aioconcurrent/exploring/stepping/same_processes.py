@@ -13,7 +13,7 @@ from ...engine.wrapper import RAISED
 from .controller import OVERTIME
 
 if TYPE_CHECKING:
-    from .place import Made
+    from .maker import Made
 
 _PATIENCE = 3  # runs that may leave something behind
 

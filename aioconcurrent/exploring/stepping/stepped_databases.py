@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ...databases.copies import is_shared
 from ...databases.handoff import database_identity
 from ...databases.identity import database_names
+from ...databases.in_memory import is_lent
 from ...databases.leftovers import Note, noted
-from ...databases.memory import is_lent
 from ...databases.probes import open_probe
 from ...databases.schema import Catalogue, Changes, Key
 from ...databases.state import StateError

@@ -6,7 +6,7 @@ import shlex
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..results.orders import Orders, orders_of_test
+from ..results.replaying import Orders, orders_of_test
 from .options import named_here
 
 if TYPE_CHECKING:

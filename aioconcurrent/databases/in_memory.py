@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ..base import clock as time
+from ..base import own_clock as time
 from ..exceptions import DatabaseInMemoryChangedError, DatabaseInMemoryLockedError
 from .handoff import is_in_memory, uncommitted_names
 
