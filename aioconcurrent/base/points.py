@@ -1,4 +1,4 @@
-"""What application code may call: it marks points and work for explorations, and does nothing elsewhere.
+"""Functions that application code may call to mark points and background work; elsewhere than in calls they do nothing.
 
 Application code imports this, so it imports nothing.
 """

@@ -1,4 +1,4 @@
-"""Clock and chance in a call: if it is stepped, its wall clock stands still, and everything random is seeded.
+"""Clock and randomness in a call: if it is stepped, its wall clock stands still, and everything random is seeded.
 
 Two runs of one order then end alike, so that endings can be compared value by value.  The wall clock of a test
 that freezegun or time-machine has moved is carried into every call, stepped or not.

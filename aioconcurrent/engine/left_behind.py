@@ -1,4 +1,4 @@
-"""Whether a wrapper may make another call: what a call has left in its process.
+"""Whether a wrapper may make another call: what a call has left in its process, such as in globals of modules.
 
 What can be put back is put back by the world (connections, caches, mails), or set anew for each call (clock,
 chance).  All else has to be as it was, or the process is not used again.

@@ -1,4 +1,4 @@
-"""Processes that end with the engine, even when it is killed.
+"""Makes processes end when the engine does, even when it is killed.
 
 The engine holds the write end of a pipe and every process it starts the read
 end.  When the engine dies, by whatever cause, the kernel closes the pipe and

@@ -1,4 +1,4 @@
-"""The sentences that tell what happened: what was read, and what was written."""
+"""The parts of the sentences that tell what happened: what was read, and what was written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which serial orders have to be run to find out whether a run goes wrong, and when."""
+"""Which serial orders have to be run to judge a run, and when to run them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the calls do when they run one after the other, and which order that makes likely to go wrong.
+"""What the calls do when they run one after the other, and which orders are likely to go wrong by that.
 
 One call is stopped, others are made in between, and then it goes on.  That closes a cycle of
 conflicts, which no serial order has, if the others touch what it did before the stop and what it

@@ -1,4 +1,4 @@
-"""Which orders to run next: all that can matter, those with the fewest preemptions first.
+"""Which orders to run next: every order that can matter, those with the fewest preemptions first.
 
 The search walks through the states of the unfolding as if it ran the program: first the serial
 orders, then everything one preemption away, then two, until nothing is left.  With more than

@@ -1,4 +1,4 @@
-"""What the runs so far have taught about the program.
+"""The unfolding: which steps can follow which, as learned from the runs so far.
 
 Steps that are not dependent can be swapped, so a run stands for all the runs that
 swapping makes of it.  An *event* is a step together with the events that had to

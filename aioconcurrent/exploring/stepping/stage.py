@@ -1,4 +1,4 @@
-"""Runs of the same calls, one after the other.
+"""Where one place makes its runs: the same calls, one run after the other.
 
 Each is made in fresh wrappers, or in those that have stayed.  Fresh ones are made ready while another run is made.
 """
