@@ -7,7 +7,7 @@ from django.db import connections
 
 from aioconcurrent import StateError
 from aioconcurrent.databases.state import State
-from tests.databases.conftest import PLAIN, TRIGGERS, content, fill, run, turn_over
+from tests.databases.conftest import PLAIN, TRIGGERS, content, fetch, fill, run, turn_over
 from tests.project.databases import on
 from tests.project.ledger.models import Category, Currency, Entry, Team
 
@@ -210,6 +210,28 @@ def test_functions_of_postgresql_that_do_more_than_compute_count(database: str, 
     catalogue = opened(database).catalogue
     assert catalogue.views.keys() & {"lucky", "advised", "numbered"} == {"lucky"}
     assert catalogue.opaque == {"a"}
+
+
+@on_postgresql
+def test_columns_that_take_numbers_of_a_sequence_are_known_whatever_is_made_of_them(
+    database: str, opened: Open, made: Make
+) -> None:
+    made(
+        ("CREATE SEQUENCE ours", "DROP SEQUENCE ours"),
+        ("CREATE SEQUENCE theirs", "DROP SEQUENCE theirs"),
+        ("CREATE FUNCTION next_of() RETURNS int LANGUAGE sql AS 'SELECT 1'", "DROP FUNCTION next_of"),
+        ("CREATE DOMAIN numbers AS int DEFAULT nextval('theirs')", "DROP DOMAIN numbers"),
+        ("CREATE DOMAIN called AS int DEFAULT next_of()", "DROP DOMAIN called"),
+        ("CREATE TABLE a (id int PRIMARY KEY, b int, code text DEFAULT 'no. ' || nextval('ours'))", "DROP TABLE a"),
+        ("CREATE TABLE b (id int PRIMARY KEY, number numbers)", "DROP TABLE b"),
+        ("CREATE TABLE c (id int PRIMARY KEY, number called)", "DROP TABLE c"),
+    )
+    state = opened(database)
+    assert {name: state.catalogue.keys[name].counted for name in "ab"} == {"a": {"code"}, "b": {"number"}}
+    assert state.catalogue.opaque == {"c"}
+    run(database, "INSERT INTO b VALUES (1)")
+    state.restore({"b"})
+    assert fetch(database, "SELECT nextval('theirs')") == [(1,)]
 
 
 @on_postgresql

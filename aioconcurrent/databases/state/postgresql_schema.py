@@ -29,11 +29,13 @@ _COLUMNS = """
 SELECT a.attrelid::bigint, a.attname::text, a.attgenerated::text <> '',
     array_position((i.indkey::int2[])[:i.indnkeyatts - 1], a.attnum),
     a.attidentity::text <> '' OR coalesce(pg_get_expr(d.adbin, d.adrelid) LIKE 'nextval(%', false),
+    a.attidentity::text <> '' OR coalesce(pg_get_expr(d.adbin, d.adrelid), y.typdefault, '') LIKE '%nextval(%',
     CASE WHEN a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) THEN 'integer'
         WHEN a.atttypid = 'uuid'::regtype THEN 'uuid'
         WHEN a.atttypid IN ('text'::regtype, 'varchar'::regtype) AND o.collisdeterministic THEN 'text' END
 FROM pg_attribute a
 JOIN pg_class c ON c.oid = a.attrelid AND c.relkind = 'r'
+JOIN pg_type y ON y.oid = a.atttypid
 LEFT JOIN pg_collation o ON o.oid = a.attcollation
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
@@ -83,6 +85,9 @@ WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass A
 UNION
 SELECT d.refobjid::bigint, f.adrelid::bigint FROM pg_depend d JOIN pg_attrdef f ON f.oid = d.objid
 WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid >= 16384
+UNION
+SELECT d.refobjid::bigint, a.attrelid::bigint FROM pg_depend d JOIN pg_attribute a ON a.atttypid = d.objid
+WHERE d.classid = 'pg_type'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid >= 16384
 """
 _TRIGGERS = """
 SELECT t.tgrelid::bigint, t.tgfoid::bigint, 'TRIGGER', quote_ident(t.tgname), t.tgenabled::text FROM pg_trigger t
@@ -110,6 +115,9 @@ WITH evaluated (kind, relation, tree) AS (
     JOIN pg_class c ON c.oid = r.ev_class AND c.relkind = 'v' WHERE r.rulename = '_RETURN'
     UNION ALL
     SELECT 'row', f.adrelid, f.adbin::text FROM pg_attrdef f
+    UNION ALL
+    SELECT 'row', a.attrelid, t.typdefaultbin::text FROM pg_attribute a
+    JOIN pg_type t ON t.oid = a.atttypid AND t.typdefaultbin IS NOT NULL
     UNION ALL
     SELECT 'row', coalesce(a.attrelid, c.conrelid), c.conbin::text FROM pg_constraint c
     LEFT JOIN pg_attribute a ON c.contypid <> 0 AND a.atttypid = c.contypid WHERE c.contype = 'c'
@@ -360,7 +368,7 @@ class _Routines:
 def _table(
     name: str, quoted: str, columns: list[Any], uniques: Iterable[list[str]], *, odd: bool, alone: bool
 ) -> Table:
-    keyed = sorted((place, column, automatic) for column, _, place, automatic, _ in columns if place is not None)
+    keyed = sorted((place, column, automatic) for column, _, place, automatic, *_ in columns if place is not None)
     is_automatic = len(keyed) == 1 and keyed[0][2]
     return Table(
         name=name,
@@ -370,13 +378,13 @@ def _table(
         primary=tuple(column for _, column, _ in keyed),
         automatic=is_automatic,
         counted=frozenset(
-            column for column, _, place, numbered, _ in columns if numbered and not (place is not None and is_automatic)
+            column for column, _, place, _, counts, _ in columns if counts and not (place is not None and is_automatic)
         ),
         uniques=frozenset(map(frozenset, uniques)),
         kinds=tuple(
             (name, kind)
-            for name, _, place, numbered, kind in columns
-            if kind and alone and not (numbered and place is None)
+            for name, _, place, _, counts, kind in columns
+            if kind and alone and not (counts and place is None)
         ),
         is_closed=not odd and not any(column[1] for column in columns),
     )
