@@ -20,11 +20,18 @@ class Key:
         columns: Of the primary key.
         automatic: Whether the database numbers the rows.
         references: For each column with a foreign key, the table and column it points at.
+        counted: Other columns that take numbers from a sequence.
     """
 
     columns: tuple[str, ...]
     automatic: bool = False
     references: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    counted: frozenset[str] = NOTHING
+
+    @property
+    def numbered(self) -> frozenset[str]:
+        """All columns to which counters give numbers."""
+        return self.counted | frozenset(self.columns if self.automatic else ())
 
 
 @dataclass(frozen=True, slots=True)

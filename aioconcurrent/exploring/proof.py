@@ -14,6 +14,7 @@ from ..results.exploration import Counterexample
 from ..results.outcomes import Outcomes
 from ..sql.statements import statement_of
 from .anomalies.naming import name_anomaly
+from .judging.facts import apart_from
 from .judging.judge import CountersMatterError, Judge, TooManyOrdersError
 from .judging.oracle import Oracle
 from .orders.footprint import overlap
@@ -212,13 +213,22 @@ class Prover:
         Raises:
             CountersMatterError: They have.
         """
-        inserts = [step for step in seen.run.steps if _is_insert(step)] if self._numbers else []
         for numbers in self._numbers:
-            (column,) = self._databases.keys[numbers.table].columns
-            for step in inserts:
-                said = said_numbers(step, column.casefold(), or_returned=not seen.advances)
-                if any(map(numbers.would_give, said)) and numbers.table in self._databases.touched([step.operation]):
-                    raise CountersMatterError(numbers.table)
+            if any(map(numbers.would_give, self._said_numbers(seen, numbers.table))):
+                raise CountersMatterError(numbers.table)
+
+    def _said_numbers(self, seen: Seen, table: str) -> Iterator[int]:
+        """The numbers that calls have said in INSERTs into a table, and those of its new rows, whatever gave them."""
+        columns = self._databases.keys[table].numbered
+        for step in filter(_is_insert, seen.run.steps):
+            if table in self._databases.touched([step.operation]):
+                for column in columns:
+                    yield from said_numbers(step, column.casefold(), or_returned=not seen.advances)
+        if not seen.advances:
+            now, before = apart_from(seen.run.tables.get(table, ()), self._databases.start.get(table, ()))
+            for column in columns:
+                found = {row[column] for row in now} - {row[column] for row in before}
+                yield from (number for number in found if type(number) is int)
 
     def _accept(self, seen: Seen) -> None:
         if self._referee.rule is None:

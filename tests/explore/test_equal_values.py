@@ -151,3 +151,33 @@ def test_a_number_that_a_counter_gives_only_where_it_was_found_is_met(
     remarks: Place, calls: Sequence[Callable[[str], None]]
 ) -> None:
     assert explore(*((each, {"using": remarks.alias}) for each in calls)).verdict == "race"
+
+
+def adds_to_the_end(using: str) -> None:
+    asked(using, "INSERT INTO shop_remark (word) VALUES ('last')")
+
+
+def takes_the_next_in_other_words(using: str, sql: str) -> None:
+    [highest] = asked(using, "SELECT MAX(id) FROM shop_remark")
+    asked(using, sql, (highest or 0) + 1)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO shop_remark (id, word) SELECT %s, 'next'",
+        "INSERT INTO shop_remark (id, word) VALUES (%s, 'next') ON CONFLICT DO NOTHING",
+    ],
+)
+@pytest.mark.parametrize("place", at("postgresql-RC"), indirect=True)
+def test_it_is_met_whatever_gives_the_row_its_number(remarks: Place, sql: str) -> None:
+    calls = (numbered, {"using": remarks.alias}), (takes_the_next_in_other_words, {"using": remarks.alias, "sql": sql})
+    assert explore(*calls).verdict == "race"
+
+
+@pytest.mark.parametrize("place", at("postgresql-RC"), indirect=True)
+def test_numbers_of_rows_that_have_no_key_of_one_column_are_explored(remarks: Place) -> None:
+    with connections[remarks.alias].cursor() as cursor:
+        cursor.execute("ALTER TABLE shop_remark DROP CONSTRAINT shop_remark_pkey")
+    call = (adds_to_the_end, {"using": remarks.alias})
+    assert explore(call, call).verdict == "no race"

@@ -140,7 +140,8 @@ class Schema:
             pointed = references.setdefault(reference.child, {})
             pointed.setdefault(reference.column, (reference.parent, reference.parent_column))
         return {
-            table.name: Key(table.primary, table.automatic, references.get(table.name, {})) for table in self.tables
+            table.name: Key(table.primary, table.automatic, references.get(table.name, {}), table.counted)
+            for table in self.tables
         }
 
 
