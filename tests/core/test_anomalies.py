@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from aioconcurrent.exploring.anomalies.naming import Anomaly, name_anomaly
 from aioconcurrent.exploring.judging.evidence import Difference, Violation
 from aioconcurrent.exploring.judging.values import ABSENT
 from aioconcurrent.sql.accesses import accesses
-from tests.explore.traces import Tracer, cached, waited
+from tests.explore.traces import READ, Tracer, cached, waited
 
 BALANCE = Difference("row", 20, -60, "account", "id=1", name="balance", unique=True)
 
@@ -544,3 +545,157 @@ def test_a_deadlock_after_an_update_of_nothing_is_of_the_gap() -> None:
     steps += [t.sql(1, ADD, "x", **waited(0, until=3)), t.sql(0, ADD, "x", error="OperationalError: Deadlock found")]
     hint = named([*steps, t.end(0, "rollback"), t.end(1)], kind="unhandled conflict").hint
     assert "lock a row first that is there" in hint
+
+
+def balances(found: int, expected: int) -> Difference:
+    return Difference("row", found, expected, "account", "id=1", name="balance", unique=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "theirs", "ours", "expected", "hint"),
+    [
+        (10, 15, 20, 25, "update(balance=F('balance') + 10)"),  # one adds 5, the other 10
+        (None, 15, 20, 35, "update(balance=Coalesce(F('balance'), 0) + 20)"),
+        (10, 20, 15, 20, "filter(pk=..., balance=10).update(balance=15)"),  # whoever bids more
+        (10, 20, 9, 18, "filter(pk=..., balance=10).update(balance=9)"),  # a price is changed, the other is a discount
+        (None, 20, 15, 20, "filter(pk=..., balance__isnull=True).update(balance=15)"),
+    ],
+)
+def test_only_what_adds_up_is_to_be_added_by_the_database(
+    before: Any, theirs: int, ours: int, expected: int, hint: str
+) -> None:
+    t = Tracer()
+    steps = [t.read(0, before), t.read(1, before), t.save(0, theirs), t.save(1, ours)]
+    assert hint in named(steps, balances(ours, expected)).hint
+
+
+def test_a_total_of_other_rows_is_added_to_whatever_it_has_counted() -> None:
+    t = Tracer()
+    total = t.sql(1, 'SELECT SUM("piece"."price") AS "s" FROM "piece"', rows=[{"s": 10}])
+    steps = [t.read(0, 0), t.read(1, 0), total, t.save(0, 15), t.save(1, 10)]
+    assert "update(balance=F('balance') + 10)" in named(steps, balances(10, 15)).hint
+
+
+def test_a_lock_that_was_let_go_is_to_be_kept() -> None:
+    t = Tracer(atomic=True)
+    lock = f"{READ} FOR UPDATE"
+    steps = [t.sql(call, lock, (1,), rows=[{"id": 1, "owner": "ann", "balance": 100}]) for call in (0, 1)]
+    steps = [steps[0], t.end(0), steps[1], t.end(1)]
+    t = Tracer()
+    anomaly = named([*steps, t.save(0, 20), t.save(1, 30)], balances(30, -50))
+    assert "select_for_update() inside an atomic() that ends only after the write" in anomaly.hint
+
+
+def test_rows_that_were_counted_are_to_be_locked_themselves() -> None:
+    """Django leaves FOR UPDATE out of a count()."""
+    t = Tracer(atomic=True)
+    count, take = 'SELECT COUNT(*) AS "__count" FROM "slot" WHERE "slot"."free"', 'UPDATE "slot" SET "free" = %s'
+    steps = [t.sql(call, count, rows=[{"__count": 1}]) for call in (0, 1)]
+    steps += [t.sql(0, take, (False,), rowcount=1), t.end(0), t.sql(1, take, (False,), rowcount=1), t.end(1)]
+    anomaly = named(steps, Difference("outcome", True, False, call=1))
+    assert anomaly.name == "stale read"
+    assert "list(queryset.select_for_update()) inside atomic(), in place of count() or exists()" in anomaly.hint
+
+
+def test_a_row_that_is_not_there_yet_is_locked_by_the_one_that_both_calls_look_at() -> None:
+    t = Tracer()
+    poll = t.sql(
+        0,
+        'SELECT "poll"."id", "poll"."closed" FROM "poll" WHERE "poll"."id" = %s',
+        (1,),
+        rows=[{"id": 1, "closed": False}],
+    )
+    count = t.sql(
+        1, 'SELECT COUNT(*) AS "__count" FROM "ballot" WHERE "ballot"."poll_id" = %s', (1,), rows=[{"__count": 0}]
+    )
+    vote = t.sql(0, 'INSERT INTO "ballot" ("poll_id") VALUES (%s)', (1,))
+    close = t.sql(1, 'UPDATE "poll" SET "closed" = %s WHERE "poll"."id" = %s', (True, 1), rowcount=1)
+    anomaly = named([poll, count, vote, close], row({"poll_id": 1}, ABSENT, "ballot"))
+    assert anomaly.name == "write skew"
+    assert "lock the row that they belong to (poll id=1) with select_for_update()" in anomaly.hint
+
+
+def test_a_row_that_an_update_did_not_find_is_inserted_twice() -> None:
+    t = Tracer()
+    count = 'UPDATE "page" SET "views" = ("page"."views" + %s) WHERE "page"."path" = %s'
+    add = 'INSERT INTO "page" ("path", "views") VALUES (%s, %s)'
+    steps = [t.sql(call, count, (1, "/"), rowcount=0) for call in (0, 1)]
+    anomaly = named([*steps, t.sql(0, add, ("/", 1)), t.sql(1, add, ("/", 1))], row({"path": "/"}, ABSENT, "page"))
+    assert anomaly.name == "double insert"
+    assert anomaly.explanation.startswith("B found no page with path='/' before A inserted it, and inserted one as")
+
+
+def test_secrets_are_no_condition() -> None:
+    t = Tracer()
+    look = 'SELECT "link"."id", "link"."token" FROM "link" WHERE "link"."id" = %s'
+    steps = [t.sql(call, look, (1,), rows=[{"id": 1, "token": "****1"}]) for call in (0, 1)]
+    save = 'UPDATE "link" SET "token" = %s WHERE "link"."id" = %s'
+    steps += [t.sql(call, save, (f"****{call + 2}", 1), rowcount=1) for call in (0, 1)]
+    assert "****" not in named(steps, row("****3", "****2", "link")).hint
+    sessions = [
+        replace(each, operation=replace(each.operation, text=each.operation.text.replace("token", "session_data")))
+        for each in steps
+    ]
+    sessions = [replace(each, columns=("id", "session_data")) if each.columns else each for each in sessions]
+    assert "a model of its own" in named(sessions, row("****3", "****2", "link")).hint
+
+
+@pytest.mark.parametrize("handled", [False, True])
+def test_an_error_that_the_last_statement_of_a_call_ran_into_is_told(handled: bool) -> None:
+    t = Tracer()
+    error = "IntegrityError: UNIQUE constraint failed: slot.name"
+    steps = [t.sql(0, LOOK, "x"), t.sql(1, LOOK, "x"), t.sql(0, ADD, "x"), t.sql(1, ADD, "x", error=error)]
+    steps += [t.sql(1, LOOK, "x", rows=[{"a": 1}])] if handled else []
+    anomaly = named(steps, Difference("outcome", 500, 400, call=1))
+    assert (anomaly.name == "unhandled conflict") is not handled
+    if not handled:
+        assert "and tried to insert one as well: IntegrityError: UNIQUE constraint failed" in anomaly.explanation
+        assert "get_or_create()" in anomaly.hint
+
+
+def test_a_row_and_its_copy_in_the_cache_written_in_two_orders_make_a_stale_cache() -> None:
+    t = Tracer()
+    steps = [t.save(0, 1), t.save(1, 2), cached(1, "set", "account", 2), cached(0, "set", "account", 1)]
+    anomaly = named(steps, Difference("row", 1, 2, "cache redis", "key='account'", name="value", unique=True))
+    assert anomaly.name == "stale cache"
+    assert anomaly.explanation == (
+        "A's update of account id=1 to 1 came before B's of account id=1 to 2, but A put account=1 into the cache "
+        "after B had put there 2; no serial order leaves 1 under 'account' in the cache."
+    )
+    assert anomaly.cycle == (Precedence(0, 1, "write"), Precedence(2, 3, "write"))
+    assert "inside the atomic() that writes the row" in anomaly.hint
+
+
+@pytest.mark.parametrize("look", [cached(1, "get", "lock", "a"), cached(1, "add", "lock", "b", count=0)])
+def test_what_stood_in_the_cache_for_a_while_is_told(look: Step) -> None:
+    steps = [cached(0, "set", "lock", "a"), look, cached(0, "delete", "lock")]
+    anomaly = named(steps, Difference("outcome", "busy", None, call=1))
+    assert anomaly.name == "intermediate read"
+    assert "B found lock='a' in the cache, as A had put it there, before A dropped it" in anomaly.explanation
+    assert "refusals" in anomaly.hint
+
+
+def test_rows_that_were_looked_for_while_they_moved_are_an_intermediate_read() -> None:
+    t = Tracer()
+    move = 'UPDATE "item" SET "place" = %s WHERE "item"."id" = %s'
+    look = 'SELECT "item"."id", "item"."place" FROM "item" WHERE ("item"."list" = %s AND "item"."place" = %s)'
+    save = 'UPDATE "item" SET "list" = %s, "place" = %s WHERE "item"."id" = %s'
+    steps = [t.sql(0, move, (1, 2), rowcount=1), t.sql(1, look, (1, 2)), t.sql(0, save, (1, 2, 1), rowcount=1)]
+    anomaly = named(steps, Difference("row", 2, 3, "item", "id=1", name="place", unique=True))
+    assert anomaly.name == "intermediate read"
+    assert anomaly.explanation.startswith(
+        "B read no row of item with place=2, list=1 after A's update of item id=2 to place=1, and before A's update"
+    )
+    assert "Make both writes in one atomic()" in anomaly.hint
+
+
+def test_a_row_that_a_condition_did_not_meet_yet_is_a_phantom() -> None:
+    t = Tracer()
+    clear = 'UPDATE "mail" SET "main" = %s WHERE ("mail"."owner_id" = %s AND "mail"."main")'
+    choose = 'UPDATE "mail" SET "main" = %s WHERE "mail"."id" = %s'
+    steps = [t.sql(call, clear, (False, 1), rowcount=1 - call) for call in (0, 1)]
+    steps += [t.sql(call, choose, (True, call + 2), rowcount=1) for call in (1, 0)]
+    anomaly = named(steps, Difference("row", True, False, "mail", "id=2", name="main"))
+    assert anomaly.name == "phantom"
+    assert "B updated the rows of mail with main=True, owner_id=1 before A's update" in anomaly.explanation
+    assert "lock the row that they belong to (owner_id=1)" in anomaly.hint

@@ -10,6 +10,7 @@ from ..judging.evidence import Difference
 from ..judging.values import ABSENT, as_number, as_time, show
 from .outdated import aggregated, only
 from .patterns import Match
+from .stories import row_told
 
 _LONGEST_CONDITION = 30  # characters of a value that a hint compares with
 _REFUSAL = "If the error is a correct refusal, name it in refusals=(...)."
@@ -61,6 +62,10 @@ _CONFLICTS = (  # what the errors of databases say, and what helps; the first th
     ),
     (r"IntegrityError|UniqueViolation|UNIQUE constraint|Duplicate entry", _EXISTS),
 )
+_SESSION = (
+    "A request saves its whole session, over what another request has put there meanwhile: keep what several requests "
+    "change in a model of its own."
+)
 _TAKEN = f"Catch the IntegrityError around an atomic() block of its own and say that the value is taken. {_REFUSAL}"
 
 
@@ -91,6 +96,8 @@ def _of_what_exists(failed: Sequence[Operation]) -> str:
 
 def hint_of(found: Match, differences: Sequence[Difference]) -> str:
     """Say what mends what was found."""
+    if "session_data" in found.columns:
+        return _SESSION
     match found.name, found.manner:
         case "lost update", "counter in a cache":
             return (
@@ -145,6 +152,11 @@ def hint_of(found: Match, differences: Sequence[Difference]) -> str:
             )
         case "non-repeatable read", _:
             return f"Read once and keep the value, read with {_lock(found)}{_steady_reads(found)}."
+        case "intermediate read", "for a while":
+            return (
+                "If that is a correct answer while another call is at work, raise an exception for it and name it in "
+                "refusals=(...), or say with check= what must hold."
+            )
         case "intermediate read", _:
             return (
                 "Make both writes in one atomic(), so that nobody sees what is between them; or write once, what is to "
@@ -159,6 +171,11 @@ def hint_of(found: Match, differences: Sequence[Difference]) -> str:
             return (
                 "The statement chose what it reads before it had to wait: lock first with "
                 f"{_lock_first(found)}, a row that all who do this lock, then read in a statement of its own."
+            )
+        case "stale cache", "in turn":
+            return (
+                "Put the value into the cache inside the atomic() that writes the row, after the write: the row is "
+                "locked until its end, so that both come in one order; or only drop the key."
             )
     return (
         "Do not fill the cache with what was dropped meanwhile: fill it inside atomic() while the row "
@@ -175,7 +192,8 @@ def _lock(found: Match) -> str:
     """How a row is read so that nobody changes it until it is written."""
     if _vendor(found) == "sqlite":
         return 'atomic() and OPTIONS={"transaction_mode": "IMMEDIATE"} (SQLite ignores select_for_update())'
-    return "select_for_update() inside atomic()"
+    is_let_go = found.read.locks and found.name in ("lost update", "stale read")
+    return f"select_for_update() inside {'an atomic() that ends only after the write' if is_let_go else 'atomic()'}"
 
 
 def _lock_first(found: Match) -> str:
@@ -219,7 +237,8 @@ def _whole_row(found: Match) -> str:
     column = found.columns[0]
     return (
         f"Write only what was changed: save(update_fields=[{_listed(found.own)}]), or filter(pk=...).update(...); a "
-        f"plain save() writes every column, {column} too, as it was read."
+        f"plain save() writes every column, {column} too, as it was read. If what it changes rests on {column}, read "
+        f"the row with {_lock(found)}."
     )
 
 
@@ -232,16 +251,20 @@ def _made_meanwhile(found: Match) -> str:
 
 
 def _lost_update(found: Match, differences: Sequence[Difference]) -> str:
-    column, values = found.columns[0], only(found.write.written)
+    column, value = found.columns[0], only(found.write.written).get(found.columns[0])
     row = found.stale.row
-    before, after = as_number(row.get(column)), as_number(values.get(column))
-    counted = not isinstance(values.get(column), bool) and not column.endswith("_id")
-    if before is None or after is None or not counted:
+    is_empty = row.get(column, ...) is None
+    before, after = Decimal(0) if is_empty else as_number(row.get(column)), as_number(value)
+    counted = not isinstance(value, bool) and not column.endswith("_id")
+    is_decided = _is_decided(found, differences)
+    adds_up = counted and before is not None and _adds_up(found, before, differences)
+    if before is None or after is None or not adds_up or (is_empty and is_decided):
         return _condition_in_write(found)
     change = after - before
-    step = f"{column}=F({column!r}) {'-' if change < 0 else '+'} {_plain(abs(change))}"
+    old = f"Coalesce(F({column!r}), 0)" if is_empty else f"F({column!r})"
+    step = f"{column}={old} {'-' if change < 0 else '+'} {_plain(abs(change))}"
     keeps = f"; save(update_fields=[{_listed(found.own)}]) keeps the other columns out of it" if found.own[1:] else ""
-    if not _is_decided(found, differences):
+    if not is_decided:
         return (
             f"Let the database compute the value, as in filter(pk=...).update({step}), or read the row with "
             f"{_lock(found)}{keeps}."
@@ -251,6 +274,24 @@ def _lost_update(found: Match, differences: Sequence[Difference]) -> str:
         f"Put what was checked into the write, and let the database compute the value: filter(pk=..., {allowed})"
         f".update({step}), and look at the number of rows that it returns; or read the row with {_lock(found)}."
     )
+
+
+def _adds_up(found: Match, before: Decimal, differences: Sequence[Difference]) -> bool:
+    """Tell whether the value that a serial order leaves has the other's change in it, as a sum has, if it is told."""
+    if found.manner == "worked out of others":
+        return True
+    column = found.columns[0]
+    theirs = as_number(only(found.change.written).get(column))
+    ends = [
+        (expected, as_number(each.found))
+        for each in differences
+        if each.place == "row" and each.table.lower() == found.read.table and each.name == column
+        if (expected := as_number(each.expected)) is not None
+    ]
+    lost = [expected - ended for expected, ended in ends if ended is not None]
+    if theirs is None or theirs == before or not lost:
+        return column in found.stale.row and found.stale.row[column] is not None
+    return any(each % (theirs - before) == 0 for each in lost)
 
 
 def _is_decided(found: Match, differences: Sequence[Difference]) -> bool:
@@ -277,7 +318,9 @@ def _condition_in_write(found: Match) -> str:
     column = next((c for c in found.columns if c in row), found.columns[0] if found.columns else "field")
     write = only(found.write.written) if found.write.table == found.read.table else {}
     new = write.get(column, only(found.change.written).get(column, ...))
-    if aggregated(found.read) or column not in row or not _can_be_compared(row[column]):
+    if aggregated(found.read):
+        return _write_skew(found)
+    if column not in row or not _can_be_compared(row[column]):
         return (
             f"Read the row with {_lock(found)}, and write it in the same transaction; or keep a version in it, and put "
             "the version that was read into the filter of the update()."
@@ -307,7 +350,7 @@ def _can_be_compared(value: object) -> bool:
     """Tell whether a filter with this value is one that people write."""
     if as_time(value) is not None or isinstance(value, Computed | bytes):
         return False
-    return len(show(value)) <= _LONGEST_CONDITION and not str(value).startswith(("{", "[", "Json"))
+    return len(show(value)) <= _LONGEST_CONDITION and not str(value).startswith(("{", "[", "Json", "****"))
 
 
 def _double_insert(found: Match) -> str:
@@ -335,7 +378,7 @@ def _phantom(found: Match) -> str:
         for column, allowed in found.read.where.items()
         if column.endswith("_id") and len(allowed) == 1 and None not in allowed
     )
-    parent = next(parents, "")
+    parent = next(parents, "") or row_told(found.stale)
     which = f"the row that they belong to ({parent})" if parent else "a row that stands for them all"
     return (
         f"Rows that are not there yet cannot be locked: lock {which} with {_lock_first(found)}, before looking; or "
@@ -344,6 +387,8 @@ def _phantom(found: Match) -> str:
 
 
 def _write_skew(found: Match) -> str:
+    if found.name == "write skew" and "insert" in (found.change.verb, found.write.verb):
+        return _phantom(found)
     if _vendor(found) != "sqlite" and aggregated(found.read):
         return (
             "Lock the rows that the decision rests on, and look at what is there then: list(queryset"

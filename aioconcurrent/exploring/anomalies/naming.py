@@ -10,8 +10,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...base.text import clipped
 from ...base.trace import Precedence, Step, call_name, call_names
 from ...sql.accesses import Access, accesses
+from ...sql.statements import Control, control_of
 from ..judging.evidence import Violation, result
 from .hints import conflict_hint_of, hint_of
 from .outdated import counts
@@ -19,6 +21,7 @@ from .patterns import Match, cycle, find
 from .stories import row_told
 
 _DEADLOCK = re.compile(r"deadlock", re.IGNORECASE)
+_LONGEST_ERROR = 80
 _ORDERED = (
     "Lock the rows in the same order everywhere, e.g. list(queryset.order_by('pk').select_for_update()) first, "
     "or repeat the whole transaction when it fails."
@@ -66,7 +69,7 @@ def name_anomaly(steps: Sequence[Step], violation: Violation) -> Anomaly:
     if violation.kind == "unhandled conflict":
         return _conflict(steps, violation, found)
     if found is None:
-        return _unnamed(violation, done)
+        return _swallowed(steps, violation) or _unnamed(violation, done)
     explanation = f"{found.story}; {result(violation, done, row_told(found.stale))}."
     hint = hint_of(found, violation.differences)
     return Anomaly(found.name, explanation, hint, found.steps, _lockable(found), cycle(found, done))
@@ -128,6 +131,24 @@ def _conflict(steps: Sequence[Step], violation: Violation, found: Match | None) 
     text = violation.detail + "".join(steps[index].error or "" for index in failed)
     hint = conflict_hint_of(text, found, [steps[index].operation for index in failed])
     return Anomaly("unhandled conflict", story, hint, marked)
+
+
+def _swallowed(steps: Sequence[Step], violation: Violation) -> Anomaly | None:
+    """A call whose answer is wrong ran into an error with the last statement that it made, and handled it."""
+    wrong = {each.call for each in violation.differences if each.place == "outcome"}
+    asked = [index for index, step in enumerate(steps) if step.operation.kind == "sql" and step.call in wrong]
+    last = {steps[index].call: index for index in asked if control_of(steps[index].operation) is Control.NONE}
+    failed = [index for index in last.values() if steps[index].error]
+    if not failed:
+        return None
+    step = steps[failed[0]]
+    found = find(accesses(steps), violation.differences, is_error=True)
+    what = found.story if found else f"a statement of {call_name(step.call)} failed"
+    explanation = f"{what}: {clipped(step.error or '', _LONGEST_ERROR)}; {result(violation, accesses(steps))}."
+    marked = tuple(sorted({failed[0], *(found.steps if found else ())}))
+    return Anomaly(
+        "unhandled conflict", explanation, conflict_hint_of(step.error or "", found, [step.operation]), marked
+    )
 
 
 def _unnamed(violation: Violation, done: Sequence[Access]) -> Anomaly:

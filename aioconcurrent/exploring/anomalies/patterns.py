@@ -13,7 +13,7 @@ from ...sql.accesses import NEVER, Access, asks_whether
 from ...sql.statements import Computed
 from ..judging.evidence import Difference
 from ..judging.values import ABSENT, alike, as_number, as_time, show
-from .outdated import Row, Stale, aggregated, concerns, only, stale_reads, timeless
+from .outdated import Row, Stale, aggregated, concerns, counts, only, stale_reads, timeless
 from .stories import (
     as_of,
     cache_told,
@@ -57,6 +57,8 @@ Manner = Literal[
     "nothing looks again",
     "in turn",
     "in between",
+    "for a while",
+    "worked out of others",
 ]
 _NUMBER_AT_END = re.compile(r"(\d+)\D*$")
 
@@ -146,9 +148,14 @@ def find(accesses: Sequence[Access], differences: Sequence[Difference], *, is_er
         is_error: Whether it is an error that is to be explained; a write that failed explains nothing else.
     """
     scene = _Scene(list(stale_reads(accesses)), accesses, differences)
+    return _best(_PATTERNS, scene, is_error=is_error) or _best(_LAST_PATTERNS, scene, is_error=is_error)
+
+
+def _best(patterns: Sequence[_Pattern], scene: _Scene, *, is_error: bool) -> Match | None:
+    differences = scene.differences
     found = [
         (_fit(found, differences), -number, _nearness(found, differences), found.read.step, -index, found)
-        for number, pattern in enumerate(_PATTERNS)
+        for number, pattern in enumerate(patterns)
         for index, found in enumerate(pattern(scene))
         if is_error or not found.write.failed
     ]
@@ -220,15 +227,15 @@ def _through_cache(scene: _Scene) -> Iterator[Match]:
             f"{call_name(read.call)} read {before} before {change_told(each)}, "
             f"and then put {cache_told(written, written.written)} into the cache"
         )
-        counts = read.verb == "get" and read.table == written.table
+        is_counter = read.verb == "get" and read.table == written.table
         yield _found(
             each,
-            "lost update" if counts else "stale cache",
+            "lost update" if is_counter else "stale cache",
             story,
             written,
             (read.table,),
             tables=(read.table, written.table),
-            manner="counter in a cache" if counts else "",
+            manner="counter in a cache" if is_counter else "",
         )
 
 
@@ -322,7 +329,14 @@ def _overwriting(each: Stale, write: Access, columns: list[str], again: Access |
             story = f"{who} read {seen} before {other} set {them}, and then set {them} as well"
     else:
         story = f"{before} and wrote {values_told(write, columns, theirs)} over it"
+        manner = "worked out of others" if _is_worked_out(each, ours[columns[0]]) else ""
     return _found(each, name, story, write, columns, steps=steps, manner=manner, own=own, consequences=True)
+
+
+def _is_worked_out(each: Stale, value: object) -> bool:
+    """Tell whether the reader got the value from a sum or a count of other rows."""
+    worked_out = (again for again in each.later if again.verb == "select" and counts(again))
+    return any(alike(value, told) for again in worked_out for told in only(again.rows).values())
 
 
 def _loses_nothing(column: str, one: object, other: object) -> bool:
@@ -433,6 +447,8 @@ def _last_number(value: object) -> int | None:
 
 def _asks_for_one(read: Access, ours: Row) -> bool:
     """Tell whether a read looked for one row, and not for all of a kind, or how many there are."""
+    if read.in_vain:
+        return _verb(read) == "update"
     if not aggregated(read) or asks_whether(read.text):
         return not read.rows and " LIMIT " in read.text.upper()
     is_none = "COUNT(" in read.text.upper() and not any(as_number(v) for v in only(read.rows).values())
@@ -715,8 +731,105 @@ def _shared(one: Access, other: Access) -> list[str]:
     return timeless([c for c in known if not isinstance(theirs[c], Computed) and not alike(mine[c], theirs[c])], mine)
 
 
+def _cached_in_turn(scene: _Scene) -> Iterator[Match]:
+    """Two calls wrote a row in one order, and what they put into the cache in the other."""
+    updates = [a for a in scene.accesses if a.writes and a.verb == "update" and a.visible < NEVER]
+    puts = [a for a in scene.accesses if a.verb == "set" and not a.failed and a.written]
+    for first in updates:
+        for second in updates:
+            if first.done > second.done or not _writes_over(first, second):
+                continue
+            for theirs in (a for a in puts if a.call == second.call):
+                for back in (a for a in puts if a.call == first.call and a.table == theirs.table):
+                    if theirs.done < back.done and first.done < back.done:
+                        put = f"{call_name(back.call)} put {cache_told(back, back.written)} into the cache"
+                        story = (
+                            f"{_in_turn_told(first, second)}, but {put} after {call_name(theirs.call)} had put there "
+                        )
+                        story += show(only(theirs.written).get(theirs.table))
+                        steps = (first.step, second.step, theirs.step, back.step)
+                        columns, tables = _shared(first, second), (first.table, back.table)
+                        yield _found(
+                            Stale(first, second, ()),
+                            "stale cache",
+                            story,
+                            back,
+                            columns,
+                            tables=tables,
+                            steps=steps,
+                            manner="in turn",
+                        )
+
+
+def _between_puts(scene: _Scene) -> Iterator[Match]:
+    """A key was read that another call put into the cache for a while."""
+    for each in scene.stale:
+        read, change = each.read, each.change
+        if read.verb != "get":
+            continue
+        for first in scene.accesses:
+            same = (first.verb, first.call, first.table) == ("set", change.call, read.table)
+            if same and first.done < read.step and (not read.rows or only(first.written) in read.rows):
+                told = cache_told(first, first.written)
+                story = (
+                    f"{call_name(read.call)} found {told} in the cache, as {call_name(first.call)} had put it there, "
+                    f"before {change_told(each)}"
+                )
+                steps = (first.step, read.step, change.step)
+                yield _found(each, "intermediate read", story, read, (read.table,), steps=steps, manner="for a while")
+
+
+def _among_moves(scene: _Scene) -> Iterator[Match]:
+    """Rows were looked for by what another call changes in several of them, after it had changed some."""
+    for each in scene.stale:
+        read, change = each.read, each.change
+        asked = [column for column in only(change.written) if column in read.where]
+        if change.verb != "update" or not asked:
+            continue
+        for first in scene.accesses:
+            moves = first.writes and first.verb == "update" and (first.call, first.table) == (change.call, read.table)
+            moved = {column: value for column, value in only(first.written).items() if column in asked}
+            if moves and first.visible < read.seen and moved:
+                place = place_told(first) or first.table
+                before = f"{call_name(first.call)}'s update of {place} to {columns_told(moved)}"
+                story = f"{call_name(read.call)} read {read_told(each, asked)} after {before}, and before "
+                story += change_told(each, asked)
+                steps = (first.step, read.step, change.step)
+                yield _found(each, "intermediate read", story, read, asked, steps=steps, manner="in between")
+                break
+
+
+def _by_condition(scene: _Scene) -> Iterator[Match]:
+    """Rows were written by a condition, before another call made one more that fulfils it."""
+    for read in scene.accesses:
+        by_condition = (read.writes or read.in_vain) and _verb(read) in ("update", "delete") and "id" not in read.where
+        later = [a for a in scene.accesses if a.call == read.call and a.writes and a.step > read.step]
+        if not by_condition or not read.where or not later:
+            continue
+        for change in scene.accesses:
+            theirs = change.writes and change.call != read.call and change.table == read.table
+            if theirs and read.step < change.visible < NEVER and _fulfils(change, read):
+                told = columns_told({column: min(allowed, key=repr) for column, allowed in read.where.items()})
+                done = {"update": "updated", "delete": "deleted"}[_verb(read)]
+                story = (
+                    f"{call_name(read.call)} {done} the rows of {read.table} with {told} before "
+                    f"{change_told(Stale(read, change, ()))}, and went on to {write_told(later[0])}"
+                )
+                columns = tuple(column for column in only(change.written) if column in read.where)
+                yield _found(Stale(read, change, tuple(later)), "phantom", story, later[0], columns, consequences=True)
+
+
+def _fulfils(change: Access, read: Access) -> bool:
+    """Tell whether a change makes a row one that a condition asks for."""
+    if change.verb == "insert":
+        return any(read.touches(row) for row in change.inserted)
+    values = only(change.written)
+    return bool(read.where.keys() & values.keys()) and change.verb == "update" and read.touches(values)
+
+
+_Pattern = Callable[[_Scene], Iterator[Match]]
 # The more specific before the more general: of two that fit equally well the first is taken.
-_PATTERNS: tuple[Callable[[_Scene], Iterator[Match]], ...] = (
+_PATTERNS: tuple[_Pattern, ...] = (
     _through_cache,
     _lost_update,
     _resurrected,
@@ -732,6 +845,8 @@ _PATTERNS: tuple[Callable[[_Scene], Iterator[Match]], ...] = (
     _neither_saw,
     _writes_in_turn,
 )
+# What is looked for if none of these is found.
+_LAST_PATTERNS: tuple[_Pattern, ...] = (_cached_in_turn, _between_puts, _by_condition, _among_moves)
 
 
 def _verb(access: Access) -> str:

@@ -76,7 +76,8 @@ def change_told(stale: Stale, columns: Sequence[str] = ()) -> str:
             what = "it" if stale.is_of_row else place_told(change) or f"rows of {change.table}"
             return f"{who}'s deletion of {what} was committed" if stale.is_open else f"{who} deleted {what}"
         case "insert":
-            return insert_told(stale, f"a row of {change.table} ({columns_told(values)})")
+            told = f"a row of {change.table} ({columns_told(values)})" if values else f"rows of {change.table}"
+            return insert_told(stale, told)
     columns = columns or stale.columns
     if len(columns) == 1 and columns[0] in row:
         return f"{who}'s update to {values_told(change, columns, row)}"

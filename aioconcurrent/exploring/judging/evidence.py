@@ -64,17 +64,18 @@ class Difference:
         if self.place == "outcome":
             return f"{self.where} is {found}, not {expected}"
         if self.table.startswith(CACHE):
-            return f"the cache has {self._cached(self.found)}, not {self._cached(self.expected)}"
+            return f"the cache has {self.cached(self.found)}, not {self.cached(self.expected)}"
         if self.found is ABSENT:
             return f"{self.where} has no row ({show_row(self.expected)})"
         if self.expected is ABSENT:
             return f"{self.where} has one more row ({show_row(self.found)})"
         return f"{self.where}: {self.name} is {found}, not {expected}"
 
-    def _cached(self, value: object) -> str:
+    def cached(self, value: object) -> str:
+        """A value of the cache, with its key."""
         if isinstance(value, Mapping):
-            return f"{show(value.get('value', value))} under {show(value.get('key', '?'))}"
-        return show(value) if value is ABSENT else f"{show(value)} under {self.row.removeprefix('key=')}"
+            value = value.get("value", value)
+        return show(value) if value is ABSENT else f"{show(value)} under {self.row.removeprefix('key=') or '?'}"
 
     @property
     def where(self) -> str:
@@ -207,7 +208,8 @@ def _whole(leaves: Sequence[Leaf]) -> Hashable:
 
 
 def _row_named(fact: Fact, keys: Mapping[str, Key]) -> str:
-    key = keys.get(str(fact.about[1]))
+    table = str(fact.about[1])
+    key = Key(("key",)) if table.startswith(CACHE) else keys.get(table)
     values = cells(fact)
     columns = [column for column in (key.columns if key else ()) if not isinstance(values.get(column), Ref | None)]
     return ", ".join(f"{column}={show(values[column])}" for column in columns)
@@ -373,6 +375,8 @@ def _inside(call: int, violation: Violation) -> str:
 def _ends(difference: Difference, place: str) -> str:
     if difference.place == "outcome":
         return f"makes {difference.where} {show(difference.found)}"
+    if difference.table.startswith(CACHE):
+        return f"leaves {difference.cached(difference.found)} in the cache"
     if difference.found is ABSENT:
         return f"ends without {difference.where} ({show_row(difference.expected)})"
     if difference.expected is ABSENT:
