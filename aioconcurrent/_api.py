@@ -17,9 +17,9 @@ import inspect
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, overload
 
+from ._text import naming_unknown
 from .base.calls import Target, parsed, repeated
 from .base.loops import current_backend, outside_loop
-from .base.text import naming_unknown
 from .results.unread import Unread, hand_over
 from .running.options import current_options
 from .running.project import uses_django

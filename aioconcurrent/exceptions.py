@@ -12,7 +12,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
-from .base.text import printable, text_of
+from ._text import printable, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from . import __all__ as __all__  # type: ignore[attr-defined]
 from . import _api
 from ._api import run_exploration, run_locks, run_race
+from ._text import naming_unknown
 from .base import calls as _calls
 from .base.loops import current_backend
 from .base.points import background as background
 from .base.points import step as step
-from .base.text import naming_unknown
 from .base.trace import RecordedStep as RecordedStep
 from .exceptions import *  # noqa: F403 - its public names are those of the package
 from .results.exploration import Counterexample as Counterexample

@@ -1,1 +1,1 @@
-"""The ground: texts, the data model, pickling, clocks and calls; imports nothing of the package but errors."""
+"""The ground: the data model, pickling, clocks and calls; imports nothing of the package but texts and errors."""

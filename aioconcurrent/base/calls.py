@@ -16,8 +16,8 @@ from traceback import walk_tb
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from .._text import Verbatim, meant
 from . import pickling
-from .text import Verbatim, meant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

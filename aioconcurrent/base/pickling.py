@@ -22,8 +22,8 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from .._text import text_of
 from ..exceptions import RemoteError, UnpicklableError, WrappedError, chain_of
-from .text import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..base.text import text_of
+from .._text import text_of
 from .handoff import database_identity, is_in_memory
 from .identity import sqlite_file
 from .in_memory import temporary_folder

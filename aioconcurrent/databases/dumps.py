@@ -24,7 +24,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..base.text import shown, text_of
+from .._text import shown, text_of
 from .copies import LONGEST, NAMES, SUFFIX, drop
 from .identity import identify
 from .sessions import connect_directly

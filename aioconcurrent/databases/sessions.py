@@ -25,8 +25,8 @@ import select
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from .._text import printable, text_of
 from ..base import own_clock as time
-from ..base.text import printable, text_of
 from ..exceptions import NoConnectionLeftError, PooledSessionError
 
 if TYPE_CHECKING:

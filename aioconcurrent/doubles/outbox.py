@@ -8,8 +8,8 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from .._text import printable
 from ..base import pickling
-from ..base.text import printable
 from ..exceptions import UnpicklableError
 
 if TYPE_CHECKING:

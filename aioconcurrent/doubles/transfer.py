@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
+from .._text import printable
 from ..base import pickling
 from ..base.calls import by_value_modules, import_name
-from ..base.text import printable
 from ..exceptions import PatchError, UnpicklableError
 from . import http, mocks
 from .mocks import MISSING, DictPatch, Patch, active_patches, dict_patches, is_reachable, reference_to

@@ -55,8 +55,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 from weakref import ReferenceType
 
+from .._text import text_of
 from ..base.sources import owner_of_file
-from ..base.text import text_of
 from . import threads
 from .learning import new_libraries, new_modules
 

@@ -22,10 +22,10 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
+from .._text import printable, text_of
 from ..base import own_clock as time
 from ..base import pickling
 from ..base.calls import READY, cannot_be_made, misfit_met
-from ..base.text import printable, text_of
 from ..doubles.transfer import put_in_place, recorded
 from . import fork_sessions
 from .debugging import Debugging

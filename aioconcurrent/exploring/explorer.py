@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
-from ..base.text import counted
+from .._text import counted
 from ..base.trace import call_name
 from ..results.exploration import Counterexample, Exploration
 from ..sql.secrets import Secrets, hidden_texts

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..base.text import counted
+from .._text import counted
 from .options import HuntOptions, add_arguments
 
 if TYPE_CHECKING:

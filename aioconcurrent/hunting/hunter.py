@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 
+from .._text import text_of
 from ..base import own_clock as time
 from ..base.points import UNFOLLOWED
-from ..base.text import text_of
 from ..databases.schema import Catalogue
 from ..exploring.orders.footprint import filled
 from ..running.options import current_options

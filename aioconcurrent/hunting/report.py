@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from ..base.text import counted, printable
+from .._text import counted, printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from .._text import shown, text_of
 from ..base.sources import lines_of
-from ..base.text import shown, text_of
 from ..base.trace import Endless, Run, call_name
 from ..exceptions import error_of
 from .excerpt import excerpt

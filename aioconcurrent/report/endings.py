@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
-from ..base.text import clipped, error_named, shown
+from .._text import clipped, error_named, shown
 from ..base.trace import Endless, Run, call_name
 from ..exceptions import error_of
 from ..sql.accesses import accesses

@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple
 
 from rich.cells import cell_len
 
+from .._text import error_named, printable, shown
 from ..base.sources import lines_of, place_of
-from ..base.text import error_named, printable, shown
 from ..base.trace import Endless, Run, Step, call_name, call_names
 from ..exceptions import error_of
 from ..sql.accesses import accesses, asks_whether

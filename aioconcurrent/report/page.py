@@ -26,8 +26,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from rich.text import Text
 
+from .._text import shown
 from ..base.sources import place_of
-from ..base.text import shown
 from ..base.trace import Precedence, Run, Step, call_name, call_names
 from ..exceptions import error_of
 from ..sql.accesses import accesses

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
-from ..base.text import counted
+from .._text import counted
 from ..base.trace import call_name
 from ..exceptions import AioconcurrentError
 from . import replaying, unread

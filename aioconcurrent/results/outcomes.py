@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, overload
 
+from .._text import printable, shown
 from ..base.sources import lines_of
-from ..base.text import printable, shown
 from ..base.trace import Run, call_name, interleaved
 from ..exceptions import WrappedError, describe_exit
 from .unread import Unread

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-from ..base.text import meant, naming_unknown
+from .._text import meant, naming_unknown
 from .decorating import decorated
 
 if TYPE_CHECKING:

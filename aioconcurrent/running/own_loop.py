@@ -30,9 +30,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import anyio
 import anyio.lowlevel
 
+from .._text import printable, text_of
 from ..base.loops import current_backend, from_other_threads
 from ..base.own_clock import ticking_loop
-from ..base.text import printable, text_of
 from ..exceptions import AioconcurrentError
 from ..results.unread import is_between
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
+from .._text import printable
 from ..base import pickling
 from ..base.calls import by_value_modules, import_name
 from ..base.loops import current_backend
 from ..base.own_clock import ticking_loop
-from ..base.text import printable
 from ..databases import handoff, in_memory, sessions
 from ..databases.probes import WaitRecorder, with_waits
 from ..databases.watching.recording import recorded_steps

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from ..base.text import Verbatim, shown, text_of
+from .._text import Verbatim, shown, text_of
 from ..base.trace import Run, Step
 from ..exceptions import WrappedError, error_of
 from .accesses import accesses

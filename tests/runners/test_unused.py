@@ -45,7 +45,7 @@ def test_a_run_without_races_loads_nothing_that_only_races_need(tmp_path: Path) 
         "aioconcurrent._pytest.sections",
         "aioconcurrent._pytest.unread",
         "aioconcurrent.base",
-        "aioconcurrent.base.text",
+        "aioconcurrent._text",
         "aioconcurrent.pytest_plugin",
         "aioconcurrent.results",
         "aioconcurrent.results.replaying",

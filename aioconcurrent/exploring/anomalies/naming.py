@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...base.text import clipped
+from ..._text import clipped
 from ...base.trace import Precedence, Step, call_name, call_names
 from ...sql.accesses import Access, accesses
 from ...sql.statements import Control, control_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from html import unescape
 from typing import Any, Literal
 
-from ...base.text import clipped, error_named, shown
+from ..._text import clipped, error_named, shown
 from ...base.trace import ENDLESS, call_name
 from ...databases.schema import CACHE, Key
 from ...exceptions import error_of

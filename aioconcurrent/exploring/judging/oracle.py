@@ -28,8 +28,8 @@ from math import factorial
 from types import MappingProxyType, NoneType
 from typing import Any, TypeVar
 
+from ..._text import error_named
 from ...base import pickling
-from ...base.text import error_named
 from ...base.trace import Run, call_name
 from ...databases.schema import CACHE, Key
 from ...exceptions import error_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ...base.text import counted, text_of
+from ..._text import counted, text_of
 from ...base.trace import Run, call_name
 from ...exceptions import WrappedError
 from ...results.exploration import Counterexample, Exploration

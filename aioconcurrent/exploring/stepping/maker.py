@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
-from ...base.text import counted
+from ..._text import counted
 from ...base.trace import ENDLESS, Run, call_name
 from ...sql.accesses import accesses
 from ..judging.facts import apart_from

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ...base.text import text_of
+from ..._text import text_of
 from ..orders.walk import Walk
 from .crew import Crew, crewed
 from .maker import Made, in_thread

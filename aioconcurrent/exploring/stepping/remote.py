@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from ..._text import text_of
 from ...base import pickling
-from ...base.text import text_of
 from ...base.trace import Run
 from ..orders.walk import Walk
 from .maker import in_thread

@@ -14,8 +14,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ..._text import text_of
 from ...base import pickling
-from ...base.text import text_of
 from ...engine.launch import with_path
 from ...engine.surroundings import follow, known_files
 

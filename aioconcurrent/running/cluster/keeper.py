@@ -18,8 +18,8 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ..._text import text_of
 from ...base import pickling
-from ...base.text import text_of
 from ...databases.dumps import DumpError, Load, is_at, room
 from ...engine.launch import with_path
 from .actor import receive, send

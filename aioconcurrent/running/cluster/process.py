@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import anyio
 import anyio.to_thread
 
+from ..._text import text_of
 from ...base import own_clock as time
 from ...base import pickling
 from ...base.loops import from_other_threads
-from ...base.text import text_of
 from ...databases.in_memory import temporary_folder
 from ...engine.surroundings import guard_descriptors
 from ...exploring.stepping.maker import Maker, Place, Referee

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
+from ..._text import text_of
 from ...base import pickling
 from ...base.loops import from_other_threads
-from ...base.text import text_of
 from ...databases.dumps import Dump, DumpError
 from ...exceptions import ClusterError
 from ...exploring.stepping.remote import LostError
