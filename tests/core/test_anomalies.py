@@ -91,6 +91,9 @@ def test_different_rows_are_no_lost_update() -> None:
 
 def test_sqlite_is_not_told_to_lock_rows() -> None:
     t = Tracer("sqlite")
+    looks = [t.sql(call, SOLD, (1,), rows=[{"__count": 0}]) for call in (0, 1)]
+    sales = [t.sql(call, SELL, (1, "ab"[call])) for call in (0, 1)]
+    assert "lock the row" not in named([*looks, *sales], row({"show_id": 1}, ABSENT, "ticket")).hint
     hint = named([t.read(0, 100), t.read(1, 100), t.save(0, 20), t.save(1, 20)], BALANCE).hint
     assert "IMMEDIATE" in hint
 
@@ -566,7 +569,9 @@ def test_only_what_adds_up_is_to_be_added_by_the_database(
 ) -> None:
     t = Tracer()
     steps = [t.read(0, before), t.read(1, before), t.save(0, theirs), t.save(1, ours)]
-    assert hint in named(steps, balances(ours, expected)).hint
+    told = named(steps, balances(ours, expected)).hint
+    assert hint in told
+    assert ("F(" in hint) != ("is 1 (else look again)" in told)
 
 
 def test_a_total_of_other_rows_is_added_to_whatever_it_has_counted() -> None:

@@ -335,8 +335,8 @@ def _condition_in_write(found: Match) -> str:
         new_text = show(new) if is_told else "..."
     return (
         f"Put the condition into the write, as in filter(pk=..., {allowed}).update({column}={new_text}), before "
-        "anything else is done, and go on only if the number of rows that it returns is 1; or read the row with "
-        f"{_lock(found)}."
+        "anything else is done, and go on only if the number of rows that it returns is 1 (else look again); or read "
+        f"the row with {_lock(found)}."
     )
 
 
@@ -373,6 +373,11 @@ def _double_insert(found: Match) -> str:
 
 
 def _phantom(found: Match) -> str:
+    if _vendor(found) == "sqlite":
+        return (
+            f"Rows that are not there yet cannot be locked: look and write in one transaction, with {_lock(found)}; or "
+            "declare a constraint that says what must hold."
+        )
     parents = (
         f"{column}={show(next(iter(allowed)))}"
         for column, allowed in found.read.where.items()
