@@ -42,17 +42,29 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the event loops take turns with start methods and with databases, which do not ask for the loop."""
-    of_functions: dict[str, list[tuple[pytest.Item, dict[str, int]]]] = {}
+    """Let event loops take turns with start methods and with databases, and start methods with all else."""
+    of_functions: dict[str, list[pytest.Item]] = {}
     for item in items:
-        if (parameters := getattr(item, "callspec", None)) and "anyio_backend" in parameters.indices:
-            of_functions.setdefault(item.nodeid.partition("[")[0], []).append((item, parameters.indices))
+        if getattr(item, "callspec", None):
+            of_functions.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for same in of_functions.values():
-        partner = next((name for name in ("start_method", "database") if name in same[0][1]), "")
-        if partner and len({(each["anyio_backend"], each[partner]) for _, each in same}) >= 4:
-            for item, each in same:
-                if each["anyio_backend"] % 2 != each[partner] % 2:
-                    item.add_marker("thorough")
+        columns = {
+            name: tuple(item.callspec.indices[name] for item in same)  # type: ignore[attr-defined]
+            for name in same[0].callspec.indices  # type: ignore[attr-defined]
+        }
+        methods, loops = columns.pop("start_method", ()), columns.pop("anyio_backend", ())
+        if partner := methods or columns.get("database"):
+            _take_turns(same, loops, partner)
+        others = {*columns.values()} - {methods}  # parameters that are given together are one
+        _take_turns(same, methods, tuple(map(sum, zip(*others, strict=True))))
+
+
+def _take_turns(same: Sequence[pytest.Item], column: Sequence[int], other: Sequence[int]) -> None:
+    """Of a test with two parameters, which do not ask for each other, leave every second pair of values out."""
+    if len({*zip(column, other, strict=False)}) >= 4:
+        for item, one, another in zip(same, column, other, strict=True):
+            if one % 2 != another % 2:
+                item.add_marker("thorough")
 
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
