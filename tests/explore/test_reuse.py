@@ -211,19 +211,28 @@ STATEMENTS = {
 }
 
 
+# Not understood, as others are that run each time: of MariaDB, every table is rebuilt after each run.
+RARELY = ("SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE", "PREPARE left_behind FROM 'SELECT 1'")
+
+
+def _marks_of(alias: str, statements: list[str]) -> list[Any]:
+    return [*marks_of(_PLACE_OF[alias]), *([pytest.mark.thorough] if statements[-1] in RARELY else [])]
+
+
 @pytest.mark.parametrize(
     ("database", "statements"),
     [
-        pytest.param(alias, statements, marks=marks_of(_PLACE_OF[alias]), id=f"{alias}-{statements[-1]}")
+        pytest.param(alias, statements, marks=_marks_of(alias, statements), id=f"{alias}-{statements[-1]}")
         for alias, each in STATEMENTS.items()
         for statements in each
     ],
 )
 def test_a_session_that_was_changed_is_as_a_new_one_to_the_next_call(database: str, statements: list[str]) -> None:
-    with options(processes="fresh"):
-        fresh = explored_twice(database, remembering.run_each, statements=statements)
+    Counter.objects.using(database).create(pk=1)
     call = (remembering.run_each, {"statements": statements, "pk": 1, "using": database})
-    found = explore(call, call)
+    with options(processes="fresh"):
+        fresh = explore(call, call, preemptions=1)
+    found = explore(call, call, preemptions=1)  # enough runs for what is left to be met
     assert (found.verdict, found.reason) == (fresh.verdict, fresh.reason), (found, fresh)
     assert SAME in note(found), found
 
@@ -279,9 +288,9 @@ def test_what_the_test_replaces_is_looked_into(database: str, monkeypatch: pytes
     ids=lambda value: next(iter(value), "") if isinstance(value, dict) else "",
 )
 def test_where_processes_cannot_be_used_again_a_note_says_why(database: str, given: dict[str, Any], why: str) -> None:
-    with options(**given):
+    with options(**given, max_schedules=2):
         found = explored_twice(database, remembering.add_twice)
-    assert is_safe(found), found
+    assert found.verdict == "inconclusive", found
     assert f"{EACH}: {why}" in note(found)
 
 
