@@ -297,10 +297,9 @@ class Server(Host):
 
     def _view(self, table: str, transaction: Transaction | None, at: int | None = None) -> dict[int, Row]:
         """The rows that a transaction sees, by primary key; the latest without `at`."""
-        moment = self.now if at is None else at
         rows: dict[int, Row | None] = {}
         for pk, versions in self.versions[table].items():
-            rows[pk] = next((row for when, row in reversed(versions) if when <= moment), None)
+            rows[pk] = next((row for when, row in reversed(versions) if at is None or when <= at), None)
         for name, pk, row in transaction.changes if transaction else ():
             if name == table:
                 rows |= {pk: row}
