@@ -28,7 +28,8 @@ _HERE = [
     if place in _TURNS
 ]
 EVERY = [pytest.param(name, PLACES[place], id=f"{name}-{place}", marks=marks_of(place)) for name, place, _ in _HERE]
-_IN_TURN = {(name, place) for name, place, number in _HERE if place == _TURNS[number % 3]}
+# What is told ahead depends on how calls wait, of which every second case has enough.
+_IN_TURN = {(name, place) for name, place, number in _HERE if number % 2 and place == _TURNS[number % 3]}
 
 
 def runs_of(name: str, place: Place) -> tuple[list[Any], str]:

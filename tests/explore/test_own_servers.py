@@ -84,8 +84,12 @@ def fragile(second: Second, tmp_path: Path) -> Iterator[Cluster]:
 @pytest.mark.usefixtures("all_ready")
 @pytest.mark.parametrize(
     ("name", "database"),
-    [pytest.param(LONG, *each.values, marks=each.marks) for each in SERVERS]
-    + thorough(pytest.param(name, *each.values, marks=each.marks) for name in OTHERS for each in SERVERS),
+    [
+        pytest.param(LONG, *POSTGRESQL.values, marks=POSTGRESQL.marks),
+        # the keeper that is killed, below, is that of a worker with MariaDB
+        *thorough([pytest.param(LONG, *MYSQL.values, marks=MYSQL.marks)]),
+        *thorough(pytest.param(name, *each.values, marks=each.marks) for name in OTHERS for each in SERVERS),
+    ],
 )
 def test_a_worker_with_a_server_of_its_own_comes_to_what_one_comes_to(
     lasting: Cluster,
@@ -188,14 +192,16 @@ def test_a_process_that_is_killed_while_it_loads_costs_its_runs_only(
 @pytest.mark.usefixtures("all_ready")
 @pytest.mark.parametrize(
     ("fault", "database"),
-    [
-        pytest.param("the scheduler is gone", *POSTGRESQL.values, marks=POSTGRESQL.marks),
-        *thorough(
-            pytest.param(fault, *each.values, marks=each.marks)
-            for number, fault in enumerate(FAULTS)
-            for each in SERVERS[number % 2 :][:1]
-        ),
-    ],
+    thorough(  # each time it happens to a cluster whose workers share the servers, and while a dump is loaded
+        [
+            pytest.param("the scheduler is gone", *POSTGRESQL.values, marks=POSTGRESQL.marks),
+            *(
+                pytest.param(fault, *each.values, marks=each.marks)
+                for number, fault in enumerate(FAULTS)
+                for each in SERVERS[number % 2 :][:1]
+            ),
+        ]
+    ),
 )
 def test_whatever_happens_to_a_worker_with_a_server_of_its_own_nothing_is_left(
     fragile: Cluster, server: SecondServer, monkeypatch: pytest.MonkeyPatch, fault: str, database: str

@@ -8,7 +8,11 @@ from tests.project.databases import on, thorough
 from tests.project.scripts import ROOT, run
 
 # How answers are compared does not depend on the database, which rows are locked and seen does.
-USUAL = {"file": [], "postgresql": ["-k", "two_users or session"], "mysql": ["-k", "two_users or session_ends"]}
+USUAL = {
+    "file": [],
+    "postgresql": ["-k", "two_users or key_of_a_session or session_ends"],
+    "mysql": ["-k", "two_users or session_ends"],
+}
 ALL = {database: ["-m", ""] for database in USUAL}
 
 
