@@ -114,9 +114,11 @@ class Statement:
     skipped: frozenset[str] = frozenset()  # locked only as far as nobody else has
     shows_locked: bool = False  # it returns a row for whatever it locks
     listed: bool = False  # it inserts several rows that are given to it
+    named: frozenset[str] = frozenset()  # columns that an INSERT names; if it names none, they may be all
     several: bool = False  # more than one statement in the text
     verb: str = ""  # the first word, in capitals
     called: frozenset[str] = frozenset()  # every word that stands before a parenthesis
+    attributes: frozenset[str] = frozenset()  # names behind a dot, by which PostgreSQL calls functions of a row, too
     words: frozenset[str] = frozenset()  # every word at all, if the text is not understood
 
 
@@ -256,7 +258,12 @@ def _read(vendor: str, sql: str, with_parameters: bool) -> Statement:
         return UNKNOWN
     statement = _Reader(vendor, tree).statement(frozenset(name.casefold() for name in _CALLED.findall(bare)))
     places = -1 if with_parameters and "%(" in bare else statement.places
-    return replace(statement, places=places, listed=head.startswith("INSERT") and _LISTED.search(text) is not None)
+    return replace(statement, places=places, listed=isinstance(tree, exp.Insert) and _is_list(tree, text))
+
+
+def _is_list(tree: exp.Insert, text: str) -> bool:
+    values = tree.expression
+    return _LISTED.search(text) is not None or (isinstance(values, exp.Values) and len(values.expressions) > 1)
 
 
 class _NotUnderstoodError(Exception):
@@ -315,12 +322,18 @@ class _Reader:
             skipped=frozenset(self._skipped()),
             shows_locked=self._shows_locked(),
             called=called,
+            attributes=frozenset(self._attributes()) if self.vendor == "postgresql" else frozenset(),
             found=self._found(plain=plain),
             assigned=self._assigned(),
             given=self._given() if plain else (),
             returned=self._returned(),
+            named=self._named(),
             places=sum(_is_place(node) for node in self.tree.find_all(exp.Placeholder)),
         )
+
+    def _attributes(self) -> Iterator[str]:
+        yield from (column.name.casefold() for column in self.tree.find_all(exp.Column) if column.table)
+        yield from (dot.expression.name.casefold() for dot in self.tree.find_all(exp.Dot))
 
     def _is_plain(self) -> bool:
         """Whether one table is named, once, and rows are given or found by their own columns alone."""
@@ -371,6 +384,11 @@ class _Reader:
         if any(len(row) != len(columns) for row in rows):
             return ()
         return tuple(tuple(zip(columns, map(_given_value, row), strict=True)) for row in rows)
+
+    def _named(self) -> frozenset[str]:
+        schema = self.tree.this
+        is_insert = isinstance(self.tree, exp.Insert) and isinstance(schema, exp.Schema)
+        return frozenset(each.name.casefold() for each in schema.expressions) if is_insert else frozenset()
 
     def _returned(self) -> frozenset[str]:
         returning = self.tree.args.get("returning")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from typing import Literal
 
 import pytest
 
 from aioconcurrent.base.trace import Operation
 from aioconcurrent.databases.schema import Catalogue
 from aioconcurrent.exploring.orders.footprint import EVERYTHING, Footprint, filled, footprint, overlap
+from aioconcurrent.exploring.stepping.moments import Moments
 from aioconcurrent.sql import accesses, statements
 from aioconcurrent.sql.statements import Control
 
@@ -129,6 +132,8 @@ def test_on_mysql_a_change_locks_the_rows_it_reads() -> None:
         "SELECT * FROM unheard_of",
         "SELECT * INTO b FROM a",
         "SELECT 1; DELETE FROM a",
+        "SELECT a.settle FROM a",
+        "SELECT (a).settle FROM a",
         "CALL settle(%s)",
         "DO $$ BEGIN DELETE FROM a; END $$",
         "LOCK TABLE a IN EXCLUSIVE MODE",
@@ -280,3 +285,32 @@ def test_work_that_is_put_into_a_table_is_told_where_that_table_is_known_as_a_qu
     found = [*filled(Operation("sql", sql, (), vendor="postgresql", database="db"), CATALOGUE, ["A", "*_job"])]
     told = "enqueued and not followed: what is put into a, from which workers of a queue take it"
     assert found == [told] * is_told
+
+
+NAMED = replace(CATALOGUE, uniques={"a": frozenset({frozenset({"id"}), frozenset({"name"})})})
+
+
+@pytest.mark.parametrize("vendor", ["postgresql", "mysql"])
+@pytest.mark.parametrize(
+    ("kind", "sql", "parameters", "is_told"),
+    [
+        ("sql", "INSERT INTO a (name, n) VALUES (%s, 1), (%s, DEFAULT)", ("x", "y"), True),
+        ("sql", "INSERT INTO a VALUES (%s, %s, 1), (%s, %s, 2)", (1, "x", 2, "y"), True),
+        ("sql", "INSERT INTO a (n) VALUES (1), (2)", (), False),
+        ("sql", "INSERT INTO a (name) VALUES (%s)", ("x",), False),
+        ("many", "INSERT INTO a (name) VALUES (%s)", ("x", "y"), True),
+        ("many", "INSERT INTO a (n) VALUES (%s)", (1, 2), False),
+        ("many", "UPDATE a SET n = n + 1 WHERE id = %s", (1, 2), True),
+        ("many", "UPDATE a SET n = n + 1 WHERE id = %s", (1,), False),
+        ("many", "UPDATE b SET n = (SELECT MAX(n) FROM a) WHERE id = %s", (1, 2), True),
+    ],
+)
+def test_what_may_come_between_rows_that_two_calls_lock_in_turn_is_told(
+    vendor: str, kind: Literal["sql", "many"], sql: str, parameters: tuple[str | int, ...], is_told: bool
+) -> None:
+    operation = Operation(kind, sql, parameters, vendor=vendor, database="db", in_transaction=True)
+    other = Operation(
+        kind, "UPDATE a SET n = 5 WHERE id = %s", (1, 2), vendor=vendor, database="db", in_transaction=True
+    )
+    operations = [(0, operation), (1, other if operation.text.startswith("UPDATE b") else operation)]
+    assert bool(Moments().unseen_between(operations, NAMED)) is is_told

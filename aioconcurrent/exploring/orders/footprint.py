@@ -80,7 +80,8 @@ def footprint(operation: Operation, catalogue: Catalogue) -> Footprint:
     if operation.kind not in ("sql", "fetch", "many"):
         return EVERYTHING
     with_parameters = operation.parameters is not None
-    return _of_statement(operation.vendor, operation.database, operation.text, with_parameters, catalogue)
+    found = _of_statement(operation.vendor, operation.database, operation.text, with_parameters, catalogue)
+    return _of_many(found, operation, catalogue) if operation.kind == "many" else found
 
 
 def rows(
@@ -186,7 +187,7 @@ def _of_statement(vendor: str, database: str, sql: str, with_parameters: bool, c
     whole = _is_whole(statement, vendor)
     commits = vendor != "postgresql" and (statement.several or statement.verb == "CALL")
     anything = Footprint(everything=True, unseen=unseen, moment=whole, commits=commits)
-    if not statement.understood or statement.called & catalogue.routines:
+    if not statement.understood or (statement.called | statement.attributes) & catalogue.routines:
         return anything
     try:
         touched = _widen(statement, catalogue)
@@ -201,6 +202,19 @@ def _of_statement(vendor: str, database: str, sql: str, with_parameters: bool, c
         touched, unseen=unseen, moment=moment, watched=watched, apart=apart, twice=twice, shows_locked=is_shown
     )
     return _qualify(found, database)
+
+
+def _of_many(found: Footprint, operation: Operation, catalogue: Catalogue) -> Footprint:
+    """The same for one set of parameters after the other; what each of them reads it reads anew."""
+    statement = statement_of(operation)
+    if found.everything or operation.vendor == "sqlite" or 0 < statement.places == len(operation.parameters or ()):
+        return found
+    if statement.consulted:
+        return replace(found, apart=found.reads, twice=True)
+    changed = statement.changes | statement.removals
+    if statement.verb == "INSERT":
+        changed = frozenset(name for name in changed if _may_meet(statement, name, catalogue))
+    return replace(found, apart=frozenset(f"{operation.database}.{name}" for name in changed))
 
 
 def _named(statement: Statement) -> frozenset[str]:
@@ -238,8 +252,14 @@ def _apart(statement: Statement, vendor: str, catalogue: Catalogue) -> tuple[fro
     if vendor == "mysql" and changed and statement.consulted:
         return statement.consulted & catalogue.tables, True
     if vendor != "sqlite" and statement.listed:
-        return frozenset(name for name in statement.changes if len(catalogue.uniques.get(name, ())) > 1), False
+        return frozenset(name for name in statement.changes if _may_meet(statement, name, catalogue)), False
     return NOTHING, False
+
+
+def _may_meet(statement: Statement, name: str, catalogue: Catalogue) -> bool:
+    """Whether rows that are inserted may have a key of other rows: the database gives them none of its own."""
+    keys = catalogue.uniques.get(name, frozenset())
+    return any(key & statement.named for key in keys) if statement.named else bool(keys)
 
 
 def _is_whole(statement: Statement, vendor: str) -> bool:
