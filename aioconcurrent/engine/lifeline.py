@@ -54,7 +54,13 @@ def _signal_when_cut(lifeline: int, number: int, whom: int) -> None:
     if hasattr(fcntl, "F_SETSIG"):  # Linux; elsewhere it is SIGIO, which a call could block
         fcntl.fcntl(lifeline, fcntl.F_SETSIG, number)
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, whom)
-    _set_async(lifeline, on=True)
+    flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
+
+
+def go_on_when_told(source: int) -> None:
+    """Let the kernel wake this process when something arrives there, or the end, should it have been stopped."""
+    _signal_when_cut(source, signal.SIGCONT, os.getpid())
 
 
 @contextmanager
@@ -64,7 +70,7 @@ def ending_with(lifeline: int) -> Iterator[None]:
     try:
         yield
     finally:
-        _set_async(lifeline, on=False)
+        go_on_when_told(lifeline)
 
 
 def is_cut(lifeline: int) -> bool:
@@ -126,13 +132,6 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 def _prctl(option: int, argument: int) -> None:
     if _libc is not None:
         _libc.prctl(option, argument, 0, 0, 0)
-
-
-def _set_async(descriptor: int, *, on: bool) -> None:
-    import fcntl
-
-    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
-    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_ASYNC if on else flags & ~os.O_ASYNC)
 
 
 class Lifeline:

@@ -286,6 +286,8 @@ class Template:
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for told in (self._life, self._control.fileno()):
+            lifeline.go_on_when_told(told)
         lifeline.adopt_orphans()
         while True:
             events = self._selector.select(0 if self._is_resting else None)
@@ -303,6 +305,7 @@ class Template:
             self._abandon()
         race = _Race(socket.socket(fileno=descriptors[0]))
         race.link.setblocking(True)
+        lifeline.go_on_when_told(race.link.fileno())
         self._races.append(race)
         self._is_resting = False
         self._selector.register(race.link, selectors.EVENT_READ, lambda: self._listen(race))

@@ -1,5 +1,6 @@
 """The caller's process is killed or interrupted: whatever it started ends, too."""
 
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -56,6 +57,16 @@ def test_a_killed_parent_takes_everything_with_it(start_method: str, escaping: b
     with running(project, start_method, statement, expected=6) as parent:
         pids = family(project) - {parent.pid}
         assert len(pids) > 6
+        parent.kill()
+        assert not left_of(pids)
+
+
+def test_a_killed_parent_takes_along_a_template_that_was_stopped(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    with running(project, "fork", "call_concurrently(1, calls.sign_in_and_stay, folder)", expected=1) as parent:
+        pids = family(project) - {parent.pid}
+        for pid in pids - set(signed_in(project.folder / "signed-in")):
+            os.kill(pid, signal.SIGSTOP)
         parent.kill()
         assert not left_of(pids)
 

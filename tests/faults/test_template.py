@@ -37,10 +37,10 @@ async def get_template() -> int:
 
 LARGE = """
 from pathlib import Path
-from aioconcurrent.engine import pages
+from aioconcurrent.engine import huge_pages
 held = [str(number) for number in range(200_000)]
-for piece in pages.pieces():
-    pages.enlarge(piece)
+for piece in huge_pages.pieces():
+    huge_pages.enlarge(piece)
 assert held[-1] == "199999"
 print(sum(int(line.split()[1]) for line in Path("/proc/self/smaps").read_text().splitlines() if "AnonHuge" in line))
 """
@@ -65,6 +65,13 @@ async def test_a_race_after_the_template_was_killed_just_works() -> None:
     outcomes.raise_errors()
     assert killed not in {template for _, template in outcomes.values}
     assert not left_of([killed])
+
+
+async def test_a_template_that_was_stopped_goes_on_for_the_next_race() -> None:
+    template = await get_template()
+    os.kill(template, signal.SIGSTOP)
+    with options(start_timeout=10):
+        assert await get_template() == template
 
 
 async def test_a_race_that_begins_before_the_template_has_noticed_just_works() -> None:
