@@ -97,14 +97,17 @@ def test_what_a_call_had_done_ahead_before_it_died_is_put_back(counter: Counter,
     assert "somebody else wrote" not in found.reason
 
 
-@pytest.mark.parametrize("database", on("postgresql", "mysql"))
 @pytest.mark.parametrize(
-    "function",
-    [
-        misbehaviour.lose_session_to_somebody,
-        misbehaviour.lose_session_unnoticed,
-        misbehaviour.lose_session_at_the_end,
-    ],
+    ("database", "function"),
+    taking_turns(
+        on("postgresql", "mysql"),
+        [
+            misbehaviour.lose_session_to_somebody,
+            misbehaviour.lose_session_unnoticed,
+            misbehaviour.lose_session_at_the_end,
+        ],
+        all_thoroughly=True,
+    ),
 )
 def test_a_run_in_which_somebody_ended_a_session_proves_nothing(counter: Counter, function: Callable[..., Any]) -> None:
     found = explore(*twice(function, counter))

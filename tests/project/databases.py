@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import product
 from typing import Any, ParamSpec, TypeVar
 
 import anyio.to_thread
@@ -31,17 +32,25 @@ def times(number: int) -> list[Any]:
     return [pytest.param(0), *thorough(pytest.param(turn) for turn in range(1, number))]
 
 
-def taking_turns(databases: Iterable[Any], values: Iterable[Any]) -> list[Any]:
-    """The values of (database, value), where neither asks for the other: each is there, with one of the others."""
+def taking_turns(databases: Iterable[Any], values: Iterable[Any], *, all_thoroughly: bool = False) -> list[Any]:
+    """The values of (database, value), where neither asks for the other: each is there, with one of the others.
+
+    Args:
+        all_thoroughly: Whether the other pairs are left to `hatch run thorough:test`; else they are not run.
+    """
     databases, values = list(databases), list(values)
-    pairs = [
-        (databases[turn % len(databases)], values[turn % len(values)])
-        for turn in range(max(len(databases), len(values)))
-    ]
-    return [
-        pytest.param(*each.values, value, id=f"{each.id}-{getattr(value, '__name__', value)}", marks=each.marks)
-        for each, value in pairs
-    ]
+    turns = [(turn % len(databases), turn % len(values)) for turn in range(max(len(databases), len(values)))]
+    others = [pair for pair in product(range(len(databases)), range(len(values))) if pair not in turns]
+
+    def pairs(numbers: Iterable[tuple[int, int]]) -> list[Any]:
+        return [_pair(databases[each], values[number]) for each, number in numbers]
+
+    return pairs(turns) + (thorough(pairs(others)) if all_thoroughly else [])
+
+
+def _pair(database: Any, value: Any) -> Any:
+    name = getattr(value, "__name__", value)
+    return pytest.param(*database.values, value, id=f"{database.id}-{name}", marks=database.marks)
 
 
 def _mark(alias: str) -> pytest.MarkDecorator:

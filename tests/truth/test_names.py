@@ -16,7 +16,7 @@ from pytest_django import Settings
 from aioconcurrent.sync import explore
 from tests import servers
 from tests.conftest import BACKENDS
-from tests.project.databases import changed_options, on
+from tests.project.databases import changed_options, on, taking_turns
 from tests.project.office import names
 from tests.project.office.models import Handle
 from tests.project.office.statements import sql
@@ -115,8 +115,10 @@ def _spellings(url: str) -> dict[str, str]:
     return {"host": url.replace("127.0.0.1", "localhost") + "/0", "database": url, "query": f"{url}?db=0"}
 
 
-@pytest.mark.parametrize("database", on("file", "postgresql"))
-@pytest.mark.parametrize("spelling", ["host", "database", "query"])
+@pytest.mark.parametrize(
+    ("database", "spelling"),
+    taking_turns(on("file", "postgresql"), ["host", "database", "query"], all_thoroughly=True),
+)
 def test_two_spellings_are_one_cache(database: str, spelling: str, settings: Settings) -> None:
     url = servers.find_redis()
     if not url:

@@ -29,7 +29,7 @@ def test_an_error_that_no_order_explains_is_a_race_though_the_rule_holds(databas
     assert_verdict(explore(call, call, check=taken_once, refusals=IntegrityError), SAFE)
 
 
-@pytest.mark.parametrize("database", SOME)
+@pytest.mark.parametrize("database", [*on("postgresql"), *thorough(on("file", "mysql"))])
 def test_an_error_of_the_application_that_no_order_explains_is_one_too(database: str) -> None:
     fill(database)
     call = (waits.withdraw, {"using": database})
@@ -54,7 +54,7 @@ def test_a_lost_update_of_many_is_found_at_once(database: str, calls: int, equal
     assert found.schedules_run <= 8
 
 
-@pytest.mark.parametrize("database", SOME)
+@pytest.mark.parametrize("database", [*on("mysql"), *thorough(on("file", "postgresql"))])
 def test_a_rule_finds_the_lost_update_of_many_at_once(database: str) -> None:
     fill(database)
 
@@ -75,7 +75,7 @@ def test_four_calls_that_are_equal_and_safe_have_one_order(database: str) -> Non
     assert found.schedules_run <= 5
 
 
-@pytest.mark.parametrize("database", SOME)
+@pytest.mark.parametrize("database", [*on("file"), *thorough(on("postgresql", "mysql"))])
 def test_one_call_starts_after_another_where_they_are_serial(database: str, tmp_path: Path) -> None:
     """What a call does before its first statement comes after all that the call before it did."""
     fill(database)
