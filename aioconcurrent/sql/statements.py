@@ -112,6 +112,7 @@ class Statement:
     places: int = 0  # parameters that `Given` counts; -1 if they have names, whose order is not known
     consulted: frozenset[str] = frozenset()  # read in the state of its start, to decide what it changes or locks
     skipped: frozenset[str] = frozenset()  # locked only as far as nobody else has
+    sorting: str = ""  # the order in which it locks rows that it reads, where it says one and there may be several
     shows_locked: bool = False  # it returns a row for whatever it locks
     listed: bool = False  # it inserts several rows that are given to it
     named: frozenset[str] = frozenset()  # columns that an INSERT names; if it names none, they may be all
@@ -320,6 +321,7 @@ class _Reader:
             keyed=self._keyed() if plain else frozenset(),
             consulted=frozenset(self._consulted()) if locks or changes or removals else frozenset(),
             skipped=frozenset(self._skipped()),
+            sorting=self._sorting() if locks else "",
             shows_locked=self._shows_locked(),
             called=called,
             attributes=frozenset(self._attributes()) if self.vendor == "postgresql" else frozenset(),
@@ -416,6 +418,11 @@ class _Reader:
     def _skipped(self) -> set[str]:
         locks = [lock for lock in self.tree.find_all(exp.Lock) if lock.args.get("wait") is not None]
         return set().union(*(self._names(lock.parent) for lock in locks))
+
+    def _sorting(self) -> str:
+        order, limit = self.tree.args.get("order"), self.tree.args.get("limit")
+        is_one = isinstance(limit, exp.Limit) and limit.expression == exp.Literal.number(1)
+        return "" if order is None or is_one or self._skipped() else order.sql().casefold()
 
     def _shows_locked(self) -> bool:
         """Whether it locks rows that it has found, and returns a row for each of them."""

@@ -314,3 +314,24 @@ def test_what_may_come_between_rows_that_two_calls_lock_in_turn_is_told(
     )
     operations = [(0, operation), (1, other if operation.text.startswith("UPDATE b") else operation)]
     assert bool(Moments().unseen_between(operations, NAMED)) is is_told
+
+
+LOCKING = "SELECT a.n FROM a WHERE a.n > 1 ORDER BY a.id {} FOR UPDATE{}"
+
+
+@pytest.mark.parametrize("vendor", ["postgresql", "mysql"])
+@pytest.mark.parametrize(
+    ("one", "other", "is_told"),
+    [
+        (LOCKING.format("ASC", ""), LOCKING.format("DESC", ""), True),
+        (LOCKING.format("ASC", ""), LOCKING.format("ASC", ""), False),
+        (LOCKING.format("ASC LIMIT 1", ""), LOCKING.format("DESC", ""), False),
+        (LOCKING.format("ASC", ""), LOCKING.format("DESC", " SKIP LOCKED"), False),
+        (LOCKING.format("ASC", ""), "SELECT b.n FROM b ORDER BY b.n FOR UPDATE", False),
+    ],
+)
+def test_two_calls_that_lock_rows_in_other_orders_leave_a_doubt(
+    vendor: str, one: str, other: str, is_told: bool
+) -> None:
+    operations = [(call, Operation("sql", sql, (), vendor, "db")) for call, sql in enumerate((one, other))]
+    assert bool(Moments().unseen_between(operations, CATALOGUE)) is is_told

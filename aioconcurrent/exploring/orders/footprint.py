@@ -37,6 +37,7 @@ class Footprint:
         commits: It may commit more than once.
         apart: Tables whose rows it locks one after the other, in an order of its own.
         twice: It locks rows of them to read them, and then to change them.
+        sorting: The order in which it locks rows, if it says one.
         shows_locked: Where it has found no row it has locked none.
     """
 
@@ -53,6 +54,7 @@ class Footprint:
     commits: bool = False
     apart: frozenset[str] = NOTHING
     twice: bool = False
+    sorting: str = ""
     shows_locked: bool = False
 
 
@@ -199,7 +201,14 @@ def _of_statement(vendor: str, database: str, sql: str, with_parameters: bool, c
     apart, twice = _apart(statement, vendor, catalogue)
     is_shown = vendor == "postgresql" and statement.shows_locked and _are_plain_tables(statement, catalogue)
     found = replace(
-        touched, unseen=unseen, moment=moment, watched=watched, apart=apart, twice=twice, shows_locked=is_shown
+        touched,
+        unseen=unseen,
+        moment=moment,
+        watched=watched,
+        apart=apart,
+        twice=twice,
+        sorting="" if moment or vendor == "sqlite" else statement.sorting,
+        shows_locked=is_shown,
     )
     return _qualify(found, database)
 

@@ -108,9 +108,9 @@ class Moments:
         return frozenset(
             f"{' '.join(operation.text.split())} locks rows of {_listed(tables)} one after the other, all in one step"
             for call, operation, touched in done
-            if touched.apart
+            if touched.apart or touched.sorting
             for other, _, theirs in done
-            if other != call and (tables := touched.apart & (theirs.locks if touched.twice else theirs.apart))
+            if other != call and (tables := _locked_in_turn(touched, theirs))
         )
 
     def _within(self, operation: Operation, touched: Footprint) -> frozenset[str]:
@@ -123,6 +123,13 @@ class Moments:
         if operation.vendor == "mysql" and (operation.kind == "callproc" or touched.commits):
             return frozenset({f"{text} commits more than once, and is one step from its start to its end"})
         return NOTHING
+
+
+def _locked_in_turn(one: Footprint, other: Footprint) -> frozenset[str]:
+    """The tables whose rows two statements may lock in other orders, or the one while the other has some of them."""
+    if one.sorting and other.sorting and one.sorting != other.sorting:
+        return one.locks & other.locks
+    return one.apart & (other.locks if one.twice else other.apart)
 
 
 def _listed(tables: Iterable[str]) -> str:
