@@ -335,3 +335,10 @@ def test_two_calls_that_lock_rows_in_other_orders_leave_a_doubt(
 ) -> None:
     operations = [(call, Operation("sql", sql, (), vendor, "db")) for call, sql in enumerate((one, other))]
     assert bool(Moments().unseen_between(operations, CATALOGUE)) is is_told
+
+
+def test_what_changes_the_schema_is_told_for_it_is_not_put_back() -> None:
+    texts = ("CREATE TABLE made (id int)", "ALTER TABLE a ADD x int", "DROP INDEX i")
+    assert all(of(text, vendor).unseen for text in texts for vendor in ("postgresql", "mysql"))
+    assert not any(of(text, "sqlite").unseen for text in texts)  # the whole file is
+    assert not of("CREATE TEMPORARY TABLE made (id int)").unseen

@@ -25,6 +25,8 @@ from ...sql.statements import (
 )
 from .rows import Number, Row, made_keys, numbered, primary_keys, rows_of, says_numbers
 
+_SCHEMA_VERBS = frozenset({"CREATE", "ALTER", "DROP", "RENAME"})
+
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
@@ -185,7 +187,7 @@ def filled(operation: Operation, catalogue: Catalogue, queues: Collection[str]) 
 def _of_statement(vendor: str, database: str, sql: str, with_parameters: bool, catalogue: Catalogue) -> Footprint:
     statement = read_statement(vendor, sql, with_parameters)
     unseen = frozenset(catalogue.unseen[name] for name in catalogue.unseen.keys() & _named(statement))
-    unseen |= _run_inside(statement, catalogue)
+    unseen |= _run_inside(statement, catalogue) | _kept(statement, vendor)
     whole = _is_whole(statement, vendor)
     commits = vendor != "postgresql" and (statement.several or statement.verb == "CALL")
     anything = Footprint(everything=True, unseen=unseen, moment=whole, commits=commits)
@@ -297,6 +299,14 @@ def _run_inside(statement: Statement, catalogue: Catalogue) -> frozenset[str]:
         + [f"{name} calls what runs statements of its own, one step here" for name in used.keys() - catalogue.routines]
         + [f"changes in {name} run statements of the database's own, which are one step here" for name in fired]
     )
+
+
+def _kept(statement: Statement, vendor: str) -> frozenset[str]:
+    """Say what stays when the rows are put back; a file of SQLite is put back whole."""
+    is_lasting = statement.verb in _SCHEMA_VERBS and not statement.words & {"temp", "temporary"}
+    if vendor == "sqlite" or not is_lasting:
+        return NOTHING
+    return frozenset({f"what {statement.verb} does to the schema is not put back, and the next run finds it"})
 
 
 class _UnknownError(Exception):
