@@ -92,7 +92,7 @@ class Catalogue:
         parents: The tables that each table's foreign keys point at.
         cascades: The tables whose rows the database itself changes or deletes with a row of the key.
         opaque: Tables whose changing runs code of the project: triggers, rules, defaults that call functions.
-        routines: Functions and procedures that the project made in the database.
+        routines: Functions, procedures and operators that the project made in the database.
         uniques: The keys of each table: sets of columns that no two rows have in common.
         unseen: By the name of a table, a view or a routine: what exploring cannot see of its use, in a sentence.
         consulted: The tables that policies make the database read with each row of a table.

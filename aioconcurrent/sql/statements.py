@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import lru_cache
+from itertools import combinations
 from typing import Any
 
 from sqlglot import exp, parse
@@ -120,6 +121,7 @@ class Statement:
     verb: str = ""  # the first word, in capitals
     called: frozenset[str] = frozenset()  # every word that stands before a parenthesis
     attributes: frozenset[str] = frozenset()  # names behind a dot, by which PostgreSQL calls functions of a row, too
+    operators: frozenset[str] = frozenset()  # whatever may be one of PostgreSQL's operators in the text
     words: frozenset[str] = frozenset()  # every word at all, if the text is not understood
 
 
@@ -136,6 +138,7 @@ PLACE = "aioc"
 _MANY = 100  # parameters; which rows texts with more of them touch is not told
 _WORD = re.compile(r"\w+")
 _CALLED = re.compile(r"(\w+)[\"`]?\s*\(")
+_SYMBOLS = re.compile(r"[-+*/<>=~!@#%^&|`?]+")  # of operators (postgresql.org/docs/current/sql-createoperator.html)
 _CONTROLS = (
     (re.compile(r"(?:BEGIN(?: WORK| TRANSACTION| DEFERRED(?: TRANSACTION)?)?|START TRANSACTION)"), Control.BEGIN),
     (re.compile(r"BEGIN IMMEDIATE(?: TRANSACTION)?"), Control.BEGIN_LOCKED),
@@ -259,7 +262,15 @@ def _read(vendor: str, sql: str, with_parameters: bool) -> Statement:
         return UNKNOWN
     statement = _Reader(vendor, tree).statement(frozenset(name.casefold() for name in _CALLED.findall(bare)))
     places = -1 if with_parameters and "%(" in bare else statement.places
-    return replace(statement, places=places, listed=isinstance(tree, exp.Insert) and _is_list(tree, text))
+    operators = frozenset(_operators(bare)) if vendor == "postgresql" else frozenset[str]()
+    is_list = isinstance(tree, exp.Insert) and _is_list(tree, text)
+    return replace(statement, places=places, operators=operators, listed=is_list)
+
+
+def _operators(bare: str) -> Iterator[str]:
+    """All that may be an operator, where several stand side by side, as in `a=-1`."""
+    for symbols in set(_SYMBOLS.findall(bare)):
+        yield from (symbols[start:end] for start, end in combinations(range(len(symbols) + 1), 2))
 
 
 def _is_list(tree: exp.Insert, text: str) -> bool:

@@ -21,7 +21,7 @@ CATALOGUE = Catalogue(
     parents={"child": frozenset({"parent"}), "grandchild": frozenset({"child"}), "strict_child": frozenset({"parent"})},
     cascades={"parent": frozenset({"child"}), "child": frozenset({"grandchild"})},
     opaque=frozenset({"audited"}),
-    routines=frozenset({"settle", "soundex"}),
+    routines=frozenset({"settle", "soundex", "@@"}),
 )
 
 
@@ -134,6 +134,8 @@ def test_on_mysql_a_change_locks_the_rows_it_reads() -> None:
         "SELECT 1; DELETE FROM a",
         "SELECT a.settle FROM a",
         "SELECT (a).settle FROM a",
+        "SELECT * FROM a WHERE a.x @@ -1",
+        "SELECT * FROM a WHERE a.x@@-1",
         "CALL settle(%s)",
         "DO $$ BEGIN DELETE FROM a; END $$",
         "LOCK TABLE a IN EXCLUSIVE MODE",

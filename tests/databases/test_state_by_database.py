@@ -106,11 +106,12 @@ def test_what_runs_code_of_the_project_is_opaque(database: str, opened: Open, ma
         ("CREATE TABLE g (v integer DEFAULT nextval('f_v_seq'))", "DROP TABLE g"),
         ("CREATE TABLE h (v serial, u uuid DEFAULT gen_random_uuid(), t text CHECK (lower(t) = t))", "DROP TABLE h"),
         ("CREATE VIEW calling AS SELECT twice(v) FROM c", "DROP VIEW calling"),
+        ("CREATE OPERATOR @@ (FUNCTION = twice, RIGHTARG = integer)", "DROP OPERATOR @@ (NONE, integer)"),
     )
     catalogue = opened(database).catalogue
     assert catalogue.opaque == set("abcdefg")
     assert "h" in catalogue.tables
-    assert catalogue.routines == {"twice"}
+    assert catalogue.routines == {"twice", "@@"}
     assert "calling" not in catalogue.views
 
 
@@ -263,6 +264,8 @@ def test_what_runs_statements_of_its_own_is_known(database: str, opened: Open, m
         (f"CREATE FUNCTION nothing() RETURNS integer {body}", "DROP FUNCTION nothing"),
         ("CREATE PROCEDURE doing() LANGUAGE plpgsql AS 'BEGIN COMMIT; END'", "DROP PROCEDURE doing"),
         ("CREATE VIEW calling AS SELECT two() AS t, nothing() AS n", "DROP VIEW calling"),
+        ("CREATE FUNCTION of(integer) RETURNS integer LANGUAGE sql AS 'SELECT 1 FROM shop_show'", "DROP FUNCTION of"),
+        ("CREATE OPERATOR @@ (FUNCTION = of, RIGHTARG = integer)", "DROP OPERATOR @@ (NONE, integer)"),
         (f"CREATE FUNCTION fired() RETURNS trigger LANGUAGE plpgsql AS '{two}'", "DROP FUNCTION fired"),
         (
             "CREATE TRIGGER t BEFORE INSERT ON shop_account EXECUTE FUNCTION fired()",
@@ -271,7 +274,7 @@ def test_what_runs_statements_of_its_own_is_known(database: str, opened: Open, m
         ("CREATE TABLE a (v integer DEFAULT one())", "DROP TABLE a"),
     )
     catalogue = opened(database).catalogue
-    assert catalogue.moments == {"two": 2, "one": 1, "doing": 2, "calling": 2, "fired": 2}
+    assert catalogue.moments == {"two": 2, "one": 1, "doing": 2, "calling": 2, "fired": 2, "of": 1, "@@": 1}
     assert catalogue.fires == {"shop_account": 2, "a": 1}
 
 

@@ -96,10 +96,12 @@ UNION ALL
 SELECT r.ev_class::bigint, 0, 'RULE', quote_ident(r.rulename), r.ev_enabled::text FROM pg_rewrite r
 WHERE r.rulename <> '_RETURN' AND r.ev_enabled <> 'D'
 """
+# An operator of the project is another name of its function.
 _ROUTINES = f"""
-SELECT p.oid::bigint, lower(p.proname), p.prokind::text, p.provolatile::text, l.lanname::text,
+SELECT p.oid::bigint, called.name, p.prokind::text, p.provolatile::text, l.lanname::text,
     coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)
-FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang,
+    LATERAL (SELECT lower(p.proname) UNION SELECT o.oprname FROM pg_operator o WHERE o.oprcode = p.oid) AS called (name)
 WHERE {_OURS.format(catalogue="pg_proc", oid="p.oid")}
 """
 # Volatile, and no business of anybody else; what a sequence gives to a column is known to the state.
@@ -349,16 +351,16 @@ class _Routines:
 
     def __init__(self, rows: Iterable[Any]) -> None:
         self._names: dict[int, str] = {}
+        names: set[str] = set()
         bodies: dict[str, list[str | None]] = {}
         for oid, name, kind, volatility, language, source in rows:
             self._names[oid] = name
-            if volatility == "v" and kind in (
-                "f",
-                "p",
-            ):  # others have the snapshot of the query; a procedure may COMMIT
+            names.add(name)
+            # Others have the snapshot of the query; a procedure may COMMIT.
+            if volatility == "v" and kind in ("f", "p"):
                 readable = kind == "f" and language in ("sql", "plpgsql")
                 bodies.setdefault(name, []).append(source if readable else None)
-        self.names = frozenset(self._names.values())
+        self.names = frozenset(names)
         self.by_name = {name: of_routine(name, bodies) for name in bodies}
 
     def moments(self, functions: Iterable[int]) -> int:

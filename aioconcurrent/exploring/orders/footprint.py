@@ -191,7 +191,7 @@ def _of_statement(vendor: str, database: str, sql: str, with_parameters: bool, c
     whole = _is_whole(statement, vendor)
     commits = vendor != "postgresql" and (statement.several or statement.verb == "CALL")
     anything = Footprint(everything=True, unseen=unseen, moment=whole, commits=commits)
-    if not statement.understood or (statement.called | statement.attributes) & catalogue.routines:
+    if not statement.understood or (statement.called | statement.attributes | statement.operators) & catalogue.routines:
         return anything
     try:
         touched = _widen(statement, catalogue)
@@ -229,7 +229,8 @@ def _of_many(found: Footprint, operation: Operation, catalogue: Catalogue) -> Fo
 
 
 def _named(statement: Statement) -> frozenset[str]:
-    return statement.reads | statement.changes | statement.removals | statement.called | statement.words
+    used = statement.called | statement.operators | statement.words
+    return statement.reads | statement.changes | statement.removals | used
 
 
 def _is_moment(statement: Statement, catalogue: Catalogue) -> bool:
