@@ -76,7 +76,7 @@ def test_a_call_that_waits_for_the_result_of_a_task_is_told_so_at_once(database:
 def test_celery_is_not_imported_for_projects_that_do_not_use_it_and_is_met_where_they_do_so_later() -> None:
     program = """
 import sys
-from aioconcurrent.databases import tasks as followed
+from aioconcurrent.databases.watching import tasks as followed
 heard = []
 followed.install()
 followed.notice(heard.append)

@@ -107,7 +107,7 @@ def test_mysql_is_not_given_a_transaction_for_what_commits_by_itself() -> None:
         assert not is_split(sql, "mysql", known=known)
         assert known.unseen(operation(sql, "mysql"), CATALOGUE)
         assert not known.unseen(operation(sql, "mysql", in_transaction=True), CATALOGUE)
-    assert not known.unseen(operation("CREATE TABLE c (x int)", "mysql"), CATALOGUE)
+    assert not known.unseen(operation("CREATE TEMPORARY TABLE c (x int)", "mysql"), CATALOGUE)
 
 
 PLAIN = "UPDATE a SET z = %s WHERE id = %s"

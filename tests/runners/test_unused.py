@@ -44,7 +44,6 @@ def test_a_run_without_races_loads_nothing_that_only_races_need(tmp_path: Path) 
         "aioconcurrent._pytest.rounds",
         "aioconcurrent._pytest.sections",
         "aioconcurrent._pytest.unread",
-        "aioconcurrent.base",
         "aioconcurrent._text",
         "aioconcurrent.pytest_plugin",
         "aioconcurrent.results",
