@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, product
 from typing import Literal
 
 from ...base.trace import Precedence, call_name
@@ -735,30 +735,23 @@ def _cached_in_turn(scene: _Scene) -> Iterator[Match]:
     """Two calls wrote a row in one order, and what they put into the cache in the other."""
     updates = [a for a in scene.accesses if a.writes and a.verb == "update" and a.visible < NEVER]
     puts = [a for a in scene.accesses if a.verb == "set" and not a.failed and a.written]
-    for first in updates:
-        for second in updates:
-            if first.done > second.done or not _writes_over(first, second):
-                continue
-            for theirs in (a for a in puts if a.call == second.call):
-                for back in (a for a in puts if a.call == first.call and a.table == theirs.table):
-                    if theirs.done < back.done and first.done < back.done:
-                        put = f"{call_name(back.call)} put {cache_told(back, back.written)} into the cache"
-                        story = (
-                            f"{_in_turn_told(first, second)}, but {put} after {call_name(theirs.call)} had put there "
-                        )
-                        story += show(only(theirs.written).get(theirs.table))
-                        steps = (first.step, second.step, theirs.step, back.step)
-                        columns, tables = _shared(first, second), (first.table, back.table)
-                        yield _found(
-                            Stale(first, second, ()),
-                            "stale cache",
-                            story,
-                            back,
-                            columns,
-                            tables=tables,
-                            steps=steps,
-                            manner="in turn",
-                        )
+    written = [(one, two) for one, two in product(updates, repeat=2) if one.done <= two.done and _writes_over(one, two)]
+    put = [(one, two) for one, two in product(puts, repeat=2) if one.table == two.table and one.done < two.done]
+    for (first, second), (theirs, back) in product(written, put):
+        if (back.call, theirs.call) != (first.call, second.call) or back.done < first.done:
+            continue
+        told = f"{call_name(back.call)} put {cache_told(back, back.written)} into the cache"
+        value = show(only(theirs.written).get(theirs.table))
+        yield _found(
+            Stale(first, second, ()),
+            "stale cache",
+            f"{_in_turn_told(first, second)}, but {told} after {call_name(theirs.call)} had put there {value}",
+            back,
+            _shared(first, second),
+            tables=(first.table, back.table),
+            steps=(first.step, second.step, theirs.step, back.step),
+            manner="in turn",
+        )
 
 
 def _between_puts(scene: _Scene) -> Iterator[Match]:
