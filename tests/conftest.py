@@ -27,6 +27,7 @@ import pytest
 from django.conf import settings
 from django.core.cache import caches
 from django.db.backends.postgresql.operations import DatabaseOperations
+from hypothesis import settings as random_settings
 from pytest_django import Settings
 
 from tests import servers
@@ -36,6 +37,9 @@ BACKENDS = "django.core.cache.backends"
 
 
 def pytest_configure() -> None:
+    # The same random values in every run: what fails has been changed.  The scripts of `fuzz` draw others.
+    random_settings.register_profile("same", derandomize=True)
+    random_settings.load_profile("same")
     if os.environ.get("AIOCONCURRENT_TEST_REQUIRE_SERVERS") and "mysql" not in settings.DATABASES:
         raise pytest.UsageError(f"AIOCONCURRENT_TEST_REQUIRE_SERVERS is set, but there is {servers.NO_MYSQL}")
 

@@ -83,7 +83,7 @@ class Server(Host):
     def disconnect(self, session: Connection) -> list[Session]:
         """Close a connection; return the sessions that this set free."""
         self._end(session)
-        for key in session.advisory:
+        for key in set(session.advisory):
             del self.held[key][session]
         session.advisory.clear()
         return self.woken()
@@ -148,7 +148,8 @@ class Server(Host):
         def body() -> Body:
             if unlock:
                 session.advisory.remove(key)
-                del self.held[key][session]
+                if key not in session.advisory:  # it may have been taken more than once
+                    del self.held[key][session]
                 return
             yield from self._acquire(session, key, hold=False)
             self.held.setdefault(key, {})[session] = "x"
