@@ -10,8 +10,8 @@ from .network import Reach
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from .chance import WallClock
     from .surroundings import Surroundings
+    from .wall_clock import WallClock
 
 
 class World(Protocol):

@@ -15,20 +15,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..databases.handoff import is_in_memory
+from ..databases.handoff import is_in_memory, look
 from ..databases.state import open_state
 from ..running.question import question as asked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    Atomics = dict[str, Any]
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ..databases.handoff import View
     from ..results.exploration import Exploration
     from ..running.question import Question
     from .options import HuntOptions
+
+    Atomics = dict[str, Any]
 
 
 class _Copy(Protocol):
@@ -155,7 +154,6 @@ _UNCOMPARED = {"django.contrib.sessions": "sessions.Session", "django.contrib.ad
 
 def explored(calls: Sequence[object], options: HuntOptions) -> Exploration:
     """Explore calls with the rows that this thread's transactions hold."""
-    from ..databases.handoff import look
     from ..running.own_loop import run_blocking
 
     view = look()

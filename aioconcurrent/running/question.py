@@ -31,7 +31,7 @@ from ..results.replaying import orders_of_test
 from .options import current_options, options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from django.db.models import Model
 
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
     Refusals: TypeAlias = type[BaseException] | Iterable[type[BaseException]]
     Ignored: TypeAlias = Iterable[type[Model] | str]
-    from collections.abc import Collection
 
 
 # For whoever passes the arguments of a function to `explore`.

@@ -23,12 +23,12 @@ from ..databases.watching.recording import recorded_steps
 from ..doubles import outbox
 from ..doubles.transfer import Doubles
 from ..engine.attendance import Report, race
-from ..engine.chance import WallClock
 from ..engine.fork import BootFailedError, UnfitError, forking
 from ..engine.launch import spawning
 from ..engine.network import Reach
 from ..engine.protocol import Kind
 from ..engine.surroundings import Surroundings, findable
+from ..engine.wall_clock import WallClock
 from ..engine.world import Context
 from ..engine.wrapper import Task
 from ..exceptions import ProcessDiedError, TemplateWarning, TerminatedProcessError, UnpicklableError, WrappedError

@@ -55,6 +55,13 @@ def test_a_run_without_races_loads_nothing_that_only_races_need(tmp_path: Path) 
     }
 
 
+def test_what_moves_the_clock_of_calls_is_not_loaded_into_the_process_of_the_test() -> None:
+    program = (
+        "import sys, aioconcurrent.running.race, aioconcurrent.running.explore; sys.exit('time_machine' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
 def test_loading_the_plugin_costs_some_milliseconds() -> None:
     """Counted in calls: time is the machine's."""
     command = [sys.executable, "-c", COST]
